@@ -1,0 +1,88 @@
+"""The systems under test, one module each, and the roles a system can play.
+
+A system module has `ROLES`, a map from role name to function; it leaves out what it cannot do.
+A role runs alone in its process. It reports once when it is ready (the report of a role that others
+connect to carries what they need, e.g. its address, and reaches them as `params["peer"]`) and
+returns when there are no more commands. `params["run"]` is unique to one run, for names.
+Times that are compared between processes are `time.monotonic_ns()`, one clock for the machine.
+
+publisher         takes size, receivers; on `seconds` floods, then sends a mark;
+                  reports sent, started_ns
+subscriber        takes size, peer; on each mark reports delivered (since the last one), at_ns
+window_server     answers calls with their argument; gets no commands
+serial_server     the same, where one call at a time needs another kind of server
+window_client     takes size, in_flight, peer; on `seconds` keeps that many calls in flight;
+                  reports issued, answered, elapsed_ns
+serial_client     takes size, peer; on `seconds` calls one by one;
+                  reports issued, answered, p50_us, p99_us
+lonely_publisher  takes size; on `seconds` publishes to nobody;
+                  reports reached (receivers, should be 0), ns_per_publish
+cold_server       takes discovery; on any command starts a node that answers calls;
+                  reports started_ns
+cold_client       takes discovery; on any command starts a node and calls the other;
+                  reports started_ns, answered_ns
+idler             takes count, the idlers there are; on `seconds` does nothing;
+                  reports rss_bytes, cpu_s, elapsed_s
+
+A publisher waits, before its first message, until all its receivers are connected. A subscriber
+calls a function per message (`Tally.hit` or one that does the same) and fails on a wrong payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median, quantiles
+from typing import Any, TypeAlias
+
+from benchmarks.control import Control
+
+Params: TypeAlias = dict[str, Any]
+Role: TypeAlias = Callable[[Control, Params], None]
+
+SUBJECT = "bench.data"
+MARK = "bench.mark"
+
+SETUP_TIMEOUT_S = 10.0
+"""How long a role waits for its peers to appear; ten times what the slowest needs."""
+
+ANSWER_TIMEOUT_S = 5.0
+"""How long one call, send or flush may take before the run counts as failed."""
+
+PUBLISHES_PER_SAMPLE = 2_000
+"""Publishes per timing sample of a lonely publisher: a few milliseconds at most."""
+
+
+class Tally:
+    """What a subscriber has seen since the last mark. `last` shows that payloads were decoded."""
+
+    __slots__ = ("count", "last", "size")
+
+    def __init__(self, size: int) -> None:
+        self.count = 0
+        self.last: bytes | None = None
+        self.size = size
+
+    def hit(self, payload: bytes) -> None:
+        """The per-message handler."""
+        self.count += 1
+        self.last = payload
+
+    def close_at_mark(self, control: Control, at_ns: int) -> None:
+        """Report and start over.
+
+        Raises:
+            ValueError: the last payload has not the size that was sent.
+        """
+        if self.last is not None and len(self.last) != self.size:
+            raise ValueError(f"a payload of {self.size} bytes arrived as {len(self.last)}")
+        control.report(delivered=self.count, at_ns=at_ns)
+        self.count = 0
+        self.last = None
+
+
+def latency_percentiles(latencies_ns: list[int]) -> dict[str, float]:
+    """Median and 99th percentile in microseconds, as a serial client reports them."""
+    return {
+        "p50_us": median(latencies_ns) / 1e3,
+        "p99_us": quantiles(latencies_ns, n=100)[98] / 1e3,
+    }

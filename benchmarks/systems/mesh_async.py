@@ -1,0 +1,236 @@
+"""`mesh.AsyncNode` through its public API, on uvloop where it is installed.
+
+Plain handlers of an `AsyncNode` run inline on the loop; nothing here sets an option that a user
+would not set. Only the cold start uses another source of discovery than the same-host rendezvous,
+so no multicast is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import mesh
+from benchmarks.control import Control
+from benchmarks.systems import (
+    ANSWER_TIMEOUT_S,
+    MARK,
+    PUBLISHES_PER_SAMPLE,
+    SETUP_TIMEOUT_S,
+    SUBJECT,
+    Params,
+    Role,
+    Tally,
+    latency_percentiles,
+)
+
+try:
+    from uvloop import run
+except ImportError:
+    from asyncio import run  # type: ignore[assignment]
+
+CHUNK_BYTES = 512 * 1024
+"""Payload published between two flushes: half a link's window, so the receiver never runs dry."""
+
+CHUNK_MAX_MESSAGES = 1_024
+"""The same limit for small messages; well below the 10,000 a subscription buffers."""
+
+CHUNK_MIN_MESSAGES = 8
+
+
+def role(body: Callable[[Control, Params], Coroutine[Any, Any, None]]) -> Role:
+    """Run a coroutine function as a role."""
+
+    def play(control: Control, params: Params) -> None:
+        run(body(control, params))
+
+    return play
+
+
+def new_node(name: str, params: Params) -> mesh.AsyncNode:
+    """A node of this run's own mesh."""
+    discovery = tuple(params.get("discovery", ("local",)))
+    return mesh.AsyncNode(name, mesh=f"bench-{params['run']}", discovery=discovery)
+
+
+async def publisher(control: Control, params: Params) -> None:
+    payload = os.urandom(params["size"])
+    chunk = min(CHUNK_MAX_MESSAGES, max(CHUNK_MIN_MESSAGES, CHUNK_BYTES // len(payload)))
+    async with new_node("publisher", params) as node:
+        control.report()
+        publish = node.publish
+        while (command := await control.receive_async()) is not None:
+            await node.wait_for("subscriber", count=params["receivers"], timeout=SETUP_TIMEOUT_S)
+            started_ns = time.monotonic_ns()
+            end_ns = started_ns + int(command["seconds"] * 1e9)
+            sent = 0
+            while time.monotonic_ns() < end_ns:
+                for _ in range(chunk):
+                    publish(SUBJECT, payload)
+                sent += chunk
+                await node.flush(timeout=ANSWER_TIMEOUT_S)
+            publish(MARK)
+            await node.flush(timeout=ANSWER_TIMEOUT_S)
+            control.report(sent=sent, started_ns=started_ns)
+
+
+async def subscriber(control: Control, params: Params) -> None:
+    tally = Tally(params["size"])
+    node = new_node("subscriber", params)
+
+    @node.subscriber(SUBJECT)
+    def on_data(message: mesh.Message) -> None:
+        tally.count += 1
+        tally.last = message.data
+
+    @node.subscriber(MARK)
+    def on_mark(_message: mesh.Message) -> None:
+        tally.close_at_mark(control, time.monotonic_ns())
+
+    async with node:
+        control.report()
+        await control.receive_async()
+
+
+async def echo_server(control: Control, params: Params) -> None:
+    node = new_node("echo", params)
+
+    @node.rpc
+    def echo(payload: bytes) -> bytes:
+        return payload
+
+    async with node:
+        control.report()
+        await control.receive_async()
+
+
+async def window_client(control: Control, params: Params) -> None:
+    payload = os.urandom(params["size"])
+    issued = answered = end_ns = 0
+    async with new_node("client", params) as node:
+        await node.wait_for("echo", timeout=SETUP_TIMEOUT_S)
+
+        async def call_until_end() -> None:
+            nonlocal issued, answered
+            while time.monotonic_ns() < end_ns:
+                issued += 1
+                reply = await node.call("echo.echo", payload)
+                answered += reply == payload
+
+        control.report()
+        while (command := await control.receive_async()) is not None:
+            issued = answered = 0
+            started_ns = time.monotonic_ns()
+            end_ns = started_ns + int(command["seconds"] * 1e9)
+            async with asyncio.TaskGroup() as callers:
+                for _ in range(params["in_flight"]):
+                    callers.create_task(call_until_end())
+            elapsed_ns = time.monotonic_ns() - started_ns
+            control.report(issued=issued, answered=answered, elapsed_ns=elapsed_ns)
+
+
+async def serial_client(control: Control, params: Params) -> None:
+    payload = os.urandom(params["size"])
+    async with new_node("client", params) as node:
+        await node.wait_for("echo", timeout=SETUP_TIMEOUT_S)
+        control.report()
+        while (command := await control.receive_async()) is not None:
+            latencies_ns: list[int] = []
+            answered = 0
+            now_ns = time.monotonic_ns()
+            end_ns = now_ns + int(command["seconds"] * 1e9)
+            while now_ns < end_ns:
+                answered += await node.call("echo.echo", payload) == payload
+                before_ns, now_ns = now_ns, time.monotonic_ns()
+                latencies_ns.append(now_ns - before_ns)
+            control.report(
+                issued=len(latencies_ns), answered=answered, **latency_percentiles(latencies_ns)
+            )
+
+
+async def lonely_publisher(control: Control, params: Params) -> None:
+    payload = os.urandom(params["size"])
+    async with new_node("publisher", params) as node:
+        control.report()
+        publish = node.publish
+        while (command := await control.receive_async()) is not None:
+            samples_ns: list[int] = []
+            reached = 0
+            end_ns = time.monotonic_ns() + int(command["seconds"] * 1e9)
+            while time.monotonic_ns() < end_ns:
+                before_ns = time.monotonic_ns()
+                for _ in range(PUBLISHES_PER_SAMPLE):
+                    publish(SUBJECT, payload)
+                samples_ns.append(time.monotonic_ns() - before_ns)
+                reached += publish(SUBJECT, payload)
+                await asyncio.sleep(0)
+            control.report(
+                reached=reached,
+                ns_per_publish=median(samples_ns) / PUBLISHES_PER_SAMPLE,
+            )
+
+
+async def cold_server(control: Control, params: Params) -> None:
+    control.report()
+    await control.receive_async()
+    started_ns = time.monotonic_ns()
+    node = new_node("echo", params)
+
+    @node.rpc
+    def echo(payload: bytes) -> bytes:
+        return payload
+
+    async with node:
+        control.report(started_ns=started_ns)
+        await control.receive_async()
+
+
+async def cold_client(control: Control, params: Params) -> None:
+    control.report()
+    await control.receive_async()
+    started_ns = time.monotonic_ns()
+    async with new_node("client", params) as node:
+        server = node.service("echo", timeout=SETUP_TIMEOUT_S, wait=SETUP_TIMEOUT_S)
+        reply = await server.echo(b"first")
+        answered_ns = time.monotonic_ns()
+        if reply != b"first":
+            raise ValueError(f"the first call was answered by {reply!r}")
+        control.report(started_ns=started_ns, answered_ns=answered_ns)
+        await control.receive_async()
+
+
+async def idler(control: Control, params: Params) -> None:
+    async with new_node("idler", params) as node:
+        await node.wait_for("idler", count=params["count"], timeout=SETUP_TIMEOUT_S)
+        control.report()
+        while (command := await control.receive_async()) is not None:
+            before_ns, before_cpu_s = time.monotonic_ns(), time.process_time()
+            await asyncio.sleep(command["seconds"])
+            cpu_s = time.process_time() - before_cpu_s
+            elapsed_s = (time.monotonic_ns() - before_ns) / 1e9
+            control.report(rss_bytes=resident_bytes(), cpu_s=cpu_s, elapsed_s=elapsed_s)
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+ROLES: Final[dict[str, Role]] = {
+    "publisher": role(publisher),
+    "subscriber": role(subscriber),
+    "window_server": role(echo_server),
+    "window_client": role(window_client),
+    "serial_server": role(echo_server),
+    "serial_client": role(serial_client),
+    "lonely_publisher": role(lonely_publisher),
+    "cold_server": role(cold_server),
+    "cold_client": role(cold_client),
+    "idler": role(idler),
+}

@@ -1,0 +1,19 @@
+"""All workloads, in the order they are played and shown."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from benchmarks.workloads import Workload, life, pubsub, rpc
+
+WORKLOADS: Final[tuple[Workload, ...]] = (
+    pubsub.PUBSUB_64B,
+    pubsub.PUBSUB_64K,
+    pubsub.FANOUT_8,
+    pubsub.PUBLISH_NOBODY,
+    rpc.RPC_64,
+    rpc.RPC_1,
+    life.START_TO_CALL,
+    life.IDLE,
+    life.IMPORT,
+)

@@ -1,0 +1,207 @@
+"""The request/reply plane: request lanes out, reply routes back, and calls that outlive a link.
+
+Requests go by a connection of their own to each peer, opened on first use, so a small call never
+waits behind bulk on the link. Replies return on the connection that the request came by; when it
+is gone they go over the link. A frame that reaches another process than it was meant for (a
+successor on a dead node's port) is refused by name and never handled.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mesh.engine import control as c
+from mesh.engine.core import Core
+from mesh.engine.liveness import Liveness
+from mesh.engine.ports import Lane
+from mesh.engine.session import ReplyRoute, Session
+from mesh.wire import frames
+from mesh.wire.frames import BadFrame
+from patterns.errors import PayloadTooLarge
+from patterns.port import Timer
+from patterns.rpc import RpcClient, RpcServer
+
+__all__ = ["CallPlane"]
+
+logger = logging.getLogger("mesh.rpc")
+
+MAX_ROUTES_PER_PEER = 16
+"""Connections a peer may have to our request socket; the oldest route is forgotten."""
+
+MAX_CALLS_ASKED = 10_000
+"""Call ids in one CALLS message, about 90 KB."""
+
+RENEWAL_GRACE = 1.0
+"""Seconds for a reply under way, before a call that the peer no longer has is given up."""
+
+MAX_ENTRY_BYTES = frames.MAX_DATA_FRAME_BYTES - frames.DATA_HEADER_SIZE
+REFUSED = 18
+
+
+class CallPlane:
+    """Implements ``patterns.port.RpcPort`` and moves its entries."""
+
+    def __init__(self, core: Core, local: Session, liveness: Liveness) -> None:
+        self._core = core
+        self._local = local
+        self._local_route = LocalRoute(self, local)
+        self._liveness = liveness
+        self.random = core.random
+        self.client: RpcClient
+        self.server: RpcServer
+
+    # The port.
+
+    def now(self) -> float:
+        return self._core.clock.now()
+
+    def call_later(self, delay: float, callback: Any) -> Timer:
+        return self._core.clock.call_later(delay, callback)
+
+    def pack(self, value: Any) -> bytes:
+        entry = self._core.codec.pack(value)
+        if len(entry) > MAX_ENTRY_BYTES:
+            raise PayloadTooLarge(
+                f"{len(entry)} bytes packed; a call carries at most {MAX_ENTRY_BYTES}"
+            )
+        return entry
+
+    def unpack(self, entry: bytes) -> Any:
+        return self._core.codec.unpack_all(entry, 1)[0]
+
+    def send_request(self, target: Session, entry: bytes) -> None:
+        lane = target.lane
+        lane.queue.append(frames.REQUEST, entry)
+        if not lane.is_dirty:
+            self._core.flush_soonest(lane)
+
+    def send_reply(self, route: Any, entry: bytes) -> None:
+        route.queue.append(frames.REPLY, entry)
+        if not route.is_dirty:
+            self._core.mark(route)
+
+    # Frames.
+
+    def on_request_frame(self, route: bytes, frame: bytes) -> None:
+        """Requests from somebody's lane."""
+        core = self._core
+        try:
+            version, kind, sender, receiver, _, count = frames.unpack_data(frame)
+            if version != frames.PROTOCOL_VERSION:
+                raise BadFrame(f"protocol {version} on the request socket")
+            session = core.sessions.get(sender)
+            if receiver != core.id or session is None or session.record is None:
+                self._refuse(route, sender)
+                return
+            entries = core.codec.unpack_all(memoryview(frame)[frames.DATA_HEADER_SIZE :], count)
+        except BadFrame as error:
+            core.count("bad_frames")
+            logger.warning("a request frame was refused: %s", error)
+            return
+        if kind != frames.REQUEST:
+            core.count("bad_frames")
+            return
+        malformed = self.server.on_requests(session, self._route(session, route), entries)
+        if malformed:
+            core.count("bad_entries", malformed)
+
+    def _route(self, session: Session, route: bytes) -> ReplyRoute:
+        known = session.routes.get(route)
+        if known is None:
+            if len(session.routes) >= MAX_ROUTES_PER_PEER:
+                del session.routes[next(iter(session.routes))]
+            known = session.routes[route] = ReplyRoute(session, route)
+        return known
+
+    def _refuse(self, route: bytes, sender: bytes) -> None:
+        """Whoever sent this meant another node, or one that does not know it."""
+        self._core.count("refused_frames")
+        header = frames.pack_data(REFUSED, self._core.id, sender, 0, 0)
+        self._core.transport.send_reply(route, header)
+
+    def on_reply_frame(self, lane: Lane, frame: bytes) -> None:
+        """Replies on one of our lanes."""
+        core = self._core
+        session = lane.owner
+        try:
+            version, kind, sender, receiver, _, count = frames.unpack_data(frame)
+            if version != frames.PROTOCOL_VERSION or receiver != core.id:
+                raise BadFrame("a reply frame for another node or protocol")
+            if kind == REFUSED:
+                self._on_refused(session, sender)
+                return
+            if kind != frames.REPLY or sender != session.id:
+                raise BadFrame(f"a frame of kind {kind} where replies belong")
+            entries = core.codec.unpack_all(memoryview(frame)[frames.DATA_HEADER_SIZE :], count)
+        except BadFrame as error:
+            core.count("bad_frames")
+            logger.warning("a reply frame was refused: %s", error)
+            return
+        session.last_heard = core.clock.now()
+        malformed = self.client.on_replies(session, entries)
+        if malformed:
+            core.count("bad_entries", malformed)
+
+    def _on_refused(self, session: Session, actual: bytes) -> None:
+        core = self._core
+        core.count("refused_by_peer")
+        session.lane.close()
+        if actual == session.id:
+            reason = "the peer does not know this node any more"
+        else:
+            reason = f"another node ({actual.hex()[:8]}) answers at its address"
+            if not session.hellos:
+                self._liveness.fail(session, reason)
+        self.client.on_lost(session, reason)
+
+    # Calls and the life of links.
+
+    def on_link_renewed(self, session: Session) -> None:
+        """Its link was replaced; its request connection may have been, with calls in it."""
+        ids = self.client.in_flight_at(session)
+        if ids:
+            session.control(c.CALLS, ids[:MAX_CALLS_ASKED])
+
+    def on_control(self, session: Session, kind: int, fields: list[Any]) -> None:
+        """REPLY, CALLS and CALLS_MISSING of the control lane."""
+        if kind == c.REPLY:
+            self.client.on_replies(session, [self.unpack(fields[0])])
+            return
+        ids = [id for id in fields[0] if type(id) is int]
+        if kind == c.CALLS:
+            known = self.server.running_of(session.id)
+            missing = [id for id in ids if id not in known]
+            if missing:
+                session.control(c.CALLS_MISSING, missing)
+        else:
+            reason = "its connection was replaced and the call, or its reply, was lost with it"
+            self._core.clock.call_later(
+                RENEWAL_GRACE, lambda: self.client.on_lost(session, reason, ids)
+            )
+
+    # The own node as a peer.
+
+    def serve_local(self, entries: list[bytes]) -> None:
+        """Requests of this node to itself: the same decoding, the same server."""
+        decoded = self._core.codec.unpack_all(b"".join(entries), len(entries))
+        self.server.on_requests(self._local, self._local_route, decoded)
+
+    def settle_local(self, entries: list[bytes]) -> None:
+        decoded = self._core.codec.unpack_all(b"".join(entries), len(entries))
+        self.client.on_replies(self._local, decoded)
+
+
+class LocalRoute:
+    """Replies of this node to itself."""
+
+    __slots__ = ("is_dirty", "plane", "queue")
+
+    def __init__(self, plane: CallPlane, local: Session) -> None:
+        self.plane = plane
+        self.queue = ReplyRoute(local, b"").queue
+        self.is_dirty = False
+
+    def flush(self) -> None:
+        while (batch := self.queue.pop()) is not None:
+            self.plane.settle_local(batch.entries)

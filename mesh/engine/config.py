@@ -1,0 +1,27 @@
+"""What an engine is told at its birth; the faces make it from arguments and environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["GRACE", "LISTEN", "EngineConfig"]
+
+GRACE = 1.0
+"""Seconds after start in which calls wait for a first provider instead of failing at once."""
+
+LISTEN = 0.3
+"""Seconds after start that ``wait_for()`` listens at least: discovery's first answers take 0.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """``id`` is 16 random bytes, fresh at each start; ``name`` and ``mesh`` are checked names."""
+
+    id: bytes
+    name: str
+    mesh: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    is_observer: bool = False
+    exchange: bool = True
+    """Whether to tell newcomers whom we know."""

@@ -1,0 +1,107 @@
+"""The control lane's messages: small msgpack arrays, ``[type, ...]``.
+
+They travel on the link ahead of user messages, outside the byte window, and are never dropped
+within a link epoch. A new epoch voids what was not sent and starts with OPEN, which carries
+everything the other side needs to know, so nothing has to be repeated.
+
+==============  ===========================  =====================================================
+type            fields                       meaning
+==============  ===========================  =====================================================
+OPEN            next number, record          first on every link epoch
+REFUSE          code, text                   instead of OPEN: no link for you, and why
+DELTA           delta                        my record changed
+APPLIED         version                      your record is in force here at this version
+ACK             link, bytes                  consumed so far of your link epoch
+GOODBYE         text                         I leave
+GOODBYE_ACK                                  go in peace
+PEERS           [[id, [address, ...]], ...]  whom I know
+PING, PONG      number                       does your Python still answer?
+REPLY           entry                        a call's reply whose own connection is gone
+CALLS           [id, ...]                    after a renewed link: do you still have these calls?
+CALLS_MISSING   [id, ...]                    I do not have these
+==============  ===========================  =====================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.wire.frames import BadFrame
+
+__all__ = [
+    "ACK",
+    "APPLIED",
+    "CALLS",
+    "CALLS_MISSING",
+    "DELTA",
+    "GOODBYE",
+    "GOODBYE_ACK",
+    "MAX_PEERS_TOLD",
+    "OPEN",
+    "PEERS",
+    "PING",
+    "PONG",
+    "REFUSE",
+    "REFUSED_MESH",
+    "REFUSED_PROTOCOL",
+    "REFUSED_SELF",
+    "REPLY",
+    "check_control",
+]
+
+OPEN = 1
+REFUSE = 2
+DELTA = 3
+APPLIED = 4
+ACK = 5
+GOODBYE = 6
+GOODBYE_ACK = 7
+PEERS = 8
+PING = 9
+PONG = 10
+REPLY = 11
+CALLS = 12
+CALLS_MISSING = 13
+
+REFUSED_MESH = "mesh"
+REFUSED_PROTOCOL = "protocol"
+REFUSED_SELF = "self"
+
+MAX_PEERS_TOLD = 1000
+"""Peers in one PEERS message: a full mesh of the size this design is for, about 80 KB."""
+
+_SHAPES: dict[int, tuple[type, ...]] = {
+    OPEN: (int, dict),
+    REFUSE: (str, str),
+    DELTA: (dict,),
+    APPLIED: (int,),
+    ACK: (int, int),
+    GOODBYE: (str,),
+    GOODBYE_ACK: (),
+    PEERS: (list,),
+    PING: (int,),
+    PONG: (int,),
+    REPLY: (bytes,),
+    CALLS: (list,),
+    CALLS_MISSING: (list,),
+}
+
+
+def check_control(entry: Any) -> tuple[int, list[Any]] | None:
+    """Type and fields of a control entry; None for a type unknown here (a newer peer's).
+
+    Raises BadFrame when it has not the shape of its type. Extra fields are ignored.
+    """
+    if not isinstance(entry, list) or not entry or type(entry[0]) is not int:
+        raise BadFrame("a control message must be a list that begins with its type")
+    shape = _SHAPES.get(entry[0])
+    if shape is None:
+        return None
+    fields = entry[1:]
+    if len(fields) < len(shape) or any(
+        type(field) is not wanted for field, wanted in zip(fields, shape, strict=False)
+    ):
+        raise BadFrame(f"control message {entry[0]} has the wrong shape")
+    if any(type(field) is int and field < 0 for field in fields):
+        raise BadFrame(f"control message {entry[0]} has a negative number")
+    return entry[0], fields

@@ -1,0 +1,170 @@
+"""Is a peer alive? The link says so; evidence or time decides when it does not.
+
+* A lost link makes a peer *suspect* at once. A new link with the same id always refutes.
+* *Hard evidence* fails it in well under a second: a plain connection to its address is refused
+  twice (no process listens there), or somebody else answers.
+* Without evidence it fails after ``SUSPICION``: a time-out proves nothing, and shorter timers
+  multiply false deaths when machines stall.
+* A peer that is linked but whose Python answers nothing for ``UNRESPONSIVE_AFTER`` is
+  *unresponsive*: kept, avoided, shown.
+* One tick serves all timers. A tick that comes late means that *we* were stopped or asleep: then
+  nobody is judged by the time that passed, all clocks start again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh.engine.control import PING
+from mesh.engine.core import Core
+from mesh.engine.ports import ProbeResult
+from mesh.engine.session import Session
+from mesh.membership import State
+from patterns.port import Timer
+
+__all__ = ["SUSPICION", "UNRESPONSIVE_AFTER", "Liveness"]
+
+SUSPICION = 4.0
+"""Seconds from suspect to failed without evidence; the floor that simulation showed to be safe."""
+
+UNRESPONSIVE_AFTER = 5.0
+PING_AFTER = 2.0
+"""Seconds of silence from a peer before it is asked for a sign of life."""
+
+TICK = 0.25
+LATE_TICK = 1.0
+"""A tick this late was no scheduling jitter: the process was stopped, or the machine asleep."""
+
+PROBE_AGAIN = 0.05
+PROBE_PAUSE = 0.5
+REFUSALS_NEEDED = 2
+"""Refused connects that prove a process gone; a second one, for a listener that was restarting."""
+
+
+class _Suspicion:
+    __slots__ = ("deadline", "is_over", "refusals", "timer")
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.refusals = 0
+        self.is_over = False
+        self.timer: Timer | None = None
+
+
+class Liveness:
+    """Watches sessions. ``change(session, state, reason)`` moves a member and tells everybody."""
+
+    def __init__(self, core: Core, change: Callable[[Session, State, str], None]) -> None:
+        self._core = core
+        self._change = change
+        self._timer: Timer | None = None
+        self._last_tick = 0.0
+        self._pings = 0
+
+    def open(self) -> None:
+        self._last_tick = self._core.clock.now()
+        self._timer = self._core.clock.call_later(TICK, self._tick)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for session in self._core.sessions.values():
+            self.settle(session)
+
+    def heard(self, session: Session) -> None:
+        """A sign of life from its Python."""
+        session.pinged_at = None
+        if session.state is State.UNRESPONSIVE:
+            self._change(session, State.ALIVE, "it answers again")
+
+    def link_lost(self, session: Session, reason: str) -> None:
+        """Its link to us is gone: suspect it and look for evidence."""
+        if session.state not in (State.ALIVE, State.UNRESPONSIVE):
+            return
+        suspicion = session.suspicion = _Suspicion(self._core.clock.now() + SUSPICION)
+        self._change(session, State.SUSPECT, reason)
+        if session.suspicion is suspicion:
+            self._probe(session, suspicion)
+
+    def link_back(self, session: Session) -> None:
+        """It has a new link, and our record is in force there: whatever we thought, it lives."""
+        self.settle(session)
+        if session.state is State.SUSPECT:
+            self._change(session, State.ALIVE, "a new link refuted the suspicion")
+
+    def settle(self, session: Session) -> None:
+        """Stop suspecting: it is back, or it has ended."""
+        suspicion = session.suspicion
+        if suspicion is not None:
+            suspicion.is_over = True
+            session.suspicion = None
+            if suspicion.timer is not None:
+                suspicion.timer.cancel()
+
+    def fail(self, session: Session, reason: str) -> None:
+        """There is evidence that it is gone."""
+        if session.state in (State.ALIVE, State.UNRESPONSIVE, State.SUSPECT):
+            self.settle(session)
+            self._change(session, State.FAILED, reason)
+
+    def _probe(self, session: Session, suspicion: _Suspicion) -> None:
+        suspicion.timer = None
+        if suspicion.is_over:
+            return
+
+        def done(result: ProbeResult) -> None:
+            if suspicion.is_over:
+                return
+            pause = PROBE_PAUSE
+            if result == "refused":
+                suspicion.refusals += 1
+                if suspicion.refusals >= REFUSALS_NEEDED:
+                    self.fail(session, "its process is gone: nobody listens at its address")
+                    return
+                pause = PROBE_AGAIN
+            else:
+                suspicion.refusals = 0
+            suspicion.timer = self._core.clock.call_later(
+                pause, lambda: self._probe(session, suspicion)
+            )
+
+        self._core.transport.probe(session.address, done)
+
+    def _tick(self) -> None:
+        clock = self._core.clock
+        now = clock.now()
+        late = now - self._last_tick - TICK
+        self._last_tick = now
+        self._timer = clock.call_later(TICK, self._tick)
+        if late > LATE_TICK:
+            self._core.count("pauses_noticed")
+            self._start_clocks_again(now, late)
+            return
+        for session in list(self._core.sessions.values()):
+            state = session.state
+            if state is State.SUSPECT:
+                if session.suspicion is not None and now >= session.suspicion.deadline:
+                    self.fail(session, f"silent: no link for {SUSPICION:g} s")
+            elif state in (State.ALIVE, State.UNRESPONSIVE):
+                self._ask_for_life(session, now)
+
+    def _ask_for_life(self, session: Session, now: float) -> None:
+        pinged_at = session.pinged_at
+        if pinged_at is None:
+            if now - session.last_heard > PING_AFTER:
+                session.pinged_at = now
+                self._pings += 1
+                session.control(PING, self._pings)
+        elif now - pinged_at > UNRESPONSIVE_AFTER - PING_AFTER and session.state is State.ALIVE:
+            silence = now - session.last_heard
+            self._change(
+                session, State.UNRESPONSIVE, f"linked, but nothing heard for {silence:.1f} s"
+            )
+
+    def _start_clocks_again(self, now: float, late: float) -> None:
+        for session in self._core.sessions.values():
+            session.last_heard = now
+            session.pinged_at = None
+            if session.suspicion is not None:
+                session.suspicion.deadline += late

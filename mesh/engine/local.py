@@ -1,0 +1,80 @@
+"""The own node as a peer of itself: the same queues, numbers and windows, no socket.
+
+A publish to oneself and a call to oneself are packed, queued for the end of the turn, decoded and
+delivered like any other, so that nothing depends on where a subscriber or a provider happens to
+live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from mesh.engine.call_plane import CallPlane
+from mesh.engine.core import Core
+from mesh.engine.session import RequestLane, Session
+from mesh.membership import Peer
+from patterns.port import Handle
+
+__all__ = ["LocalLane", "LocalSession"]
+
+
+class LocalSession(Session):
+    """This node's handle for itself."""
+
+    __slots__ = ("_peer", "_peer_version", "_since", "deliver")
+
+    deliver: Callable[[int, Handle, Sequence[Any], int, int, Callable[[int], None]], None]
+
+    def __init__(self, core: Core, since: datetime) -> None:
+        super().__init__(core, core.id)
+        self._since = since
+        self._peer: Peer | None = None
+        self._peer_version = -1
+        self.outbox.open(0, core.clock.now())
+        self.inbox.open(0, 0)
+
+    @property
+    def peer(self) -> Peer:
+        """This node as it describes itself now."""
+        record = self.core.record
+        if self._peer is None or self._peer_version != record.changes:
+            self._peer_version = record.changes
+            self._peer = Peer(
+                id=record.id.hex(),
+                name=record.name,
+                services=dict(record.services),
+                groups=record.groups,
+                tags=dict(record.tags),
+                address=record.addresses[0] if record.addresses else "",
+                since=self._since,
+                is_observer=record.is_observer,
+            )
+        return self._peer
+
+    def flush(self) -> None:
+        for batch in self.outbox.ready():
+            entries = self.core.codec.unpack_all(b"".join(batch.entries), len(batch.entries))
+            missed = self.inbox.receive(0, batch.first, len(entries)) or 0
+            self.deliver(batch.kind, self, entries, missed, batch.size, self._release)
+
+    def _release(self, size: int) -> None:
+        self.inbox.consume(0, size)
+        self.outbox.acknowledge(0, self.inbox.consumed, self.core.clock.now())
+        if self.outbox.is_waiting and not self.is_dirty:
+            self.core.mark(self)
+
+
+class LocalLane(RequestLane):
+    """Requests to oneself."""
+
+    __slots__ = ("plane",)
+
+    def __init__(self, session: Session, plane: CallPlane) -> None:
+        super().__init__(session)
+        self.plane = plane
+
+    def flush(self) -> None:
+        while (batch := self.queue.pop()) is not None:
+            self.plane.serve_local(batch.entries)

@@ -1,0 +1,86 @@
+"""What the engine needs from below, and what it offers to it: the transport and the clock.
+
+The engine imports neither sockets nor an event loop. On the network ``mesh.transport`` stands
+behind these ports; in a test a simulated network on virtual time does. Everything is called on
+one thread. Transport callbacks arrive between ``begin_drain`` and ``end_drain``, so that whatever
+they cause leaves in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from patterns.port import Clock
+
+__all__ = ["Clock", "Dial", "Lane", "ProbeResult", "Transport", "TransportEvents"]
+
+ProbeResult = str
+"""What a plain connect met: "open", "refused" (nobody listens: evidence) or "unknown"."""
+
+
+class Dial(Protocol):
+    """One outgoing link connection. ``owner`` is free for the engine."""
+
+    address: str
+    owner: Any
+
+
+class Lane(Protocol):
+    """One outgoing request connection. ``owner`` is free for the engine."""
+
+    owner: Any
+
+
+class Transport(Protocol):
+    """The sockets of the planes. Sends never block and never raise for a peer that is gone."""
+
+    def open(self, events: TransportEvents) -> tuple[tuple[str, ...], int]:
+        """Bind; returns the link addresses that others can dial, and the port for requests."""
+
+    def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
+        """Connect to a peer's link socket and keep it connected until ``hang_up``."""
+
+    def hang_up(self, dial: Dial) -> None: ...
+
+    def send_link(self, frame: bytes) -> None:
+        """Send a frame; its first bytes name the receiver and the link number."""
+
+    def open_lane(self, address: str) -> Lane:
+        """Connect to a peer's request socket."""
+
+    def close_lane(self, lane: Lane) -> None: ...
+
+    def send_request(self, lane: Lane, frame: bytes) -> None: ...
+
+    def send_reply(self, route: bytes, frame: bytes) -> bool:
+        """Answer on the connection that a request came by; False when it is gone."""
+
+    def probe(self, address: str, done: Callable[[ProbeResult], None]) -> None:
+        """Try a plain connection, within a second; ``done`` is called once."""
+
+    def close(self) -> None:
+        """Stop all I/O; no callback comes afterwards."""
+
+
+class TransportEvents(Protocol):
+    """What the transport tells the engine."""
+
+    def begin_drain(self) -> None: ...
+
+    def end_drain(self) -> None: ...
+
+    def on_hello(self, id: bytes, link: int) -> None:
+        """A peer's link connection came up and was given this number."""
+
+    def on_info(self, topic: bytes) -> None:
+        """What a peer says with its hello, raw."""
+
+    def on_bye(self, id: bytes) -> None:
+        """One of a peer's link connections is gone."""
+
+    def on_link_frame(self, dial: Dial, frame: bytes) -> None: ...
+
+    def on_request_frame(self, route: bytes, frame: bytes) -> None: ...
+
+    def on_reply_frame(self, lane: Lane, frame: bytes) -> None: ...

@@ -1,0 +1,209 @@
+"""A session: everything this node holds for one other node while it knows it.
+
+It is the handle that patterns see (``id``, ``peer``, ``outstanding``) and the place where the
+halves of the link, the request lane and the liveness clocks of that peer meet. Sessions of ended
+peers are kept while the membership remembers them: message numbers go on when the peer returns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.engine.control import REFUSE, REPLY
+from mesh.engine.core import Core
+from mesh.engine.ports import Dial, Lane
+from mesh.links import BatchQueue, Inbox, Outbox
+from mesh.membership import Member, Peer, Record, State
+from mesh.wire import frames
+
+__all__ = ["MAX_CONTROL_BYTES", "ReplyRoute", "RequestLane", "Session"]
+
+MAX_CONTROL_BYTES = 256 * 1024 - frames.LINK_HEADER_SIZE
+"""A control frame is bounded like any other of the link."""
+
+
+class Session:
+    """One peer. ``flush`` sends what the link's window allows."""
+
+    __slots__ = (
+        "acked_version",
+        "core",
+        "dial",
+        "has_left",
+        "hellos",
+        "id",
+        "inbox",
+        "info_addresses",
+        "is_accepted",
+        "is_dirty",
+        "is_joined",
+        "lane",
+        "last_heard",
+        "link",
+        "member",
+        "outbox",
+        "outstanding",
+        "pinged_at",
+        "record",
+        "routes",
+        "suspicion",
+    )  # fmt: skip
+
+    def __init__(self, core: Core, id: bytes) -> None:
+        self.core = core
+        self.id = id
+        self.outbox = Outbox(self)
+        self.inbox = Inbox()
+        self.outstanding = 0
+        self.is_dirty = False
+        self.hellos = 0
+        """Their link connections to us that are up; 0 means that they are gone."""
+        self.link: int | None = None
+        """The number of the newest of those."""
+        self.is_accepted = False
+        """Whether their info was right: our mesh, our protocol."""
+        self.info_addresses: tuple[str, ...] = ()
+        self.dial: Dial | None = None
+        """Our link connection to them, once they have answered on it."""
+        self.record: Record | None = None
+        self.member: Member | None = None
+        self.acked_version = 0
+        """The version of our record that is in force there."""
+        self.is_joined = False
+        self.has_left = False
+        """Whether a goodbye was said, by either side: its id never comes back."""
+        self.suspicion: Any = None
+        self.last_heard = 0.0
+        self.pinged_at: float | None = None
+        self.lane = RequestLane(self)
+        self.routes: dict[bytes, ReplyRoute] = {}
+
+    @property
+    def peer(self) -> Peer:
+        """The node as users see it."""
+        if self.member is not None:
+            return self.member.peer
+        return Peer(id=self.id.hex(), name=self.record.name if self.record else "unknown")
+
+    @property
+    def address(self) -> str:
+        """Where its link socket is, as far as we know."""
+        if self.dial is not None:
+            return self.dial.address
+        return self.member.address if self.member is not None else ""
+
+    @property
+    def state(self) -> State | None:
+        """Its state as a member; None before it joined."""
+        return self.member.state if self.is_joined and self.member is not None else None
+
+    def control(self, *fields: Any) -> None:
+        """Queue a control message; without a link it is void, the next OPEN says it all."""
+        outbox = self.outbox
+        if outbox.link is None:
+            return
+        outbox.control.append(self.core.pack(*fields))
+        if not self.is_dirty:
+            self.core.mark(self)
+
+    def flush(self) -> None:
+        """Send the control lane, then the batches that the window allows."""
+        outbox = self.outbox
+        link = outbox.link
+        core = self.core
+        if link is None:
+            outbox.note_waiting(core.clock.now())
+            return
+        if outbox.control:
+            self._flush_control(link)
+        for batch in outbox.ready():
+            header = frames.pack_link(
+                self.id, link, batch.kind, core.id, batch.first, len(batch.entries)
+            )
+            core.transport.send_link(b"".join((header, *batch.entries)))
+        if outbox.queue.batches or outbox.waiting_since is not None:
+            outbox.note_waiting(core.clock.now())
+
+    def refuse(self, code: str, text: str) -> None:
+        """Say no on a link that was never opened."""
+        if self.link is not None:
+            self._send_control(self.link, [self.core.pack(REFUSE, code, text)])
+
+    def _flush_control(self, link: int) -> None:
+        entries, self.outbox.control = self.outbox.control, []
+        start, size = 0, 0
+        for index, entry in enumerate(entries):
+            if size and size + len(entry) > MAX_CONTROL_BYTES:
+                self._send_control(link, entries[start:index])
+                start, size = index, 0
+            size += len(entry)
+        self._send_control(link, entries[start:])
+
+    def _send_control(self, link: int, entries: list[bytes]) -> None:
+        header = frames.pack_link(self.id, link, frames.CONTROL, self.core.id, 0, len(entries))
+        self.core.transport.send_link(b"".join((header, *entries)))
+
+
+class RequestLane:
+    """Requests to one peer: the queue of this turn, and the connection, opened on first use."""
+
+    __slots__ = ("is_dirty", "lane", "queue", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.queue = BatchQueue()
+        self.lane: Lane | None = None
+        self.is_dirty = False
+
+    def flush(self) -> None:
+        session = self.session
+        core = session.core
+        record = session.record
+        if record is None or not session.address:
+            return
+        if self.lane is None:
+            host = session.address.rpartition(":")[0]
+            self.lane = core.transport.open_lane(f"{host}:{record.rpc_port}")
+            self.lane.owner = session
+        while (batch := self.queue.pop()) is not None:
+            header = frames.pack_data(
+                batch.kind, core.id, session.id, session.link or 0, len(batch.entries)
+            )
+            core.transport.send_request(self.lane, b"".join((header, *batch.entries)))
+
+    def close(self) -> None:
+        self.queue.clear()
+        if self.lane is not None:
+            self.session.core.transport.close_lane(self.lane)
+            self.lane = None
+
+
+class ReplyRoute:
+    """Replies on the way back by the connection that the requests came by."""
+
+    __slots__ = ("is_dirty", "queue", "route", "session")
+
+    def __init__(self, session: Session, route: bytes) -> None:
+        self.session = session
+        self.route = route
+        self.queue = BatchQueue()
+        self.is_dirty = False
+
+    def flush(self) -> None:
+        session = self.session
+        core = session.core
+        while (batch := self.queue.pop()) is not None:
+            header = frames.pack_data(
+                batch.kind, core.id, session.id, session.link or 0, len(batch.entries)
+            )
+            if not core.transport.send_reply(self.route, b"".join((header, *batch.entries))):
+                self._send_by_link(batch.entries)
+
+    def _send_by_link(self, entries: list[bytes]) -> None:
+        """The connection is gone but the peer may not be: its link still reaches it."""
+        session = self.session
+        for entry in entries:
+            if len(entry) < MAX_CONTROL_BYTES - 64:
+                session.control(REPLY, entry)
+            else:
+                session.core.count("replies_lost")

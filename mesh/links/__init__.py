@@ -1,0 +1,11 @@
+"""The link between two nodes, pure: numbering, batching, the byte window, gaps.
+
+A link has two halves, one for each direction. Each half has a sender (``Outbox``) at one node and
+a receiver (``Inbox``) at the other; the frames between them are ``mesh.wire.frames``.
+"""
+
+from mesh.links.batches import Batch, BatchQueue
+from mesh.links.inbox import Inbox
+from mesh.links.outbox import Outbox
+
+__all__ = ["Batch", "BatchQueue", "Inbox", "Outbox"]

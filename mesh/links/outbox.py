@@ -1,0 +1,128 @@
+"""The sending half of a link: what waits for one peer, and how much of it may be on its way.
+
+Rules:
+
+* Messages are numbered from 0 for the peer's whole life, across link epochs and drops. So the
+  receiver knows the exact number of what it missed from the next number it sees.
+* A byte window bounds what was sent and not yet *consumed* (``WINDOW_BYTES``); the rest waits
+  here, bounded by ``PENDING_BYTES``. Past that the oldest batch is dropped and counted.
+* The control lane goes first, outside the window, and is never dropped.
+* Window counters belong to one link epoch: a new one starts with an empty window, and its first
+  message tells the next number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh.links.batches import Batch, BatchQueue
+
+__all__ = ["PENDING_BYTES", "WINDOW_BYTES", "Outbox"]
+
+WINDOW_BYTES = 1024 * 1024
+"""On the way to one peer: a millisecond's worth at memory speed, and all it can make us hold."""
+
+PENDING_BYTES = 16 * 1024 * 1024
+"""Waiting for one peer: a second's pause of a receiver at 200,000 small messages/s."""
+
+
+STALLED_AFTER = 0.25
+"""Seconds without progress after which ``flush`` does not wait for a peer any more."""
+
+
+class Outbox:
+    """Everything for one peer on the link plane.
+
+    ``link`` is the current epoch, None while there is no connection. ``is_dirty`` is for the
+    owner's list of outboxes to flush at the end of the turn.
+    """
+
+    __slots__ = ("acked", "control", "dropped", "is_dirty", "last_progress", "link", "owner",
+                 "queue", "sent", "waiting_since")  # fmt: skip
+
+    def __init__(self, owner: object = None) -> None:
+        self.owner = owner
+        self.queue = BatchQueue()
+        self.control: list[bytes] = []
+        self.link: int | None = None
+        self.sent = 0
+        self.acked = 0
+        self.dropped = 0
+        """Messages dropped here because the peer was too slow or away."""
+        self.is_dirty = False
+        self.last_progress = 0.0
+        self.waiting_since: float | None = None
+
+    def append(self, kind: int, entry: bytes) -> None:
+        """Queue a message; the oldest batch gives way when the bound is reached."""
+        queue = self.queue
+        queue.append(kind, entry)
+        if queue.size > PENDING_BYTES:
+            batch = queue.pop()
+            if batch is not None:
+                self.dropped += len(batch.entries)
+
+    def open(self, link: int, now: float) -> None:
+        """A new link epoch: nothing is on its way yet. Control messages of the old are void."""
+        self.link = link
+        self.sent = self.acked = 0
+        self.control.clear()
+        self.last_progress = now
+
+    def close(self) -> None:
+        """The connection is gone; what waits may still go over the next one."""
+        self.link = None
+        self.control.clear()
+
+    @property
+    def next_number(self) -> int:
+        """The number of the first message that has not been sent: what a new epoch opens with."""
+        batches = self.queue.batches
+        return batches[0].first if batches else self.queue.next_number
+
+    def ready(self) -> Iterator[Batch]:
+        """Take the batches that the window allows, oldest first."""
+        queue = self.queue
+        while queue.batches and self.link is not None:
+            in_flight = self.sent - self.acked
+            if in_flight and in_flight + queue.batches[0].size > WINDOW_BYTES:
+                return
+            batch = queue.pop()
+            if batch is None:
+                return
+            self.sent += batch.size
+            yield batch
+
+    def acknowledge(self, link: int, consumed: int, now: float) -> bool:
+        """The receiver has consumed ``consumed`` bytes of epoch ``link``; False if it can't be."""
+        if link != self.link:
+            return True
+        if not self.acked <= consumed <= self.sent:
+            return False
+        if consumed > self.acked:
+            self.acked = consumed
+            self.last_progress = now
+        return True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether messages wait that are not in the window."""
+        return bool(self.queue.batches)
+
+    def note_waiting(self, now: float) -> None:
+        """Called after each flush: the clock of ``is_stalled`` runs from the first wait on."""
+        if not self.queue.batches:
+            self.waiting_since = None
+        elif self.waiting_since is None:
+            self.waiting_since = now
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether the receiver has taken nothing for a while although something waits for it."""
+        since = self.waiting_since
+        return since is not None and now - max(since, self.last_progress) > STALLED_AFTER
+
+    def discard(self) -> int:
+        """Give up what waits, the peer is gone; returns how many messages that were."""
+        lost = self.queue.clear()
+        self.dropped += lost
+        return lost

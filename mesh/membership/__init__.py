@@ -1,0 +1,11 @@
+"""Who is here, and what they say of themselves. Pure: no I/O, no clock of its own.
+
+A node is the only writer of its own record; others hold copies, brought up to date by deltas that
+are acknowledged by version. States come from the link alone, never from discovery.
+"""
+
+from mesh.membership.peer import Peer
+from mesh.membership.record import MAX_RECORD_BYTES, OwnRecord, Record
+from mesh.membership.table import Member, Membership, State
+
+__all__ = ["MAX_RECORD_BYTES", "Member", "Membership", "OwnRecord", "Peer", "Record", "State"]

@@ -1,0 +1,191 @@
+"""The decorators, shared by both faces: what a node serves and listens to.
+
+They work before ``start`` (kept, and announced with it) and after (announced at once), and return
+the function unchanged.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from mesh.engine.engine import Engine
+from patterns.errors import ConfigError
+from patterns.names import check_name, check_pattern, group_subject
+from patterns.port import Runner
+from patterns.rpc.method import Method, is_async_callable
+from patterns.subscription import DEFAULT_BUFFER, Subscription
+
+__all__ = ["RPC_CONCURRENCY", "Registrations"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+RPC_CONCURRENCY = 64
+"""Calls of one method that run at once."""
+
+
+class Registrations(ABC):
+    """The decorators ``rpc``, ``subscriber``, ``member`` and the verb ``serve``.
+
+    A subclass says whether plain functions run on the loop when nothing else is said.
+    """
+
+    _inline_by_default: bool
+
+    def __init__(self, name: str, is_observer: bool) -> None:
+        self._own_name = name
+        self._is_observer = is_observer
+        self._method_names: set[str] = set()
+
+    @overload
+    def rpc(self, function: F, /) -> F: ...
+
+    @overload
+    def rpc(
+        self,
+        name: str | None = None,
+        /,
+        *,
+        concurrency: int = RPC_CONCURRENCY,
+        inline: bool | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def rpc(
+        self,
+        function: Any = None,
+        /,
+        *,
+        concurrency: int = RPC_CONCURRENCY,
+        inline: bool | None = None,
+    ) -> Any:
+        """Serve a function: ``@node.rpc``, ``@node.rpc("plus")``, ``@node.rpc(concurrency=4)``.
+
+        The method is ``<node name>.<function name>``, or the name given. ``concurrency`` calls
+        run at once, more wait in a bounded line. ``inline`` runs a plain function on the event
+        loop instead of in the pool; it must not block.
+
+        Raises BadName, and ConfigError for a duplicate or an observer.
+        """
+        if callable(function):
+            return self.rpc(None, concurrency=concurrency, inline=inline)(function)
+        name = function
+
+        def decorate(function: F) -> F:
+            method = name if name is not None else getattr(function, "__name__", None)
+            if method is None:
+                raise ConfigError(f"{function!r} has no name; write @node.rpc('name')")
+            self._add_method(self._own_name, method, function, concurrency, inline)
+            return function
+
+        return decorate
+
+    def serve(
+        self,
+        target: object,
+        *,
+        service: str | None = None,
+        concurrency: int = RPC_CONCURRENCY,
+        inline: bool | None = None,
+    ) -> None:
+        """Serve every public method of an object, as ``service`` (default: the node's name).
+
+        Public are the callables that an instance has and whose names begin with a letter.
+        """
+        service = service if service is not None else self._own_name
+        members = [
+            (name, getattr(target, name))
+            for name, _ in inspect.getmembers_static(type(target))
+            if name[0].isalpha() and callable(getattr(target, name, None))
+        ]
+        if not members:
+            raise ConfigError(f"{target!r} has no public method to serve")
+        for name, function in members:
+            self._add_method(service, name, function, concurrency, inline)
+
+    def _add_method(
+        self,
+        service: str,
+        name: str,
+        function: Callable[..., Any],
+        concurrency: int,
+        inline: bool | None,
+    ) -> None:
+        self._check_may_serve()
+        full = f"{check_name('service', service)}.{check_name('method', name)}"
+        if full in self._method_names:
+            raise ConfigError(f"the method {full!r} is served already; give one another name")
+        inline = self._inline_by_default if inline is None else inline
+        method = Method(name, function, concurrency=concurrency, inline=inline)
+        self._method_names.add(full)
+        self._now_or_at_start(lambda engine, runner: engine.serve(service, method))
+
+    def subscriber(
+        self,
+        pattern: str,
+        *,
+        concurrency: int = 1,
+        inline: bool | None = None,
+        buffer: int = DEFAULT_BUFFER,
+        echo: bool = True,
+    ) -> Callable[[F], F]:
+        """Handle what is published to ``pattern``: ``@node.subscriber("sensors.*.temp")``.
+
+        ``concurrency`` messages at once; order is kept at 1. ``buffer`` messages are kept for a
+        handler that has stalled, then the oldest give way. ``echo=False`` refuses the node's own.
+
+        Raises BadName, and ConfigError for an observer.
+        """
+        return self._handler(check_pattern(pattern), concurrency, inline, buffer, echo)
+
+    def member(
+        self,
+        group: str | None = None,
+        *,
+        concurrency: int = 1,
+        inline: bool | None = None,
+        buffer: int = DEFAULT_BUFFER,
+        echo: bool = True,
+    ) -> Callable[[F], F]:
+        """Join a group and handle what is broadcast to it; without a name, that of the node."""
+        subject = group_subject(group if group is not None else self._own_name)
+        return self._handler(subject, concurrency, inline, buffer, echo)
+
+    def _handler(
+        self, pattern: str, concurrency: int, inline: bool | None, buffer: int, echo: bool
+    ) -> Callable[[F], F]:
+        self._check_may_serve()
+        inline = self._inline_by_default if inline is None else inline
+
+        def decorate(function: F) -> F:
+            if not callable(function):
+                raise ConfigError(f"{function!r} is not callable")
+            is_async = is_async_callable(function)
+
+            def attach(engine: Engine, runner: Runner) -> None:
+                engine.subscribe(
+                    Subscription(
+                        pattern,
+                        runner,
+                        handler=function,
+                        is_async=is_async,
+                        inline=inline,
+                        concurrency=concurrency,
+                        buffer=buffer,
+                        echo=echo,
+                    )
+                )
+
+            self._now_or_at_start(attach)
+            return function
+
+        return decorate
+
+    def _check_may_serve(self) -> None:
+        if self._is_observer:
+            raise ConfigError("an observer takes no work; make the node without observer=True")
+
+    @abstractmethod
+    def _now_or_at_start(self, attach: Callable[[Engine, Runner], None]) -> None:
+        """Run ``attach`` on the loop's thread: now if the node runs, else when it starts."""

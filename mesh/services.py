@@ -1,0 +1,78 @@
+"""``node.service("calc")``: a service as an object whose attributes are its methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from mesh.engine.engine import check_headers
+from patterns.errors import ConfigError
+from patterns.names import check_name
+from patterns.rpc import CallOptions
+
+__all__ = ["AsyncService", "Service", "make_options"]
+
+
+def make_options(
+    timeout: float,
+    retry: bool,
+    target: Callable[[], Any] | None,
+    wait: float | None,
+    headers: dict[str, str] | None,
+) -> CallOptions:
+    """Call options, checked. Raises ConfigError, and BadPayload for bad headers."""
+    for name, value in (("timeout", timeout), ("wait", wait)):
+        if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise ConfigError(f"{name}={value!r}: give seconds, 0 or more")
+    if headers is not None:
+        check_headers(headers)
+    return CallOptions(timeout, retry, target, wait, headers)
+
+
+class _Service:
+    """What both faces share; resolving a method never blocks and never fails."""
+
+    def __init__(self, call: Callable[..., Any], name: str, options: CallOptions) -> None:
+        self._call = call
+        self._name = check_name("service", name)
+        self._options = options
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name}>"
+
+
+class AsyncService(_Service):
+    """Methods of a service, to be awaited: ``await calc.add(2, b=3)``."""
+
+    def __getattr__(self, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        if method.startswith("__"):
+            raise AttributeError(method)
+        return self[method]
+
+    def __getitem__(self, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """For names that are no Python identifiers: ``calc["add-all"]``."""
+        name, call, options = f"{self._name}.{method}", self._call, self._options
+
+        def bound(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+            return call(name, args, kwargs, options)  # type: ignore[no-any-return]
+
+        return bound
+
+
+class Service(_Service):
+    """Methods of a service, blocking: ``calc.add(2, b=3)``."""
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("__"):
+            raise AttributeError(method)
+        return self[method]
+
+    def __getitem__(self, method: str) -> Callable[..., Any]:
+        """For names that are no Python identifiers: ``calc["add-all"]``."""
+        name, call, options = f"{self._name}.{method}", self._call, self._options
+
+        def bound(*args: Any, **kwargs: Any) -> Any:
+            return call(name, args, kwargs, options)
+
+        return bound

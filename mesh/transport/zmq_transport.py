@@ -1,0 +1,307 @@
+"""The engine's transport on ZeroMQ: one XPUB and one ROUTER bound, one SUB and one DEALER a peer.
+
+The publisher names each pipe (``XPUB_MANUAL``). A peer's SUB subscribes to its hello; the XPUB
+reads that as a message and at once subscribes *that pipe* to ``hello + link number``, so a frame
+that begins with those bytes goes there and nowhere else, and nobody can ask for another's frames.
+When the connection ends the XPUB reads the hello's unsubscription: 0 to 1 ms after a ``kill -9``,
+and with the peer's id in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket as stdlib_socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import zmq
+
+from discovery.address import format_address
+from mesh.engine.ports import Dial, Lane, ProbeResult, TransportEvents
+from mesh.runtime.threads import call_in_thread
+from mesh.security import CurveKeys
+from mesh.transport.addresses import advertised_hosts
+from mesh.transport.sockets import CLOSE_LINGER_MS, DrainedSocket, new_socket
+from mesh.transport.zap import ZapHandler
+from mesh.wire import frames
+
+__all__ = ["ZmqTransport"]
+
+logger = logging.getLogger("mesh.transport")
+
+MAX_SOCKETS = 65_535
+MAX_TOPIC_BYTES = frames.MAX_INFO_BYTES + 1
+PROBE_TIMEOUT = 1.0
+ZERO_COPY_BYTES = 64 * 1024
+"""Frames from here on are handed to libzmq without a copy; below, copying is cheaper."""
+
+
+class _Dial:
+    """One SUB connected to one peer's XPUB."""
+
+    __slots__ = ("address", "owner", "sub")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.owner: Any = None
+        self.sub: DrainedSocket | None = None
+
+
+class _Lane:
+    """One DEALER connected to one peer's ROUTER."""
+
+    __slots__ = ("dealer", "owner")
+
+    def __init__(self) -> None:
+        self.owner: Any = None
+        self.dealer: DrainedSocket | None = None
+
+
+class ZmqTransport:
+    """Binds on ``host`` (port 0: any free one). ``keys`` switch CURVE on for every socket."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        keys: CurveKeys | None = None,
+    ) -> None:
+        self._loop = loop
+        self._host = host
+        self._port = port
+        self._keys = keys
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._zap: ZapHandler | None = None
+        self._events: TransportEvents
+        self._xpub: DrainedSocket
+        self._router: DrainedSocket
+        self._dials: set[_Dial] = set()
+        self._lanes: set[_Lane] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._last_link = 0
+        self._closed = False
+
+    def open(self, events: TransportEvents) -> tuple[tuple[str, ...], int]:
+        """Bind both sockets. Raises OSError (zmq.ZMQError) when the address is not to be had."""
+        self._events = events
+        self._context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
+        self._context.set(zmq.BLOCKY, False)
+        try:
+            if self._keys is not None:
+                self._zap = ZapHandler(self._loop, self._context, self._keys)
+            xpub = self._new(zmq.XPUB, MAX_TOPIC_BYTES, serves=True)
+            link_port = self._bind(xpub, self._port)
+            router = self._new(zmq.ROUTER, frames.MAX_DATA_FRAME_BYTES, serves=True)
+            rpc_port = self._bind(router, 0)
+        except zmq.ZMQError:
+            self._context.destroy(linger=0)
+            raise
+        self._xpub = self._drained(xpub, self._receive_topic)
+        self._router = self._drained(router, self._receive_request)
+        hosts = advertised_hosts(self._host)
+        return tuple(format_address(host, link_port) for host in hosts), rpc_port
+
+    def _new(self, kind: int, max_bytes: int, *, serves: bool) -> zmq.Socket[bytes]:
+        if self._context is None:
+            raise RuntimeError("the transport is not open")
+        socket = new_socket(self._context, kind, max_bytes)
+        if self._keys is not None:
+            self._keys.apply(socket, serves=serves)
+        return socket
+
+    def _bind(self, socket: zmq.Socket[bytes], port: int) -> int:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        socket.bind(f"tcp://{host}:{port or '*'}")
+        return int(socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").rpartition(b":")[2])
+
+    def _drained(self, socket: zmq.Socket[bytes], receive: Callable[[], None]) -> DrainedSocket:
+        events = self._events
+        return DrainedSocket(self._loop, socket, receive, events.begin_drain, events.end_drain)
+
+    # The link plane.
+
+    def _receive_topic(self) -> None:
+        xpub = self._xpub.socket
+        topic = xpub.recv(zmq.NOBLOCK)
+        while xpub.get(zmq.RCVMORE):
+            xpub.recv(zmq.NOBLOCK)
+        is_up = topic[:1] == b"\x01"
+        if not is_up and topic[:1] != b"\x00":
+            return
+        topic = topic[1:]
+        if (id := frames.unpack_hello(topic)) is not None:
+            if is_up:
+                self._last_link = link = (self._last_link + 1) & 0xFFFFFFFF
+                xpub.set(zmq.SUBSCRIBE, frames.link_prefix(id, link))
+                self._events.on_hello(id, link)
+            else:
+                self._events.on_bye(id)
+        elif is_up and topic[:1] == b"\x01":
+            self._events.on_info(topic)
+
+    def send_link(self, frame: bytes) -> None:
+        """The frame's first bytes are the prefix that only its receiver's pipe is given."""
+        if not self._closed:
+            self._xpub.socket.send(frame, zmq.NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+            self._xpub.check()
+
+    def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
+        """Connect a SUB; libzmq keeps it connected, and repeats hello and info, until hang-up."""
+        dial = _Dial(address)
+        sub = self._new(zmq.SUB, frames.MAX_LINK_FRAME_BYTES, serves=False)
+        sub.set(zmq.SUBSCRIBE, hello)
+        sub.set(zmq.SUBSCRIBE, info)
+        on_frame = self._events.on_link_frame
+
+        def receive() -> None:
+            frame = sub.recv(zmq.NOBLOCK)
+            if sub.get(zmq.RCVMORE):
+                _skip_rest(sub)
+            on_frame(dial, frame)
+
+        dial.sub = self._drained(sub, receive)
+        self._dials.add(dial)
+        self._connect(dial.sub, address)
+        return dial
+
+    def hang_up(self, dial: Dial) -> None:
+        """Disconnect; the peer sees a bye."""
+        if isinstance(dial, _Dial) and dial in self._dials:
+            self._dials.discard(dial)
+            if dial.sub is not None:
+                dial.sub.close()
+
+    def _connect(self, socket: DrainedSocket, address: str) -> None:
+        try:
+            socket.socket.connect(f"tcp://{address}")
+        except zmq.ZMQError as error:
+            # An address that cannot even be parsed behaves like one that never answers.
+            logger.info("cannot connect to %s: %s", address, error)
+            return
+        socket.check()
+
+    # The request/reply plane.
+
+    def _receive_request(self) -> None:
+        router = self._router.socket
+        route = router.recv(zmq.NOBLOCK)
+        if not router.get(zmq.RCVMORE):
+            return
+        frame = router.recv(zmq.NOBLOCK)
+        if router.get(zmq.RCVMORE):
+            _skip_rest(router)
+            return
+        self._events.on_request_frame(route, frame)
+
+    def send_reply(self, route: bytes, frame: bytes) -> bool:
+        """False when that connection is gone."""
+        if self._closed:
+            return False
+        router = self._router.socket
+        try:
+            router.send(route, zmq.NOBLOCK | zmq.SNDMORE)
+            router.send(frame, zmq.NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            return False
+        self._router.check()
+        return True
+
+    def open_lane(self, address: str) -> Lane:
+        """Connect a DEALER."""
+        lane = _Lane()
+        dealer = self._new(zmq.DEALER, frames.MAX_DATA_FRAME_BYTES, serves=False)
+        on_frame = self._events.on_reply_frame
+
+        def receive() -> None:
+            frame = dealer.recv(zmq.NOBLOCK)
+            if dealer.get(zmq.RCVMORE):
+                _skip_rest(dealer)
+                return
+            on_frame(lane, frame)
+
+        lane.dealer = self._drained(dealer, receive)
+        self._lanes.add(lane)
+        self._connect(lane.dealer, address)
+        return lane
+
+    def close_lane(self, lane: Lane) -> None:
+        if isinstance(lane, _Lane) and lane in self._lanes:
+            self._lanes.discard(lane)
+            if lane.dealer is not None:
+                lane.dealer.close()
+
+    def send_request(self, lane: Lane, frame: bytes) -> None:
+        dealer = lane.dealer if isinstance(lane, _Lane) else None
+        if dealer is not None and not dealer.socket.closed:
+            dealer.socket.send(frame, zmq.NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+            dealer.check()
+
+    # Probes.
+
+    def probe(self, address: str, done: Callable[[ProbeResult], None]) -> None:
+        """A plain TCP connect: only a refusal proves something."""
+        host, _, port = address.rpartition(":")
+        self._spawn(self._probe(host.strip("[]"), int(port), done))
+
+    async def _probe(self, host: str, port: int, done: Callable[[ProbeResult], None]) -> None:
+        family = stdlib_socket.AF_INET6 if ":" in host else stdlib_socket.AF_INET
+        result: ProbeResult = "unknown"
+        with stdlib_socket.socket(family, stdlib_socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            try:
+                async with asyncio.timeout(PROBE_TIMEOUT):
+                    await self._loop.sock_connect(probe, (host, port))
+                result = "open"
+                # A TCP socket can meet itself on a free local port; that is nobody listening.
+                if probe.getsockname() == probe.getpeername():
+                    result = "refused"
+            except ConnectionRefusedError:
+                result = "refused"
+            except (OSError, TimeoutError):
+                result = "unknown"
+        if not self._closed:
+            done(result)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # The end.
+
+    def close(self) -> None:
+        """Close every socket. What was sent has a moment to leave: see ``wait_closed``."""
+        if self._closed:
+            return
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        for dial in list(self._dials):
+            self.hang_up(dial)
+        for lane in list(self._lanes):
+            self.close_lane(lane)
+        self._xpub.socket.set(zmq.LINGER, CLOSE_LINGER_MS)
+        self._xpub.close()
+        self._router.close()
+        if self._zap is not None:
+            self._zap.close()
+
+    async def wait_closed(self) -> None:
+        """Until libzmq has let go of everything; bounded by the lingering of the sockets."""
+        context, self._context = self._context, None
+        if context is None:
+            return
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await call_in_thread(self._loop, context.term)
+
+
+def _skip_rest(socket: zmq.Socket[bytes]) -> None:
+    while socket.get(zmq.RCVMORE):
+        socket.recv(zmq.NOBLOCK)

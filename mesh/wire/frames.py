@@ -1,0 +1,318 @@
+"""The header of every frame, and the two strings by which a link is opened.
+
+A frame is a header and a body: msgpack values one after the other, as many as `count` says, all
+of one kind. Numbers are big-endian, ids are 16 raw bytes.
+
+Link frames (XPUB to SUB), ``LINK_HEADER_SIZE`` bytes. The first 21 are what ZeroMQ filters by::
+
+    offset  0   1         17     21       22    23      39     47
+            00  receiver  link   version  kind  sender  first  count
+    bytes   1   16        4      1        1     16      8      4
+
+Data frames (DEALER, ROUTER, PUSH, PULL), ``DATA_HEADER_SIZE`` bytes::
+
+    offset  0        1     2       18        34    38
+            version  kind  sender  receiver  link  count
+    bytes   1        1     16      16        4     4
+
+Link strings, sent as subscriptions (SUB to XPUB)::
+
+    00 id(16)                 hello: "this pipe is mine, send my frames there"
+    01 id(16) msgpack-map     info: who is asking, and where it can be dialled back
+
+Compatibility: everything up to and including `version` and `sender` keeps its place in all future
+versions, and so does the info string's ``v``, so that a peer of another version can be named and
+refused. Hence another version is no error here; the caller compares it. What is malformed in
+any other way raises `BadFrame`, and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple, TypedDict, TypeGuard
+
+import msgpack
+
+__all__ = [
+    "BROADCAST",
+    "CONTROL",
+    "DATA_HEADER_SIZE",
+    "ID_SIZE",
+    "LINK_HEADER_SIZE",
+    "LINK_PREFIX_SIZE",
+    "MAX_DATA_FRAME_BYTES",
+    "MAX_ENTRIES",
+    "MAX_INFO_BYTES",
+    "MAX_LINK_FRAME_BYTES",
+    "PROTOCOL_VERSION",
+    "PUBLISH",
+    "REPLY",
+    "REQUEST",
+    "SEND",
+    "BadFrame",
+    "DataHeader",
+    "LinkHeader",
+    "LinkInfo",
+    "is_address",
+    "link_prefix",
+    "pack_data",
+    "pack_hello",
+    "pack_info",
+    "pack_link",
+    "unpack_data",
+    "unpack_hello",
+    "unpack_info",
+    "unpack_link",
+]
+
+PROTOCOL_VERSION = 1
+
+# Kinds are plain ints: comparing enum members costs several times as much, for every frame.
+CONTROL = 0  # link: records, acknowledgements, credit, goodbye; never dropped
+PUBLISH = 1  # link
+SEND = 2  # link
+BROADCAST = 3  # link
+REQUEST = 16  # data
+REPLY = 17  # data
+
+MAX_LINK_FRAME_BYTES = 256 * 1024
+"""Header and body. A larger frame on a slow link delays ZeroMQ's heartbeats so long that the
+receiver looks dead; larger payloads are cut into chunks above this layer."""
+
+MAX_DATA_FRAME_BYTES = 16 * 1024 * 1024
+"""Header and body. Those sockets have no heartbeats to delay; this bounds what one message can
+make the receiver allocate."""
+
+MAX_ENTRIES = 65_536
+"""Values in one frame. A smallest real entry takes more than 4 bytes, so no honest link frame has
+more; it bounds the list that a frame of one-byte values would become."""
+
+MAX_INFO_BYTES = 2048
+"""The info string. ZeroMQ keeps it in its subscription trie for as long as the link lives; a
+handful of addresses takes 100 to 300 bytes."""
+
+ID_SIZE = 16
+
+_LINK_PREFIX = struct.Struct(">x16sI")
+_LINK = struct.Struct(">x16sIBB16sQI")
+_DATA = struct.Struct(">BB16s16sII")
+
+LINK_PREFIX_SIZE = _LINK_PREFIX.size
+LINK_HEADER_SIZE = _LINK.size
+DATA_HEADER_SIZE = _DATA.size
+
+_HELLO = b"\x00"
+_INFO = b"\x01"
+_INFO_HEADER_SIZE = len(_INFO) + ID_SIZE
+_MAX_VERSION = 255  # one byte in the headers
+_MAX_PORT = 65_535
+_MAX_INFO_ITEMS = 64  # per container of the info map; bounds what its headers can claim
+_ADDRESS = re.compile(
+    r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._-]{1,32})?\])"
+    r":(?P<port>[0-9]{1,5})"
+)
+
+
+class BadFrame(ValueError):
+    """Raised for bytes that are not what the protocol allows: the one error of every decoder."""
+
+
+class LinkHeader(NamedTuple):
+    """The header of a link frame, in wire order. `first` is the sequence number of the first of
+    `count` entries in the link epoch `link`."""
+
+    receiver: bytes
+    link: int
+    version: int
+    kind: int
+    sender: bytes
+    first: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which a header has no use for
+
+
+class DataHeader(NamedTuple):
+    """The header of a data frame, in wire order. `link` is the link epoch it was sent in."""
+
+    version: int
+    kind: int
+    sender: bytes
+    receiver: bytes
+    link: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which a header has no use for
+
+
+class LinkInfo(TypedDict):
+    """What a node says of itself when it dials: protocol version, mesh name, the addresses
+    ("host:port", IPv6 hosts in brackets) of its link socket, and its RPC port (0: none)."""
+
+    v: int
+    mesh: str
+    link: list[str]
+    rpc: int
+
+
+def link_prefix(receiver: bytes, link: int) -> bytes:
+    """The first bytes of every frame for `receiver` in the link epoch `link`: the string that is
+    subscribed for its pipe.
+
+    :raises ValueError: the id has not 16 bytes
+    """
+    _check_id(receiver)
+    return _LINK_PREFIX.pack(receiver, link)
+
+
+def pack_link(
+    receiver: bytes, link: int, kind: int, sender: bytes, first: int, count: int
+) -> bytes:
+    """The header of a link frame.
+
+    :raises ValueError: an id has not 16 bytes
+    :raises struct.error: a number does not fit its field
+    """
+    _check_id(receiver)
+    _check_id(sender)
+    return _LINK.pack(receiver, link, PROTOCOL_VERSION, kind, sender, first, count)
+
+
+def unpack_link(frame: bytes | memoryview) -> LinkHeader:
+    """The header of a whole link frame; its body is ``frame[LINK_HEADER_SIZE:]``.
+
+    The kind may be one that this version does not know, and `version` any other.
+
+    :raises BadFrame: too short, too large, no link frame, or too many entries
+    """
+    size_bytes = len(frame)
+    if size_bytes < LINK_HEADER_SIZE:
+        raise BadFrame(f"link frame of {size_bytes} bytes has no whole header")
+    if size_bytes > MAX_LINK_FRAME_BYTES:
+        raise BadFrame(f"link frame of {size_bytes} bytes is above {MAX_LINK_FRAME_BYTES}")
+    if frame[0] != 0:
+        raise BadFrame(f"link frame begins with byte {frame[0]}, not 0")
+    header = LinkHeader._make(_LINK.unpack_from(frame))
+    if header.count > MAX_ENTRIES and header.version == PROTOCOL_VERSION:
+        raise BadFrame(f"link frame of {header.count} entries, at most {MAX_ENTRIES} are allowed")
+    return header
+
+
+def pack_data(kind: int, sender: bytes, receiver: bytes, link: int, count: int) -> bytes:
+    """The header of a data frame.
+
+    :raises ValueError: an id has not 16 bytes
+    :raises struct.error: a number does not fit its field
+    """
+    _check_id(sender)
+    _check_id(receiver)
+    return _DATA.pack(PROTOCOL_VERSION, kind, sender, receiver, link, count)
+
+
+def unpack_data(frame: bytes | memoryview) -> DataHeader:
+    """The header of a whole data frame; its body is ``frame[DATA_HEADER_SIZE:]``.
+
+    The kind may be one that this version does not know, and `version` any other.
+
+    :raises BadFrame: too short, too large, or too many entries
+    """
+    size_bytes = len(frame)
+    if size_bytes < DATA_HEADER_SIZE:
+        raise BadFrame(f"data frame of {size_bytes} bytes has no whole header")
+    if size_bytes > MAX_DATA_FRAME_BYTES:
+        raise BadFrame(f"data frame of {size_bytes} bytes is above {MAX_DATA_FRAME_BYTES}")
+    header = DataHeader._make(_DATA.unpack_from(frame))
+    if header.count > MAX_ENTRIES and header.version == PROTOCOL_VERSION:
+        raise BadFrame(f"data frame of {header.count} entries, at most {MAX_ENTRIES} are allowed")
+    return header
+
+
+def pack_hello(node_id: bytes) -> bytes:
+    """The hello string of a node.
+
+    :raises ValueError: the id has not 16 bytes
+    """
+    _check_id(node_id)
+    return _HELLO + node_id
+
+
+def unpack_hello(topic: bytes) -> bytes | None:
+    """The id in a hello string; None if `topic` is something else."""
+    if len(topic) != len(_HELLO) + ID_SIZE or not topic.startswith(_HELLO):
+        return None
+    return topic[len(_HELLO) :]
+
+
+def pack_info(node_id: bytes, info: Mapping[str, object]) -> bytes:
+    """The info string of a node; see `LinkInfo` for what it must hold.
+
+    :raises ValueError: the id has not 16 bytes, a value is missing or wrong, or the string would
+        be above `MAX_INFO_BYTES`: give fewer addresses
+    """
+    _check_id(node_id)
+    _checked_info(info)
+    topic: bytes = _INFO + node_id + msgpack.packb(dict(info))
+    if len(topic) > MAX_INFO_BYTES:
+        raise ValueError(f"info of {len(topic)} bytes is above {MAX_INFO_BYTES}")
+    return topic
+
+
+def unpack_info(topic: bytes) -> tuple[bytes, LinkInfo]:
+    """The id and the checked map in an info string. Unknown keys are left out.
+
+    Of another protocol version only ``v`` can be relied on: what else is missing or different
+    there comes back empty.
+
+    :raises BadFrame: no info string, malformed, too large, or a value of the wrong type
+    """
+    if not topic.startswith(_INFO) or len(topic) < _INFO_HEADER_SIZE:
+        raise BadFrame("no info string")
+    if len(topic) > MAX_INFO_BYTES:
+        raise BadFrame(f"info of {len(topic)} bytes is above {MAX_INFO_BYTES}")
+    try:
+        info = msgpack.unpackb(
+            topic[_INFO_HEADER_SIZE:], max_array_len=_MAX_INFO_ITEMS, max_map_len=_MAX_INFO_ITEMS
+        )
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        raise BadFrame(f"malformed info: {error}") from error
+    if not isinstance(info, dict):
+        raise BadFrame(f"info is of type {type(info).__name__}, not a map")
+    return topic[len(_INFO) : _INFO_HEADER_SIZE], _checked_info(info)
+
+
+def _checked_info(info: Mapping[str, object]) -> LinkInfo:
+    version, mesh, link, rpc = (info.get(key) for key in ("v", "mesh", "link", "rpc"))
+    if not _is_int(version, _MAX_VERSION):
+        raise BadFrame("info has no protocol version")
+    checked: LinkInfo = {"v": version, "mesh": "", "link": [], "rpc": 0}
+    if isinstance(mesh, str):
+        checked["mesh"] = mesh
+    elif version == PROTOCOL_VERSION:
+        raise BadFrame("info has no mesh name")
+    if _is_addresses(link):
+        checked["link"] = link
+    elif version == PROTOCOL_VERSION:
+        raise BadFrame("info has no list of addresses 'host:port'")
+    if _is_int(rpc, _MAX_PORT):
+        checked["rpc"] = rpc
+    elif version == PROTOCOL_VERSION:
+        raise BadFrame("info has no RPC port")
+    return checked
+
+
+def _is_int(value: object, largest: int) -> TypeGuard[int]:
+    # bool is an int to Python, but True is no port.
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= largest
+
+
+def _is_addresses(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(map(is_address, value))
+
+
+def is_address(value: object) -> bool:
+    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and 0 < int(match["port"]) <= _MAX_PORT
+
+
+def _check_id(node_id: bytes) -> None:
+    # struct would silently pad or cut an id of another length.
+    if len(node_id) != ID_SIZE:
+        raise ValueError(f"a node id has {ID_SIZE} bytes, this one {len(node_id)}")

@@ -1,0 +1,105 @@
+"""Every error a user of the mesh can see, in one tree.
+
+::
+
+    MeshError
+     +-- NoProvider          nobody serves that service, or that method of it
+     +-- Timeout             (TimeoutError) a wait ended before what it waited for
+     |    +-- CallTimeout    no answer within the call's deadline
+     +-- PeerLost            (ConnectionError) the peer is gone; the call may have run
+     +-- RemoteError         the handler at the other end raised
+     +-- BadRequest          the call does not fit the method's signature
+     +-- BadName             (ValueError) a name, subject or pattern breaks the rules
+     +-- BadPayload          (TypeError) a value that cannot travel
+     +-- PayloadTooLarge     a value above the size limit
+     +-- Overloaded          a bounded queue is full; nothing was started
+     +-- NodeClosed          the node is not started, or closed
+     +-- ConfigError         an option, or a combination of options, that cannot work
+
+Errors about names and payloads are raised at once in the caller's own process; nothing was sent.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadName",
+    "BadPayload",
+    "BadRequest",
+    "CallTimeout",
+    "ConfigError",
+    "MeshError",
+    "NoProvider",
+    "NodeClosed",
+    "Overloaded",
+    "PayloadTooLarge",
+    "PeerLost",
+    "RemoteError",
+    "Timeout",
+]
+
+
+class MeshError(Exception):
+    """The base of all errors of the mesh."""
+
+
+class NoProvider(MeshError):
+    """Raised when no reachable node serves the service, or none serves that method of it."""
+
+
+class Timeout(MeshError, TimeoutError):
+    """Raised when a bounded wait ended first. The message says what is still missing."""
+
+
+class CallTimeout(Timeout):
+    """Raised when a call had no answer by its deadline. It may have run, or may be running."""
+
+
+class PeerLost(MeshError, ConnectionError):
+    """Raised when the peer died, left or became unreachable. A call in flight may have run."""
+
+
+class RemoteError(MeshError):
+    """Raised when the remote handler raised.
+
+    ``type`` is the name of the remote exception's class, ``message`` its text, ``traceback`` the
+    remote traceback as text (for people; never evaluated), ``peer`` the node that ran the handler.
+    """
+
+    def __init__(self, type: str, message: str, traceback: str = "", peer: object = None) -> None:
+        super().__init__(type, message)
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+        self.peer = peer
+
+    def __str__(self) -> str:
+        where = getattr(self.peer, "name", None)
+        return f"{self.type}: {self.message}" + (f" (at {where})" if where else "")
+
+
+class BadRequest(MeshError):
+    """Raised when the arguments do not fit the method; the message names what is wrong."""
+
+
+class BadName(MeshError, ValueError):
+    """Raised when a name, subject or pattern breaks the naming rules. Nothing was sent."""
+
+
+class BadPayload(MeshError, TypeError):
+    """Raised when a value has a type that cannot travel. Nothing was sent."""
+
+
+class PayloadTooLarge(MeshError):
+    """Raised when a packed value is above the limit. Nothing was sent."""
+
+
+class Overloaded(MeshError):
+    """Raised when a bounded queue, here or at the peer, is full. The call was not started."""
+
+
+class NodeClosed(MeshError):
+    """Raised by verbs before ``start()`` and after ``close()``, and by waits that close() ends."""
+
+
+class ConfigError(MeshError):
+    """Raised when an option, or a combination of options, cannot work; says which and why."""

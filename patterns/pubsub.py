@@ -1,0 +1,233 @@
+"""Publish/subscribe and groups: from a subject to nodes, and from a frame to subscriptions.
+
+Rules:
+
+* The publisher filters: ``interest`` maps patterns to the nodes that want them, the own one
+  included, and a publish is queued only for those. No round trip.
+* A group is a reserved subject (``patterns.names.group_subject``), so one interest map, one
+  matcher and one delivery serve publish, broadcast and send.
+* The own node is a target like any other: same order, same bounds, same decoded copies.
+* Whole frames are delivered at once. The loop over their entries is the hottest in the library.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from patterns import messages as m
+from patterns.names import check_name, check_subject, group_subject
+from patterns.port import Handle, PubSubPort, Timer
+from patterns.subjects import SubjectMap
+from patterns.subscription import STALL_AFTER, Hold, Subscription
+
+__all__ = ["MAX_ROUTES", "PubSub"]
+
+logger = logging.getLogger("mesh.pubsub")
+
+MAX_ROUTES = 16_384
+"""Subjects whose targets are remembered; about 3 MB, and a miss costs a few µs."""
+
+CHECK_STALLS_EVERY = STALL_AFTER / 2
+"""Seconds between looks at subscriptions that hold window bytes."""
+
+
+class PubSub:
+    """Interest of all nodes, subscriptions of this one.
+
+    ``on_interest(pattern, is_wanted)`` is told when the node as a whole begins or ceases to want
+    a pattern; ``me`` is the own node's handle.
+    """
+
+    def __init__(
+        self, port: PubSubPort, me: Handle, on_interest: Callable[[str, bool], None]
+    ) -> None:
+        self._port = port
+        self._me = me
+        self._on_interest = on_interest
+        self._interest: SubjectMap[Handle] = SubjectMap()
+        self._local: SubjectMap[Subscription] = SubjectMap()
+        self._subscriptions: dict[Subscription, None] = {}
+        self._wanted: dict[str, int] = {}
+        self._echoed: dict[str, int] = {}
+        self._routes: dict[str, tuple[Handle, ...]] = {}
+        self._stall_timer: Timer | None = None
+        self.malformed = 0
+
+    # Sending.
+
+    def known_route(self, subject: str) -> tuple[Handle, ...] | None:
+        """What ``route`` would say, if that is known already; the one thing any thread may ask."""
+        try:
+            return self._routes.get(subject)
+        except TypeError:
+            return None
+
+    def route(self, subject: str) -> tuple[Handle, ...]:
+        """The nodes a publish to ``subject`` goes to now. Raises BadName."""
+        try:
+            return self._routes[subject]
+        except (KeyError, TypeError):
+            return self._find_route(check_subject(subject))
+
+    def group_route(self, group: str) -> tuple[Handle, ...]:
+        """The members of a group now. Raises BadName."""
+        subject = group_subject(group if group == "*" else check_name("group", group))
+        targets = self._routes.get(subject)
+        return self._find_route(subject) if targets is None else targets
+
+    def is_subscribed(self, target: Handle, subject: str) -> bool:
+        """Whether that node has a subscription that matches."""
+        return target in self.route(subject)
+
+    def _find_route(self, subject: str) -> tuple[Handle, ...]:
+        if len(self._routes) >= MAX_ROUTES:
+            self._routes = {}
+        targets = self._routes[subject] = tuple(self._interest.match(subject))
+        return targets
+
+    # Interest.
+
+    def add_interest(self, target: Handle, pattern: str) -> None:
+        """``target`` wants the pattern (checked by whoever read its record)."""
+        self._interest.add(pattern, target)
+        self._routes = {}
+
+    def remove_interest(self, target: Handle, pattern: str) -> None:
+        self._interest.remove(pattern, target)
+        self._routes = {}
+
+    def members(self, group: str) -> list[Handle]:
+        """The nodes in a group, the own one included."""
+        return list(self.group_route(group))
+
+    # Subscriptions of this node.
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Deliver to ``subscription`` from now on."""
+        pattern = subscription.pattern
+        self._local.add(pattern, subscription)
+        self._subscriptions[subscription] = None
+        self._wanted[pattern] = self._wanted.get(pattern, 0) + 1
+        if subscription.echo:
+            self._echoed[pattern] = self._echoed.get(pattern, 0) + 1
+            if self._echoed[pattern] == 1:
+                self.add_interest(self._me, pattern)
+        if self._wanted[pattern] == 1:
+            self._on_interest(pattern, True)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop delivering; unknown ones are ignored."""
+        if subscription not in self._subscriptions:
+            return
+        pattern = subscription.pattern
+        del self._subscriptions[subscription]
+        self._local.remove(pattern, subscription)
+        subscription.close()
+        if subscription.echo and _decrement(self._echoed, pattern):
+            self.remove_interest(self._me, pattern)
+        if _decrement(self._wanted, pattern):
+            self._on_interest(pattern, False)
+
+    def wants(self, pattern: str) -> bool:
+        """Whether this node has a subscription of exactly this pattern."""
+        return pattern in self._wanted
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message waits in a subscription and no handler runs."""
+        return not any(s.is_busy for s in self._subscriptions if s.handler is not None)
+
+    # Delivery.
+
+    def deliver(
+        self,
+        kind: int,
+        sender: Handle,
+        entries: Sequence[Any],
+        missed: int,
+        size: int,
+        release: Callable[[int], None],
+    ) -> None:
+        """Hand one frame's entries to the subscriptions they match, in order.
+
+        ``missed`` messages were lost before the first. ``release(size)`` is called once, now or
+        later, when the frame is consumed.
+        """
+        make = m.message_class(kind)
+        if make is None:
+            release(size)
+            return
+        from_me = sender is self._me
+        peer = sender.peer
+        local = self._local
+        touched: list[Subscription] = []
+        last_subject = None
+        subscriptions: Sequence[Subscription] = ()
+        for entry in entries:
+            try:
+                subject, data = entry[0], entry[1]
+                headers = entry[2] if len(entry) > 2 else {}
+                if subject != last_subject:
+                    subscriptions = local.match(subject)
+                    last_subject = subject
+            except (TypeError, IndexError, KeyError, ValueError, AttributeError):
+                self.malformed += 1
+                continue
+            if not subscriptions:
+                continue
+            message = make(subject, data, headers, peer, missed)
+            missed = 0
+            for subscription in subscriptions:
+                if from_me and not subscription.echo:
+                    continue
+                if subscription.inline:
+                    subscription.run_inline(message)
+                else:
+                    if not subscription.fresh:
+                        touched.append(subscription)
+                    subscription.fresh.append(message)
+        if not touched:
+            release(size)
+            return
+        self._accept(touched, size, release)
+
+    def _accept(
+        self, touched: list[Subscription], size: int, release: Callable[[int], None]
+    ) -> None:
+        hold = Hold(size, len(touched), release)
+        now = self._port.now()
+        for subscription in touched:
+            subscription.accept(hold, now)
+        if self._stall_timer is None:
+            self._stall_timer = self._port.call_later(CHECK_STALLS_EVERY, self._check_stalls)
+
+    def _check_stalls(self) -> None:
+        self._stall_timer = None
+        now = self._port.now()
+        is_held = False
+        for subscription in self._subscriptions:
+            if subscription.holds_window():
+                subscription.release_if_stalled(now)
+                is_held = is_held or subscription.holds_window()
+        if is_held:
+            self._stall_timer = self._port.call_later(CHECK_STALLS_EVERY, self._check_stalls)
+
+    def close(self) -> None:
+        """Deliver nothing more; cancel handlers that can be cancelled."""
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        for subscription in list(self._subscriptions):
+            subscription.cancel()
+        self._subscriptions.clear()
+
+
+def _decrement(counts: dict[str, int], key: str) -> bool:
+    """Count down; True when that was the last, and the key is gone."""
+    counts[key] -= 1
+    if counts[key]:
+        return False
+    del counts[key]
+    return True

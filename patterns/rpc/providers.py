@@ -1,0 +1,96 @@
+"""Who serves what: an index from method and service names to nodes, in order of preference.
+
+A call is balanced by *least outstanding of two*: two nodes are drawn at random and the one with
+fewer calls in flight from here gets it (Mitzenmacher, "The Power of Two Choices", 2001). Nodes in
+doubt (suspect, unresponsive) are drawn only when no other is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from random import Random
+
+from patterns.port import Handle
+
+__all__ = ["Providers"]
+
+
+class Providers:
+    """The index. ``update`` and ``remove`` on change, ``pick`` for each call."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._services: dict[Handle, Mapping[str, Iterable[str]]] = {}
+        self._healthy: set[Handle] = set()
+        self._preferred: dict[str, list[Handle]] = {}
+        self._doubtful: dict[str, list[Handle]] = {}
+        self.changed = False
+        """Set by every change; whoever acts on changes resets it."""
+
+    def update(
+        self, handle: Handle, services: Mapping[str, Iterable[str]], is_healthy: bool
+    ) -> None:
+        """``handle`` serves exactly ``services`` (name to methods), healthy or in doubt."""
+        self.remove(handle)
+        self._services[handle] = services
+        if is_healthy:
+            self._healthy.add(handle)
+        index = self._preferred if is_healthy else self._doubtful
+        for service, methods in services.items():
+            for name in (service, *(f"{service}.{method}" for method in methods)):
+                index.setdefault(name, []).append(handle)
+
+    def remove(self, handle: Handle) -> None:
+        """``handle`` serves nothing any more; unknown ones are ignored."""
+        self.changed = True
+        services = self._services.pop(handle, None)
+        if services is None:
+            return
+        index = self._preferred if handle in self._healthy else self._doubtful
+        self._healthy.discard(handle)
+        for service, methods in services.items():
+            for name in (service, *(f"{service}.{method}" for method in methods)):
+                handles = index[name]
+                handles.remove(handle)
+                if not handles:
+                    del index[name]
+
+    def pick(self, name: str, exclude: Collection[Handle] = ()) -> Handle | None:
+        """A node for one call of ``name`` ("service.method"), or None."""
+        for index in (self._preferred, self._doubtful):
+            handles = index.get(name)
+            if handles is None:
+                continue
+            if exclude:
+                handles = [handle for handle in handles if handle not in exclude]
+            count = len(handles)
+            if count == 1:
+                return handles[0]
+            if count:
+                first = int(self._random.random() * count)
+                second = int(self._random.random() * (count - 1))
+                if second >= first:
+                    second += 1
+                a, b = handles[first], handles[second]
+                return a if a.outstanding <= b.outstanding else b
+        return None
+
+    def is_healthy(self, handle: Handle) -> bool:
+        """Whether new work may go there without a second thought."""
+        return handle in self._healthy
+
+    def methods(self, service: str) -> list[str]:
+        """All methods that anybody serves under ``service``, sorted."""
+        prefix = service + "."
+        return sorted(
+            {
+                name[len(prefix) :]
+                for index in (self._preferred, self._doubtful)
+                for name in index
+                if name.startswith(prefix)
+            }
+        )
+
+    def count(self, service: str) -> int:
+        """How many nodes provide the service."""
+        return len(self._preferred.get(service, ())) + len(self._doubtful.get(service, ()))

@@ -1,0 +1,237 @@
+"""The server's side of request/reply.
+
+Rules:
+
+* A request whose deadline has passed is not started; its caller has given up already.
+* At most ``concurrency`` of a method run at once; up to ``MAX_WAITING`` wait in line, in order;
+  past that the answer is *overloaded*, at once, and nothing was started.
+* Every request gets exactly one answer, whatever the handler does.
+* A plain function marked ``inline`` runs here and now, so the whole frame is served in one pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from patterns import messages as m
+from patterns.errors import BadPayload, BadRequest, ConfigError, PayloadTooLarge
+from patterns.names import check_name
+from patterns.port import Handle, RpcPort, Runner, Running
+from patterns.rpc.method import Method, Request
+
+__all__ = ["MAX_WAITING", "RpcServer"]
+
+logger = logging.getLogger("mesh.rpc")
+
+MAX_WAITING = 1024
+"""Requests of one method that wait for a free slot: about a deadline's worth at 200 calls/s."""
+
+MAX_TRACEBACK_CHARS = 8000
+"""A remote traceback is for reading; a recursion's is not worth megabytes on the wire."""
+
+
+class _Job:
+    """One accepted request; ``__call__`` is where its outcome arrives."""
+
+    __slots__ = ("args", "call_id", "caller", "deadline", "headers", "kwargs", "method", "route",
+                 "running", "server")  # fmt: skip
+
+    running: Running | None
+
+    def __init__(
+        self,
+        server: RpcServer,
+        method: Method,
+        call_id: int,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        headers: dict[str, str],
+        deadline: float,
+        caller: Handle,
+        route: Any,
+    ) -> None:
+        self.server = server
+        self.method = method
+        self.call_id = call_id
+        self.args = args
+        self.kwargs = kwargs
+        self.headers = headers
+        self.deadline = deadline
+        self.caller = caller
+        self.route = route
+        self.running = None
+
+    def __call__(self, value: Any, error: BaseException | None) -> None:
+        self.server._finish(self, value, error)
+
+
+class RpcServer:
+    """Serves methods. ``methods`` maps "service.method" to what runs."""
+
+    def __init__(self, port: RpcPort, runner: Runner) -> None:
+        self._port = port
+        self._runner = runner
+        self.methods: dict[str, Method] = {}
+        self._waiting: dict[Method, deque[_Job]] = {}
+        self._jobs: dict[tuple[bytes, int], _Job] = {}
+        self._closed = False
+        self.expired = 0
+
+    def add(self, service: str, method: Method) -> None:
+        """Serve ``method`` under "service.name"; ConfigError when that name is taken."""
+        check_name("service", service)
+        check_name("method", method.name)
+        name = f"{service}.{method.name}"
+        if name in self.methods:
+            raise ConfigError(f"the method {name!r} is served already; give one another name")
+        self.methods[name] = method
+
+    def on_requests(self, caller: Handle, route: Any, entries: Iterable[Any]) -> int:
+        """Serve the request entries of one frame; returns how many were malformed."""
+        malformed = 0
+        methods, port = self.methods, self._port
+        now = port.now()
+        for entry in entries:
+            try:
+                call_id, name, budget_ms, args = entry[0], entry[1], entry[2], entry[3]
+                kwargs = entry[4] if len(entry) > 4 else {}
+                headers = entry[5] if len(entry) > 5 else {}
+                if not (
+                    type(call_id) is int
+                    and type(budget_ms) is int
+                    and type(args) is list
+                    and type(kwargs) is dict
+                    and type(headers) is dict
+                ):
+                    malformed += 1
+                    continue
+                method = methods.get(name)
+            except (TypeError, IndexError, KeyError):
+                malformed += 1
+                continue
+            if method is None:
+                self._refuse_unknown(route, call_id, name)
+                continue
+            try:
+                args, kwargs = method.check(args, kwargs)
+            except BadRequest as error:
+                port.send_reply(route, port.pack([call_id, m.STATUS_BAD_REQUEST, str(error)]))
+                continue
+            if method.inline and not method.wants_request and budget_ms > 0:
+                self._serve_inline(method, route, call_id, args, kwargs)
+                continue
+            self._admit(
+                _Job(self, method, call_id, args, kwargs, headers, now + budget_ms / 1000, caller,
+                     route))  # fmt: skip
+        return malformed
+
+    def running_of(self, caller: bytes) -> set[int]:
+        """The ids of this caller's requests that run or wait here."""
+        return {call_id for peer, call_id in self._jobs if peer == caller}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def close(self) -> None:
+        """Start nothing more, cancel coroutines that run; callers learn it from the goodbye."""
+        self._closed = True
+        self._waiting.clear()
+        for job in list(self._jobs.values()):
+            if job.running is not None:
+                job.running.cancel()
+        self._jobs.clear()
+
+    def _serve_inline(
+        self, method: Method, route: Any, call_id: int, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> None:
+        try:
+            value = method.function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  whatever it is, the caller is told
+            self._reply_error(route, method.name, call_id, error)
+            return
+        self._reply(route, method.name, call_id, value)
+
+    def _admit(self, job: _Job) -> None:
+        if self._closed:
+            return
+        method = job.method
+        if method.running < method.concurrency:
+            self._jobs[job.caller.id, job.call_id] = job
+            self._start(job)
+            return
+        line = self._waiting.setdefault(method, deque())
+        if len(line) >= MAX_WAITING:
+            text = f"{method.name}: {method.concurrency} calls run and {MAX_WAITING} wait already"
+            self._port.send_reply(
+                job.route, self._port.pack([job.call_id, m.STATUS_OVERLOADED, text])
+            )
+            return
+        self._jobs[job.caller.id, job.call_id] = job
+        line.append(job)
+
+    def _start(self, job: _Job) -> None:
+        method = job.method
+        left = job.deadline - self._port.now()
+        if left <= 0:
+            self.expired += 1
+            self._jobs.pop((job.caller.id, job.call_id), None)
+            text = "the deadline had passed before the call was started"
+            self._port.send_reply(job.route, self._port.pack([job.call_id, m.STATUS_EXPIRED, text]))
+            return
+        args, kwargs = job.args, job.kwargs
+        if method.wants_request:
+            request = Request(job.caller.peer, left, job.headers)
+            args, kwargs = method.inject(args, kwargs, request)
+        method.running += 1
+        if method.inline:
+            try:
+                value, error = method.function(*args, **kwargs), None
+            except Exception as caught:  # noqa: BLE001  whatever it is, the caller is told
+                value, error = None, caught
+            self._finish(job, value, error)
+            return
+        job.running = self._runner.start(method.function, args, kwargs, method.is_async, job)
+
+    def _finish(self, job: _Job, value: Any, error: BaseException | None) -> None:
+        method = job.method
+        method.running -= 1
+        if self._jobs.pop((job.caller.id, job.call_id), None) is not None:
+            if error is None:
+                self._reply(job.route, method.name, job.call_id, value)
+            else:
+                self._reply_error(job.route, method.name, job.call_id, error)
+        self._start_waiting(method)
+
+    def _start_waiting(self, method: Method) -> None:
+        line = self._waiting.get(method)
+        if line is None:
+            return
+        while line and method.running < method.concurrency:
+            self._start(line.popleft())
+        if not line:
+            self._waiting.pop(method, None)
+
+    def _reply(self, route: Any, name: str, call_id: int, value: Any) -> None:
+        try:
+            entry = self._port.pack([call_id, m.STATUS_OK, value])
+        except (BadPayload, PayloadTooLarge) as error:
+            self._reply_error(route, name, call_id, error)
+            return
+        self._port.send_reply(route, entry)
+
+    def _reply_error(self, route: Any, name: str, call_id: int, error: BaseException) -> None:
+        logger.warning("%s raised %s: %s", name, type(error).__name__, error, exc_info=error)
+        text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARS:]
+        fields = [call_id, m.STATUS_ERROR, type(error).__name__, str(error)[:MAX_TRACEBACK_CHARS]]
+        self._port.send_reply(route, self._port.pack([*fields, text]))
+
+    def _refuse_unknown(self, route: Any, call_id: int, name: Any) -> None:
+        service = str(name).partition(".")[0]
+        prefix = service + "."
+        known = ", ".join(n[len(prefix) :] for n in self.methods if n.startswith(prefix)) or "none"
+        text = f"service {service!r} has no method {name!r} at this node; its methods: {known}"
+        self._port.send_reply(route, self._port.pack([call_id, m.STATUS_NO_METHOD, text]))

@@ -1,0 +1,270 @@
+"""One subscription's queue: messages in, a handler or an iterator out, in order, bounded.
+
+How the window works with it. The bytes of a frame count against its sender's window until every
+subscription that the frame reached has *consumed* its part: handled it, or taken it into a queue
+that is bounded in messages. So a fast reader holds a fast sender back by a moment and nothing is
+lost, and the rule that keeps one slow reader from holding back everybody else is:
+
+    a subscription whose oldest message has waited for ``STALL_AFTER`` is *stalled*:
+    it holds no window, and past ``buffer`` messages its oldest are dropped and counted.
+
+It needs no state: the age of the head of the queue says it. A reader that never reads, one that
+reads too slowly and one whose handler hangs all fall under it, and recover from it, alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from patterns.errors import ConfigError
+from patterns.messages import Message
+from patterns.port import Runner, Running
+
+__all__ = ["DEFAULT_BUFFER", "STALL_AFTER", "Hold", "Portion", "Subscription"]
+
+logger = logging.getLogger("mesh.pubsub")
+
+STALL_AFTER = 0.25
+"""Seconds: long enough for a garbage collection or a slow log line, short for everybody else."""
+
+DEFAULT_BUFFER = 10_000
+"""Messages that a stalled subscription keeps."""
+
+
+class Hold:
+    """The window bytes of one received frame, given back when its last holder lets go."""
+
+    __slots__ = ("_holders", "_release", "size")
+
+    def __init__(self, size: int, holders: int, release: Callable[[int], None]) -> None:
+        self.size = size
+        self._holders = holders
+        self._release = release
+
+    def let_go(self) -> None:
+        """One holder has consumed its part; calling it once per holder is the holder's duty."""
+        self._holders -= 1
+        if self._holders == 0:
+            self._release(self.size)
+
+
+class Portion:
+    """The messages of one frame for one subscription, and the frame's hold while it lasts."""
+
+    __slots__ = ("arrived", "hold", "messages")
+
+    def __init__(self, messages: deque[Message], hold: Hold | None, arrived: float) -> None:
+        self.messages = messages
+        self.hold = hold
+        self.arrived = arrived
+
+    def let_go(self) -> None:
+        if self.hold is not None:
+            self.hold.let_go()
+            self.hold = None
+
+
+class Subscription:
+    """A pattern, and where its messages go.
+
+    With ``handler`` the runner (or, ``inline``, the caller's stack) runs it for each message, at
+    most ``concurrency`` at once. Without, ``take`` hands out portions to an iterator and
+    ``on_ready`` is called when there is something to take.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_in_hand",
+        "_runner",
+        "_running",
+        "buffer",
+        "concurrency",
+        "echo",
+        "fresh",
+        "handler",
+        "inline",
+        "is_async",
+        "missed",
+        "on_end",
+        "on_ready",
+        "pattern",
+        "queue",
+        "queued",
+    )
+
+    def __init__(
+        self,
+        pattern: str,
+        runner: Runner,
+        *,
+        handler: Callable[[Message], Any] | None = None,
+        is_async: bool = False,
+        inline: bool = False,
+        concurrency: int = 1,
+        buffer: int = DEFAULT_BUFFER,
+        echo: bool = True,
+    ) -> None:
+        if buffer < 1:
+            raise ConfigError(f"buffer must be at least 1 message, not {buffer}")
+        if concurrency < 1:
+            raise ConfigError(f"concurrency must be at least 1, not {concurrency}")
+        self.pattern = pattern
+        self.handler = handler
+        self.is_async = is_async
+        self.inline = handler is not None and inline and not is_async
+        self.concurrency = concurrency
+        self.buffer = buffer
+        self.echo = echo
+        self.missed = 0
+        self.on_ready: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] | None = None
+        """Called when the node ends it."""
+        self.queue: deque[Portion] = deque()
+        self.queued = 0
+        self.fresh: list[Message] = []
+        """Messages of the frame being delivered, until ``accept`` makes them a portion."""
+        self._runner = runner
+        self._running: dict[Portion, Running | None] = {}
+        self._in_hand: Portion | None = None
+        self._closed = False
+
+    def run_inline(self, message: Message) -> None:
+        """Handle one message here and now; what it raises is logged."""
+        try:
+            self.handler(message)  # type: ignore[misc]
+        except Exception:
+            logger.exception("the handler of %r raised", self.pattern)
+
+    def accept(self, hold: Hold | None, now: float) -> None:
+        """Queue what ``fresh`` holds as one portion; ``hold`` counts this subscription once."""
+        portion = Portion(deque(self.fresh), hold, now)
+        self.fresh = []
+        if self._closed:
+            portion.let_go()
+            return
+        self.queue.append(portion)
+        self.queued += len(portion.messages)
+        if self.is_stalled(now):
+            portion.let_go()
+            self._drop_excess()
+        self._pump()
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether the oldest message here has waited for longer than ``STALL_AFTER``."""
+        oldest = min(
+            (p.arrived for p in (*self._running, *((self._in_hand,) if self._in_hand else ()))),
+            default=None,
+        )
+        if oldest is None:
+            if not self.queue:
+                return False
+            oldest = self.queue[0].arrived
+        return now - oldest > STALL_AFTER
+
+    def holds_window(self) -> bool:
+        """Whether any frame's bytes are still held here."""
+        return any(
+            p.hold is not None
+            for p in (*self._running, *self.queue, *((self._in_hand,) if self._in_hand else ()))
+        )
+
+    def release_if_stalled(self, now: float) -> None:
+        """Apply the stall rule; called now and then while ``holds_window``."""
+        if self.is_stalled(now):
+            for portion in (*self._running, *self.queue):
+                portion.let_go()
+            if self._in_hand is not None:
+                self._in_hand.let_go()
+            self._drop_excess()
+
+    def take(self) -> deque[Message] | None:
+        """The next messages for the iterator, in order; None when there are none yet.
+
+        Taking the next ones says that the ones taken before are consumed.
+        """
+        if self._in_hand is not None:
+            self._in_hand.let_go()
+            self._in_hand = None
+        if not self.queue:
+            return None
+        portion = self._in_hand = self.queue.popleft()
+        self.queued -= len(portion.messages)
+        return portion.messages
+
+    def close(self) -> None:
+        """Take no more; what is queued is given up, what runs is left to end."""
+        self._closed = True
+        if self._in_hand is not None:
+            self._in_hand.let_go()
+            self._in_hand = None
+        for portion in self.queue:
+            portion.let_go()
+        self.queue.clear()
+        self.queued = 0
+
+    def cancel(self) -> None:
+        """Close, and cancel handlers that run and can be cancelled."""
+        self.close()
+        for running in list(self._running.values()):
+            if running is not None:
+                running.cancel()
+        if self.on_end is not None:
+            self.on_end()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether messages wait or handlers run."""
+        return bool(self.queue or self._running)
+
+    def _drop_excess(self) -> None:
+        queue = self.queue
+        while self.queued > self.buffer:
+            portion = queue[0]
+            excess = min(self.queued - self.buffer, len(portion.messages))
+            for _ in range(excess):
+                portion.messages.popleft()
+            self.queued -= excess
+            self.missed += excess
+            if not portion.messages:
+                portion.let_go()
+                queue.popleft()
+
+    def _pump(self) -> None:
+        if self.handler is None:
+            if self.on_ready is not None and self.queue:
+                self.on_ready()
+            return
+        while self.queue and len(self._running) < self.concurrency and not self._closed:
+            self._start(self._next_portion())
+
+    def _next_portion(self) -> Portion:
+        """What one run of the handler gets: a whole portion at concurrency 1, else one message.
+
+        A split portion's hold goes with its last message.
+        """
+        head = self.queue[0]
+        if self.concurrency == 1 or len(head.messages) == 1:
+            self.queue.popleft()
+            self.queued -= len(head.messages)
+            return head
+        self.queued -= 1
+        return Portion(deque((head.messages.popleft(),)), None, head.arrived)
+
+    def _start(self, portion: Portion) -> None:
+        self._running[portion] = None
+
+        def done() -> None:
+            self._running.pop(portion, None)
+            portion.let_go()
+            if self.queue and not self._closed:
+                self._pump()
+
+        handler = self.handler
+        if handler is None:
+            return
+        running = self._runner.start_each(handler, portion.messages, self.is_async, done)
+        if portion in self._running:
+            self._running[portion] = running
