@@ -2,9 +2,10 @@
 
 A datagram to the loopback broadcast address reaches every socket that is bound to it, in this
 network namespace and nowhere else. A newcomer says hello there; each node that hears it answers
-with its own announcement, so both know each other whichever came first. The hello is repeated at
-growing intervals, because a full socket buffer drops datagrams silently; after that every node only
-reminds the others that it is here.
+with its own announcement, so both know each other whichever came first. A full socket buffer drops
+datagrams silently, so each node repeats itself at growing intervals: a hello as long as it knows of
+nobody, then only a reminder that it is here, which nobody answers (200 nodes that all asked all
+again would cost the machine a second of CPU each time).
 
 Two sockets are needed: all listeners share one address, so answers go to a second, private one.
 The sockets are drained by `add_reader`: asyncio's own datagram transport takes one per wake-up.
@@ -12,7 +13,6 @@ The sockets are drained by `add_reader`: asyncio's own datagram transport takes 
 
 import asyncio
 import errno
-import itertools
 import os
 import random
 import socket
@@ -25,11 +25,11 @@ from discovery.source import Announcement, Candidate, SourceState, Status
 PORT = 17_891
 """UDP port of the rendezvous: not assigned, and below the ephemeral ports."""
 
-HELLO_AFTER = (0.2, 1.0)
-"""Seconds before the second and third hello, for the case that datagrams were dropped."""
+REPEAT_AFTER = (0.2, 1.0)
+"""Seconds until a node first repeats itself, and from then until the next time."""
 
-REMIND_EVERY = 5.0
-"""Seconds between the reminders that follow. With 100 nodes each hears 20 a second: 0.1 % CPU."""
+REPEAT_EVERY = 5.0
+"""Seconds between all later times. With 200 nodes each hears 40 a second, for 0.1 % CPU."""
 
 DRAIN_LIMIT = 64
 """Datagrams taken per wake-up of a socket, so that a flood leaves the loop to others."""
@@ -95,7 +95,7 @@ class Local:
             return
         self._status = "working"
         # All that listen already get the first hello; who binds later says hello itself.
-        self._say(self._schedule())
+        self._say(_pauses())
 
     async def close(self) -> None:
         """Stop listening. Idempotent. There is no goodbye: others only lose a hint."""
@@ -127,19 +127,12 @@ class Local:
                 opened.close()
         self._shared = self._private = None
 
-    def _schedule(self) -> Iterator[tuple[bytes, float]]:
-        """What to say, and the seconds until the next: hellos, then reminders for ever."""
-        yield from ((self._hello, delay) for delay in HELLO_AFTER)
-        yield self._hello, REMIND_EVERY
-        for reminder in itertools.repeat(self._here):
-            # Nodes that started together should not remind all in the same millisecond.
-            yield reminder, REMIND_EVERY * random.uniform(0.8, 1.2)
-
-    def _say(self, schedule: Iterator[tuple[bytes, float]]) -> None:
-        data, delay = next(schedule)
-        self._timer = asyncio.get_running_loop().call_later(delay, self._say, schedule)
+    def _say(self, pauses: Iterator[float]) -> None:
+        """Say hello, or remind those it knows of; then again after the next of `pauses`."""
+        assert self._hints is not None  # set by start(), the only way here
+        self._timer = asyncio.get_running_loop().call_later(next(pauses), self._say, pauses)
         try:
-            self._send(data, self._address)
+            self._send(self._here if self._hints.seen else self._hello, self._address)
         except OSError as error:
             self._fail("cannot send", error)
         else:
@@ -190,6 +183,13 @@ class Local:
     def _fail(self, what: str, error: OSError) -> None:
         self._status = "failing"
         self._reason = f"{what} on UDP {_BROADCAST}:{self._address[1]}: {_explain(error)}"
+
+
+def _pauses() -> Iterator[float]:
+    yield from REPEAT_AFTER
+    while True:
+        # Nodes that started together should not all speak in the same millisecond for ever.
+        yield REPEAT_EVERY * random.uniform(0.8, 1.2)
 
 
 def _datagram_socket() -> socket.socket:

@@ -205,6 +205,8 @@ class Mdns:
             self._hints.offer(other.candidate(self.name))
 
     def _fail(self, reason: str) -> None:
+        if self._status == "closed":
+            return
         self._status = "failing"
         self._reason = f"{reason} (UDP {MDNS_PORT} multicast; seeds work without it)"
 

@@ -18,6 +18,7 @@ from typing import Any
 from mesh.engine import events as e
 from mesh.engine.call_plane import CallPlane
 from mesh.engine.config import GRACE, LISTEN, EngineConfig
+from mesh.engine.control_lane import ControlLane
 from mesh.engine.core import Core
 from mesh.engine.dialer import Dialer
 from mesh.engine.link_plane import LinkPlane
@@ -86,23 +87,26 @@ class Engine:
         )
         self.pubsub = PubSub(self, self._local, self._on_own_interest)
         self._local.deliver = self.pubsub.deliver
-        self._links = LinkPlane(core, self._dialer, self._liveness, self.pubsub.deliver)
-        self._wire_links()
+        self._control = ControlLane(core, self._dialer, self._liveness)
+        self._links = LinkPlane(
+            core, self._dialer, self._liveness, self._control, self.pubsub.deliver
+        )
+        self._wire_control()
         self._waits = Waits(clock)
         self._watchers: dict[e.Watcher, None] = {}
         self._opened_at: float | None = None
         self._closed = False
         self._is_poll_due = False
 
-    def _wire_links(self) -> None:
-        links = self._links
-        links.joined = self._on_joined
-        links.updated = self._on_updated
-        links.left = lambda session, reason: self._change(session, State.LEFT, reason)
-        links.gap = self._on_gap
-        links.renewed = self._calls.on_link_renewed
-        links.confirmed = self._waits_poke
-        links.on_call_control = self._calls.on_control
+    def _wire_control(self) -> None:
+        control = self._control
+        control.joined = self._on_joined
+        control.updated = self._on_updated
+        control.left = lambda session, reason: self._change(session, State.LEFT, reason)
+        control.gap = self._on_gap
+        control.renewed = self._calls.on_link_renewed
+        control.confirmed = self._waits_poke
+        control.on_call_control = self._calls.on_control
 
     # Life.
 
@@ -124,7 +128,7 @@ class Engine:
 
     def leave(self, reason: str, waiter: Waiter) -> None:
         """Say goodbye; ``waiter`` ends when all alive peers have heard it, or soon anyway."""
-        told = self._links.say_goodbye(reason)
+        told = self._control.say_goodbye(reason)
         self._core.flush()
 
         def check() -> Any:
@@ -253,14 +257,14 @@ class Engine:
 
     def confirm(self, timeout: float, waiter: Waiter) -> None:
         """Until every alive peer has what this node wants; gives those that have not, in time."""
-        self._links.send_record_changes()
+        self._control.send_record_changes()
         self._core.flush()
         version = self._core.record.version
         self._waits.add(
-            lambda: NOT_YET if self._links.unconfirmed(version) else [],
+            lambda: NOT_YET if self._control.unconfirmed(version) else [],
             waiter,
             timeout,
-            lambda: [member.peer for member in self._links.unconfirmed(version)],
+            lambda: [member.peer for member in self._control.unconfirmed(version)],
         )
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -275,7 +279,7 @@ class Engine:
         self.server.add(service, method)
         self._core.record.serve(service, method.name)
         if self.is_open:
-            self._links.record_changed()
+            self._control.record_changed()
             self._update_own_services()
 
     def call(
@@ -416,7 +420,7 @@ class Engine:
         if not is_wanted:
             self._core.record.unwant(pattern)
         if self.is_open:
-            self._links.record_changed()
+            self._control.record_changed()
             self._waits_poke()
 
     def _update_own_services(self) -> None:

@@ -124,6 +124,13 @@ class Session:
         if outbox.queue.batches or outbox.waiting_since is not None:
             outbox.note_waiting(core.clock.now())
 
+    def hang_up(self) -> None:
+        """Give up our connection to it."""
+        dial, self.dial = self.dial, None
+        if dial is not None:
+            dial.owner = None
+            self.core.transport.hang_up(dial)
+
     def refuse(self, code: str, text: str) -> None:
         """Say no on a link that was never opened."""
         if self.link is not None:

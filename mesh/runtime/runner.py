@@ -18,7 +18,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any
+
+from mesh.runtime.threads import call_in_thread
 
 __all__ = ["MAX_THREADS", "LoopRunner"]
 
@@ -78,7 +81,7 @@ class LoopRunner:
         def work() -> Callable[[], None]:
             try:
                 value, error = function(*args, **kwargs), None
-            except Exception as caught:  # noqa: BLE001  goes to whoever asked
+            except BaseException as caught:  # noqa: BLE001  goes to whoever asked
                 value, error = None, caught
             return lambda: done(value, error)
 
@@ -179,11 +182,15 @@ class LoopRunner:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_WAIT)
-        for _ in self._threads:
+        threads, self._threads = self._threads, []
+        for _ in threads:
             self._work.put(None)
-        deadline = self._loop.time() + CLOSE_WAIT
-        while any(t.is_alive() for t in self._threads) and self._loop.time() < deadline:
-            await asyncio.sleep(0.002)
-        still = sum(thread.is_alive() for thread in self._threads)
-        self._threads.clear()
-        return still
+        if threads:
+            await call_in_thread(self._loop, lambda: _join_all(threads))
+        return sum(thread.is_alive() for thread in threads)
+
+
+def _join_all(threads: list[threading.Thread]) -> None:
+    deadline = monotonic() + CLOSE_WAIT
+    for thread in threads:
+        thread.join(max(0.0, deadline - monotonic()))

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import socket as stdlib_socket
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import zmq
 
@@ -29,6 +29,11 @@ from mesh.wire import frames
 __all__ = ["ZmqTransport"]
 
 logger = logging.getLogger("mesh.transport")
+
+# Plain ints: pyzmq's enum members cost several times as much, at every send and receive.
+_NOBLOCK = int(zmq.NOBLOCK)
+_SNDMORE = int(zmq.SNDMORE)
+_RCVMORE = int(zmq.RCVMORE)
 
 MAX_SOCKETS = 65_535
 MAX_TOPIC_BYTES = frames.MAX_INFO_BYTES + 1
@@ -116,7 +121,8 @@ class ZmqTransport:
     def _bind(self, socket: zmq.Socket[bytes], port: int) -> int:
         host = f"[{self._host}]" if ":" in self._host else self._host
         socket.bind(f"tcp://{host}:{port or '*'}")
-        return int(socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").rpartition(b":")[2])
+        endpoint = cast(bytes, socket.getsockopt(zmq.LAST_ENDPOINT))
+        return int(endpoint.rstrip(b"\0").rpartition(b":")[2])
 
     def _drained(self, socket: zmq.Socket[bytes], receive: Callable[[], None]) -> DrainedSocket:
         events = self._events
@@ -126,9 +132,7 @@ class ZmqTransport:
 
     def _receive_topic(self) -> None:
         xpub = self._xpub.socket
-        topic = xpub.recv(zmq.NOBLOCK)
-        while xpub.get(zmq.RCVMORE):
-            xpub.recv(zmq.NOBLOCK)
+        topic = xpub.recv(_NOBLOCK)
         is_up = topic[:1] == b"\x01"
         if not is_up and topic[:1] != b"\x00":
             return
@@ -146,7 +150,7 @@ class ZmqTransport:
     def send_link(self, frame: bytes) -> None:
         """The frame's first bytes are the prefix that only its receiver's pipe is given."""
         if not self._closed:
-            self._xpub.socket.send(frame, zmq.NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+            self._xpub.socket.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
             self._xpub.check()
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
@@ -158,10 +162,7 @@ class ZmqTransport:
         on_frame = self._events.on_link_frame
 
         def receive() -> None:
-            frame = sub.recv(zmq.NOBLOCK)
-            if sub.get(zmq.RCVMORE):
-                _skip_rest(sub)
-            on_frame(dial, frame)
+            on_frame(dial, sub.recv(_NOBLOCK))
 
         dial.sub = self._drained(sub, receive)
         self._dials.add(dial)
@@ -188,13 +189,13 @@ class ZmqTransport:
 
     def _receive_request(self) -> None:
         router = self._router.socket
-        route = router.recv(zmq.NOBLOCK)
-        if not router.get(zmq.RCVMORE):
+        route = router.recv(_NOBLOCK)
+        if not router.getsockopt(_RCVMORE):
             return
-        frame = router.recv(zmq.NOBLOCK)
-        if router.get(zmq.RCVMORE):
-            _skip_rest(router)
-            return
+        frame = router.recv(_NOBLOCK)
+        # A part too many belongs to no message of ours, and would be read as a route.
+        while router.getsockopt(_RCVMORE):
+            router.recv(_NOBLOCK)
         self._events.on_request_frame(route, frame)
 
     def send_reply(self, route: bytes, frame: bytes) -> bool:
@@ -203,8 +204,8 @@ class ZmqTransport:
             return False
         router = self._router.socket
         try:
-            router.send(route, zmq.NOBLOCK | zmq.SNDMORE)
-            router.send(frame, zmq.NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+            router.send(route, _NOBLOCK | _SNDMORE)
+            router.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 raise
@@ -219,11 +220,7 @@ class ZmqTransport:
         on_frame = self._events.on_reply_frame
 
         def receive() -> None:
-            frame = dealer.recv(zmq.NOBLOCK)
-            if dealer.get(zmq.RCVMORE):
-                _skip_rest(dealer)
-                return
-            on_frame(lane, frame)
+            on_frame(lane, dealer.recv(_NOBLOCK))
 
         lane.dealer = self._drained(dealer, receive)
         self._lanes.add(lane)
@@ -239,7 +236,7 @@ class ZmqTransport:
     def send_request(self, lane: Lane, frame: bytes) -> None:
         dealer = lane.dealer if isinstance(lane, _Lane) else None
         if dealer is not None and not dealer.socket.closed:
-            dealer.socket.send(frame, zmq.NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+            dealer.socket.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
             dealer.check()
 
     # Probes.
@@ -300,8 +297,3 @@ class ZmqTransport:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await call_in_thread(self._loop, context.term)
-
-
-def _skip_rest(socket: zmq.Socket[bytes]) -> None:
-    while socket.get(zmq.RCVMORE):
-        socket.recv(zmq.NOBLOCK)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any, get_type_hints
 
 from patterns.errors import BadRequest, ConfigError
@@ -148,7 +149,7 @@ class Method:
 
 def is_async_callable(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine: coroutine functions, partials and callables of such."""
-    while hasattr(function, "func"):  # functools.partial
+    while isinstance(function, partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  the method itself is inspected
@@ -157,7 +158,11 @@ def is_async_callable(function: Callable[..., Any]) -> bool:
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotations, resolved where they can be; names that cannot be resolved mean nothing."""
-    target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    target = function
+    while isinstance(target, partial):
+        target = target.func
+    if not inspect.isroutine(target) and not isinstance(target, type):
+        target = getattr(target, "__call__", target)  # noqa: B004  the method is inspected
     try:
         return get_type_hints(target)
     except (NameError, TypeError, AttributeError):
@@ -170,7 +175,7 @@ def _build(cls: type, value: Any) -> Any:
         return value
     if not isinstance(value, dict):
         raise TypeError(f"a map for {cls.__name__} is needed, not {type(value).__name__}")
-    hints = _hints(cls.__init__)
+    hints = _hints(cls)
     known = {field.name for field in fields(cls) if field.init}
     if unknown := sorted(str(name) for name in value.keys() - known):
         raise TypeError(f"{cls.__name__} has no field {', '.join(unknown)}")

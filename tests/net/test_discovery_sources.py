@@ -1,176 +1,38 @@
-"""The discovery sources on real sockets: loopback, and network namespaces of their own.
-
-Other nodes may run on this machine, so mDNS tests look for their own ids only, and rendezvous tests
-use a port of their own.
-"""
+"""The discovery sources on real sockets: loopback, and network namespaces of their own."""
 
 import asyncio
 import contextlib
-import itertools
-import json
-import os
-import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-import uvloop
 from zeroconf import ServiceInfo, ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
-from discovery import Announcement, Candidate, Discovery, Local, Mdns, Seeds, Source
-from discovery.datagram import Kind, decode, encode
-from discovery.local import ANSWER_BURST, ANSWER_RATE, REMIND_EVERY
+from discovery import Candidate, Discovery, Local, Mdns, Seeds, Source
+from discovery.datagram import Kind, encode
+from discovery.local import ANSWER_BURST, ANSWER_RATE
 from discovery.service import SERVICE_TYPE, instance_name
-from tests.unit.discovery.helpers import run_virtual
-
-ROOT = Path(__file__).parents[2]
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
-on_both_loops = pytest.mark.parametrize("loop", LOOPS)
-needs_namespaces = pytest.mark.skipif(
-    shutil.which("unshare") is None
-    or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode != 0,
-    reason="network namespaces need privileges",
+from tests.unit.discovery.nodes import (
+    ROOT,
+    Node,
+    announcement,
+    descriptors,
+    free_port,
+    namespace,
+    needs_namespaces,
+    new_id,
+    nodes,
+    on_both_loops,
+    run,
+    until,
+    wait,
 )
-
-NODE = """
-import asyncio, json, sys, uvloop
-from discovery import *
-
-async def main(node_id, host, source):
-    def found(candidate):
-        print(json.dumps({"id": candidate.id, "mesh": candidate.mesh,
-                          "addresses": candidate.addresses}), flush=True)
-    finder = Discovery([eval(source)], found)
-    await finder.start(Announcement(node_id, "test", 1, (host,), 5000))
-    print(json.dumps({"states": [[s.status, s.reason] for s in finder.states().values()]}),
-          flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await finder.close()
-
-loop = uvloop.new_event_loop if sys.argv[1] == "uvloop" else asyncio.new_event_loop
-with asyncio.Runner(loop_factory=loop) as runner:
-    runner.run(main(*sys.argv[2:]))
-"""
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex
-
-
-def announcement(node_id: str, **fields: Any) -> Announcement:
-    return Announcement(node_id, "test", 1, **{"hosts": ("127.0.0.1",), "port": 5000} | fields)
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def run(loop: str, main: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        runner.run(main)
-
-
-async def until(condition: Callable[[], object], within: float = 5.0) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        await asyncio.sleep(0.005)
-
-
-def descriptors() -> set[str]:
-    """The open files of this process; the directory that lists them is not one of them."""
-    links = set()
-    for number in os.listdir("/dev/fd"):
-        with contextlib.suppress(OSError):
-            links.add(f"{number} {os.readlink(f'/dev/fd/{number}')}")
-    return {link for link in links if "/fd" not in link}
-
-
-class Node:
-    """A node in a process of its own, perhaps in a network namespace of its own."""
-
-    def __init__(
-        self,
-        source: str,
-        loop: str = "asyncio",
-        inside: tuple[str, ...] = (),
-        host: str = "127.0.0.1",
-    ) -> None:
-        self.id = new_id()
-        self.lines: list[dict[str, Any]] = []
-        self.process = subprocess.Popen(
-            [*inside, sys.executable, "-W", "error", "-c", NODE, loop, self.id, host, source],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,))
-        self._reader.start()
-
-    def _read(self, out: IO[str]) -> None:
-        for line in out:
-            self.lines.append(json.loads(line) | {"at": time.monotonic()})
-
-    def sees(self, other: "Node") -> dict[str, Any] | None:
-        return next((line for line in self.lines if line.get("id") == other.id), None)
-
-    @property
-    def states(self) -> list[list[str]] | None:
-        return next((line["states"] for line in self.lines if "states" in line), None)
-
-    def stop(self) -> str:
-        assert self.process.stdin is not None
-        assert self.process.stderr is not None
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._reader.join()
-        errors = self.process.stderr.read()
-        self.process.stderr.close()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return errors
-
-
-def wait(condition: Callable[[], object], within: float = 10.0) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.005)
-
-
-@contextlib.contextmanager
-def nodes(*made: Node) -> Iterator[tuple[Node, ...]]:
-    """Stops the nodes, which must have written nothing to their standard error."""
-    errors = []
-    try:
-        yield made
-    finally:
-        errors = [node.stop() for node in made]
-    assert errors == [""] * len(made)
-    assert [node.process.returncode for node in made] == [0] * len(made)
-
 
 # Two processes
 
@@ -196,20 +58,6 @@ def test_two_processes_see_each_other_by_rendezvous_within_a_second(loop: str) -
             for line in (one.sees(two), two.sees(one)):
                 assert line is not None
                 assert line["at"] - ready < 1.0
-
-
-@contextlib.contextmanager
-def namespace(*within: str) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """A network namespace of its own, as the process that holds it and the way inside."""
-    with subprocess.Popen([*within, "unshare", "-n", "cat"], stdin=subprocess.PIPE) as holder:
-        path = f"/proc/{holder.pid}/ns/net"
-        outside = {os.stat("/proc/self/ns/net").st_ino}
-        if within:
-            outside.add(os.stat(within[1].removeprefix("--net=")).st_ino)
-        wait(lambda: os.stat(path).st_ino not in outside)
-        inside = ("nsenter", f"--net={path}")
-        subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
-        yield holder.pid, inside
 
 
 @needs_namespaces
@@ -515,27 +363,6 @@ def test_fifty_nodes_of_one_host_all_see_each_other(loop: str) -> None:
     run(loop, main())
 
 
-def test_invalid_datagrams_are_ignored_and_counted() -> None:
-    async def main() -> None:
-        port = free_port()
-        seen: list[Candidate] = []
-        local = Local(port)
-        await local.start(announcement(new_id()), seen.append)
-        rubbish = [b"", b"hello", b"mesh\x01\xc1", b"mesh\x02\x90", b"mesh\x01" + b"\x90" * 2000]
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            for data in rubbish:
-                stranger.sendto(data, ("127.255.255.255", port))
-            await until(lambda: local.ignored == len(rubbish))
-            honest = announcement(new_id())
-            stranger.sendto(encode(Kind.HERE, honest), ("127.255.255.255", port))
-            await until(lambda: seen)
-        assert seen == [honest.candidate("local")]
-        await local.close()
-
-    run("asyncio", main())
-
-
 def test_a_flood_of_hellos_is_answered_at_a_bounded_rate() -> None:
     async def main() -> None:
         port = free_port()
@@ -561,65 +388,6 @@ def test_a_flood_of_hellos_is_answered_at_a_bounded_rate() -> None:
         await local.close()
 
     run("asyncio", main())
-
-
-def test_a_hello_is_answered_to_its_sender_and_a_reminder_is_not() -> None:
-    async def main() -> None:
-        port = free_port()
-        seen: list[Candidate] = []
-        node = announcement(new_id())
-        local = Local(port)
-        await local.start(node, seen.append)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as newcomer:
-            newcomer.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            newcomer.bind(("127.0.0.1", 0))
-            newcomer.setblocking(False)
-            own = announcement(new_id())
-            for kind in (Kind.HERE, Kind.HELLO):
-                newcomer.sendto(encode(kind, own), ("127.255.255.255", port))
-            await until(lambda: len(seen) == 2)
-            answer, sender = newcomer.recvfrom(2000)
-            assert answer == encode(Kind.HERE, node)
-            assert sender[0] == "127.0.0.1"
-            with pytest.raises(BlockingIOError):
-                newcomer.recv(2000)
-        await local.close()
-
-    run("asyncio", main())
-
-
-def test_hellos_are_repeated_at_growing_intervals_and_then_only_reminders_follow() -> None:
-    async def main() -> None:
-        port = free_port()
-        loop = asyncio.get_running_loop()
-        node = announcement(new_id())
-        heard: list[tuple[Kind, float]] = []
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.255.255.255", port))
-            listener.setblocking(False)
-
-            def listen() -> None:
-                kind, sender = decode(listener.recv(2000))
-                assert sender == node
-                heard.append((kind, loop.time()))
-
-            loop.add_reader(listener, listen)
-            local = Local(port)
-            await local.start(node, lambda _: None)
-            await asyncio.sleep(60)
-            await local.close()
-            total = len(heard)
-            await asyncio.sleep(60)
-            assert len(heard) == total
-            loop.remove_reader(listener)
-        assert heard[:3] == [(Kind.HELLO, pytest.approx(at)) for at in (0.0, 0.2, 1.2)]
-        assert {kind for kind, _ in heard[3:]} == {Kind.HERE}
-        gaps = [later - sooner for (_, sooner), (_, later) in itertools.pairwise(heard[2:])]
-        assert all(0.8 * REMIND_EVERY <= gap <= 1.2 * REMIND_EVERY for gap in gaps)
-        assert len(gaps) >= 9
-
-    run_virtual(main())
 
 
 def test_a_source_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:

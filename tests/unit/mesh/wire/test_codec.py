@@ -7,7 +7,7 @@ import struct
 import tracemalloc
 from collections import OrderedDict, namedtuple
 from datetime import UTC, date, datetime, time, timedelta, timezone
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -355,6 +355,15 @@ def test_malformed_bytes_are_refused_and_leave_no_trace(codec: Codec, data: byte
             with pytest.raises(BadFrame):
                 codec.unpack_all(frame, count)
     assert codec.unpack_all(good + good, 2) == [["a", 1]] * 2
+
+
+def test_a_decimal_is_judged_alike_whatever_the_threads_decimal_context(codec: Codec) -> None:
+    with localcontext() as context:
+        context.traps[InvalidOperation] = False
+        context.prec = 2
+        assert arrives(codec, Decimal("1.2345")) == Decimal("1.2345")
+        with pytest.raises(BadFrame):
+            codec.unpack_all(ext(3, b"one"))
 
 
 def test_every_truncation_of_a_value_is_refused(codec: Codec) -> None:

@@ -1,0 +1,212 @@
+"""A node in a process of its own: makes it as the settings say, then obeys JSON lines.
+
+Started by ``tests.net.processes``. Settings (one JSON object as argument): ``node`` are arguments
+of ``mesh.Node``; ``subscribe`` and ``member`` are what a recording handler listens to, ``inline``
+says where it runs; ``protocol`` is the protocol version to pretend. A command is
+``[number, name, arguments]`` and is answered by ``{"number", "value" or "error"}``, in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import mesh
+from mesh.wire import frames
+
+POLL = 0.005
+
+
+class Agent:
+    """Public methods are the commands."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        if "protocol" in settings:
+            frames.PROTOCOL_VERSION = settings["protocol"]
+        self.node = node = mesh.Node(**settings["node"])
+        self.messages: list[mesh.Message] = []
+        self.events: list[tuple[float, mesh.Event]] = []
+        self.subscriptions: dict[str, Any] = {}
+        self._block_for = 0.0
+        self._load: list[dict[str, Any]] = []
+        self._stop_load = threading.Event()
+        self._threads: list[threading.Thread] = []
+        inline = settings.get("inline", True)
+        for pattern in settings.get("subscribe", ()):
+            node.subscriber(pattern, inline=inline)(self._record)
+        for group in settings.get("member", ()):
+            node.member(group, inline=inline)(self._record)
+        if not settings["node"].get("observer"):
+            self._serve()
+        node.start()
+        self._run(self._watch)
+        address = node.me.address
+        print(json.dumps({"id": node.id, "address": address}), flush=True)
+
+    def _serve(self) -> None:
+        node = self.node
+
+        @node.rpc(inline=True)
+        def pid() -> int:
+            return os.getpid()
+
+        @node.rpc(inline=True)
+        def echo(value: Any) -> Any:
+            return value
+
+        @node.rpc(inline=False)
+        def pause(seconds: float) -> int:
+            time.sleep(seconds)
+            return os.getpid()
+
+    def _run(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _record(self, message: mesh.Message) -> None:
+        self.messages.append(message)
+        if self._block_for:
+            seconds, self._block_for = self._block_for, 0.0
+            time.sleep(seconds)
+
+    def _watch(self) -> None:
+        for event in self.node.watch():
+            self.events.append((time.monotonic(), event))
+
+    # Membership.
+
+    def wait_for(self, **arguments: Any) -> list[str]:
+        return [peer.id for peer in self.node.wait_for(**arguments)]
+
+    def peers(self, all: bool = False) -> dict[str, str]:
+        """Ids and states."""
+        return {peer.id: peer.state for peer in self.node.peers(all=all)}
+
+    def wait_state(self, peer: str, states: list[str], timeout: float = 10.0) -> str:
+        """Until a peer is in one of the states; "unknown" counts as one."""
+        deadline = time.monotonic() + timeout
+        while (state := self.peers(all=True).get(peer, "unknown")) not in states:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{peer[:8]} is {state}")
+            time.sleep(POLL)
+        return state
+
+    def seen(self, peer: str) -> list[list[Any]]:
+        """All events about a peer: time, kind, reason, missed."""
+        return [
+            [when, type(event).__name__, event.reason, getattr(event, "missed", 0)]
+            for when, event in list(self.events)
+            if event.peer.id == peer
+        ]
+
+    def gaps(self) -> list[int | None]:
+        return [e.missed for _, e in list(self.events) if isinstance(e, mesh.Gap)]
+
+    def counters(self) -> dict[str, int]:
+        return self.node.counters()
+
+    # Calls.
+
+    def call(self, method: str, args: list[Any] | None = None, **options: Any) -> Any:
+        service, name = method.split(".")
+        return self.node.service(service, **options)[name](*(args or []))
+
+    # Messages.
+
+    def publish(self, subject: str, count: int = 1, size: int = 0, first: int = 0) -> list[int]:
+        """Numbered messages; returns the distinct counts of receivers."""
+        filling = "x" * size
+        node = self.node
+        return sorted(
+            {node.publish(subject, [number, filling]) for number in range(first, first + count)}
+        )
+
+    def publish_for(self, subject: str, seconds: float, pause: float, size: int = 0) -> int:
+        """Numbered messages, one each ``pause`` seconds; returns how many."""
+        filling = "x" * size
+        number, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.node.publish(subject, [number, filling])
+            number += 1
+            time.sleep(pause)
+        return number
+
+    def broadcast(self, group: str, data: Any = None) -> int:
+        return self.node.broadcast(group, data)
+
+    def send(self, peer: str, subject: str, data: Any = None) -> bool:
+        return self.node.send(peer, subject, data)
+
+    def flush(self, timeout: float = 5.0) -> None:
+        self.node.flush(timeout)
+
+    def received(self) -> list[list[Any]]:
+        """What the recording handler was given: kind, subject or group, data, sender."""
+        return [
+            [m.kind, m.subject if m.group is None else m.group, m.data, m.sender.id]
+            for m in list(self.messages)
+        ]
+
+    def numbers(self, sender: str | None = None) -> list[int]:
+        """The numbers of the messages received, in order."""
+        return [
+            m.data[0] for m in list(self.messages) if sender is None or m.sender.id == sender
+        ]
+
+    def wait_received(self, count: int, timeout: float = 10.0) -> int:
+        deadline = time.monotonic() + timeout
+        while len(self.messages) < count and time.monotonic() < deadline:
+            time.sleep(POLL)
+        return len(self.messages)
+
+    def forget(self) -> None:
+        """Begin a new round."""
+        self.messages.clear()
+
+    def block(self, seconds: float) -> None:
+        """The handler sleeps that long on the loop, once, at the next message."""
+        self._block_for = seconds
+
+    def subscribe(self, pattern: str) -> list[str]:
+        """An iterator, drained into ``received``; returns the ids in ``unconfirmed``."""
+        subscription = self.node.subscribe(pattern)
+        self.subscriptions[pattern] = subscription
+
+        def drain() -> None:
+            for message in subscription:
+                self.messages.append(message)
+
+        self._run(drain)
+        return [peer.id for peer in subscription.unconfirmed]
+
+    def unsubscribe(self, pattern: str) -> None:
+        self.subscriptions.pop(pattern).close()
+
+    def close(self) -> float:
+        """Seconds that it took."""
+        begin = time.monotonic()
+        self.node.close()
+        return time.monotonic() - begin
+
+
+def main() -> None:
+    agent = Agent(json.loads(sys.argv[1]))
+    for line in sys.stdin:
+        number, name, arguments = json.loads(line)
+        try:
+            reply = {"number": number, "value": getattr(agent, name)(**arguments)}
+        except Exception as error:  # noqa: BLE001  the test is told
+            reply = {"number": number, "error": [type(error).__name__, str(error)]}
+        print(json.dumps(reply), flush=True)
+        if name == "close":
+            return
+
+
+if __name__ == "__main__":
+    main()
