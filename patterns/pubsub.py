@@ -159,9 +159,8 @@ class PubSub:
         if make is None:
             release(size)
             return
-        from_me = sender is self._me
         peer = sender.peer
-        local = self._local
+        match = self._local.match if sender is not self._me else self._match_echoing
         touched: list[Subscription] = []
         last_subject = None
         subscriptions: Sequence[Subscription] = ()
@@ -170,7 +169,7 @@ class PubSub:
                 subject, data = entry[0], entry[1]
                 headers = entry[2] if len(entry) > 2 else {}
                 if subject != last_subject:
-                    subscriptions = local.match(subject)
+                    subscriptions = match(subject)
                     last_subject = subject
             except (TypeError, IndexError, KeyError, ValueError, AttributeError):
                 self.malformed += 1
@@ -180,18 +179,20 @@ class PubSub:
             message = make(subject, data, headers, peer, missed)
             missed = 0
             for subscription in subscriptions:
-                if from_me and not subscription.echo:
-                    continue
                 if subscription.inline:
                     subscription.run_inline(message)
                 else:
                     if not subscription.fresh:
                         touched.append(subscription)
                     subscription.fresh.append(message)
-        if not touched:
+        if touched:
+            self._accept(touched, size, release)
+        else:
             release(size)
-            return
-        self._accept(touched, size, release)
+
+    def _match_echoing(self, subject: str) -> Sequence[Subscription]:
+        """The subscriptions that take this node's own messages."""
+        return [s for s in self._local.match(subject) if s.echo]
 
     def _accept(
         self, touched: list[Subscription], size: int, release: Callable[[int], None]

@@ -15,16 +15,17 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from mesh.engine import events as e
 from mesh.engine.call_plane import CallPlane
 from mesh.engine.config import GRACE, LISTEN, EngineConfig
 from mesh.engine.control_lane import ControlLane
 from mesh.engine.core import Core
 from mesh.engine.dialer import Dialer
+from mesh.engine.events import Watcher
 from mesh.engine.link_plane import LinkPlane
 from mesh.engine.liveness import Liveness
 from mesh.engine.local import LocalLane, LocalSession
 from mesh.engine.ports import Clock, Dial, Lane, Transport
+from mesh.engine.roster import Roster
 from mesh.engine.session import Session
 from mesh.engine.waits import NOT_YET, Waits
 from mesh.membership import Membership, Peer, State
@@ -76,7 +77,7 @@ class Engine:
         self._runner = runner
         self._core = core = Core(config, clock, transport, random, Membership(wall_clock))
         self._dialer = Dialer(core, self._is_linked)
-        self._liveness = Liveness(core, self._change)
+        self._liveness = Liveness(core, self._on_change)
         self._local = LocalSession(core, wall_clock())
         self._providers = Providers(random)
         self._calls = CallPlane(core, self._local, self._liveness)
@@ -91,22 +92,22 @@ class Engine:
         self._links = LinkPlane(
             core, self._dialer, self._liveness, self._control, self.pubsub.deliver
         )
-        self._wire_control()
         self._waits = Waits(clock)
-        self._watchers: dict[e.Watcher, None] = {}
+        self._roster = Roster(core, self.pubsub, self._providers, self._client, self._waits.poke)
+        self._wire_control()
         self._opened_at: float | None = None
         self._closed = False
         self._is_poll_due = False
 
     def _wire_control(self) -> None:
         control = self._control
-        control.joined = self._on_joined
-        control.updated = self._on_updated
-        control.left = lambda session, reason: self._change(session, State.LEFT, reason)
-        control.gap = self._on_gap
+        self._roster.attach(control, self._links.end)
         control.renewed = self._calls.on_link_renewed
-        control.confirmed = self._waits_poke
+        control.confirmed = self._waits.poke
         control.on_call_control = self._calls.on_control
+
+    def _on_change(self, session: Session, state: State, reason: str) -> None:
+        self._roster.change(session, state, reason)
 
     # Life.
 
@@ -154,8 +155,7 @@ class Engine:
         self._liveness.close()
         self._dialer.close()
         self._core.transport.close()
-        for watcher in self._watchers:
-            watcher.close()
+        self._roster.close()
         lost = [f"{waiting} messages not sent"] if waiting else []
         if calls:
             lost.append(f"{calls} calls in flight")
@@ -321,14 +321,12 @@ class Engine:
             raise PeerLost(f"peer {text[:8]} is {state}")
         return session
 
-    def watch(self) -> e.Watcher:
+    def watch(self) -> Watcher:
         """A new reader of events, its snapshot first."""
-        watcher = e.Watcher([e.PeerJoined(peer, "known already") for peer in self.peers()])
-        self._watchers[watcher] = None
-        return watcher
+        return self._roster.watch()
 
-    def unwatch(self, watcher: e.Watcher) -> None:
-        self._watchers.pop(watcher, None)
+    def unwatch(self, watcher: Watcher) -> None:
+        self._roster.unwatch(watcher)
 
     def wait_for(
         self, name: str | None, group: str | None, count: int, timeout: float, waiter: Waiter
@@ -421,88 +419,10 @@ class Engine:
             self._core.record.unwant(pattern)
         if self.is_open:
             self._control.record_changed()
-            self._waits_poke()
+            self._waits.poke()
 
     def _update_own_services(self) -> None:
-        self._providers.update(self._local, dict(self._core.record.services), True)
-        self._providers_changed()
-
-    def _providers_changed(self) -> None:
-        self._client.on_providers_changed()
-        self._waits_poke()
-
-    def _on_joined(self, session: Session) -> None:
-        record = session.record
-        if record is None:
-            return
-        for pattern in record.interest:
-            self.pubsub.add_interest(session, pattern)
-        self._providers.update(session, record.services, True)
-        self._emit(e.PeerJoined, session, "linked both ways")
-        self._providers_changed()
-
-    def _on_updated(self, session: Session, added: list[str], removed: list[str]) -> None:
-        for pattern in removed:
-            self.pubsub.remove_interest(session, pattern)
-        for pattern in added:
-            self.pubsub.add_interest(session, pattern)
-        if session.record is not None:
-            is_healthy = session.state is State.ALIVE
-            self._providers.update(session, session.record.services, is_healthy)
-        self._emit(e.PeerUpdated, session, "its record changed")
-        self._providers_changed()
-
-    def _on_gap(self, session: Session, missed: int | None) -> None:
-        self._core.count("gaps")
-        if missed:
-            self._core.count("messages_missed", missed)
-        if session.member is not None:
-            self._tell(e.Gap(session.peer, "messages were lost on the way here", missed))
-
-    def _change(self, session: Session, state: State, reason: str) -> None:
-        """Move a member to another state and act on it."""
-        if self._core.membership.change(session.id, state) is None:
-            return
-        if state in (State.FAILED, State.LEFT):
-            self._end(session, state, reason)
-            return
-        record = session.record
-        if record is not None:
-            self._providers.update(session, record.services, state is State.ALIVE)
-        if state is State.SUSPECT:
-            self._emit(e.PeerSuspected, session, reason)
-            self._client.on_suspect(session)
-        elif state is State.UNRESPONSIVE:
-            self._emit(e.PeerUnresponsive, session, reason)
-        else:
-            self._emit(e.PeerRecovered, session, reason)
-        self._providers_changed()
-
-    def _end(self, session: Session, state: State, reason: str) -> None:
-        record = session.record
-        self._providers.remove(session)
-        if record is not None:
-            for pattern in record.interest:
-                self.pubsub.remove_interest(session, pattern)
-        may_have_missed = state is State.FAILED and session.inbox.received > 0
-        self._links.end(session)
-        self._client.on_lost(session, f"the peer {session.peer.name} has {state}: {reason}")
-        self._emit(e.PeerFailed if state is State.FAILED else e.PeerLeft, session, reason)
-        if may_have_missed:
-            self._on_gap(session, None)
-        self._providers_changed()
-
-    def _emit(self, kind: type[e.Event], session: Session, reason: str) -> None:
-        logger.info("%s %s: %s", kind.__name__, session.peer, reason)
-        if session.member is not None and not session.member.record.is_observer:
-            self._tell(kind(session.peer, reason))
-
-    def _tell(self, event: e.Event) -> None:
-        for watcher in list(self._watchers):
-            watcher.put(event)
-
-    def _waits_poke(self) -> None:
-        self._waits.poke()
+        self._roster.serves(self._local, self._core.record.services)
 
     def _poll(self) -> None:
         if not self._is_poll_due:

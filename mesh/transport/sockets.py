@@ -120,16 +120,21 @@ class DrainedSocket:
         if socket.closed:
             return
         self._begin()
+        is_empty = False
         try:
             for _ in range(DRAIN):
                 try:
                     self._receive()
                 except zmq.Again:
+                    is_empty = True
                     return
                 if socket.closed or not has_input(socket):
+                    is_empty = True
                     return
-            self._schedule()
         finally:
+            # Also after an exception: the edge is spent, and the next frame must not wait for one.
+            if not is_empty and not socket.closed:
+                self._schedule()
             self._end()
 
     def check(self) -> None:

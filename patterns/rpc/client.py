@@ -37,6 +37,9 @@ __all__ = ["MAX_CALLS", "CallOptions", "RpcClient"]
 MAX_CALLS = 65_536
 """Calls in flight from one node: past this the caller is far behind its own demand."""
 
+MAX_CALL_BYTES = 256 * 1024 * 1024
+"""Packed requests in flight from one node; a peer that is away can make us keep all of them."""
+
 MAX_BUDGET_MS = 1 << 40
 """A deadline on the wire, in ms: about 35 years, so that it always packs."""
 
@@ -69,6 +72,7 @@ class _Pending:
         "handle",
         "method",
         "options",
+        "size",
         "tick",
         "tried",
         "wait_until",
@@ -87,6 +91,7 @@ class _Pending:
         self.deadline = deadline
         self.tick = tick
         self.handle = None
+        self.size = 0
         self.entry: bytes | None = None
         self.tried = None
         self.wait_until = 0.0
@@ -104,6 +109,7 @@ class RpcClient:
         self._pending: dict[int, _Pending] = {}
         self._unplaced: dict[int, _Pending] = {}
         self._last_id = 0
+        self._bytes = 0
         self._deadlines = Deadlines(port.now, port.call_later, self._on_deadline)
         self._closed = False
         self.late_replies = 0
@@ -123,8 +129,10 @@ class RpcClient:
         """
         if self._closed:
             raise NodeClosed("this node is closed")
-        if len(self._pending) >= MAX_CALLS:
-            raise Overloaded(f"{MAX_CALLS} calls are in flight from this node already")
+        if len(self._pending) >= MAX_CALLS or self._bytes > MAX_CALL_BYTES:
+            raise Overloaded(
+                f"{len(self._pending)} calls of {self._bytes} bytes are in flight from this node"
+            )
         port = self._port
         target = options.target
         handle = target() if target is not None else self._providers.pick(method)
@@ -142,6 +150,8 @@ class RpcClient:
         tick = self._deadlines.add(call_id, deadline)
         pending = _Pending(waiter, method, options, deadline, tick)
         self._pending[call_id] = pending
+        pending.size = len(entry)
+        self._bytes += pending.size
         if handle is not None:
             if options.retry:
                 pending.entry = entry
@@ -174,6 +184,7 @@ class RpcClient:
                 if status == 0:
                     value = entry[2]
                     del pending_calls[call_id]
+                    self._bytes -= pending.size
                     discard(call_id, pending.tick)
                     sender.outstanding -= 1
                     if not pending.waiter.done():
@@ -317,6 +328,7 @@ class RpcClient:
     def _forget(self, call_id: int) -> _Pending | None:
         pending = self._pending.pop(call_id, None)
         if pending is not None:
+            self._bytes -= pending.size
             self._unplaced.pop(call_id, None)
             self._deadlines.discard(call_id, pending.tick)
             if pending.handle is not None:

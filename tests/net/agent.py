@@ -127,15 +127,18 @@ class Agent:
             {node.publish(subject, [number, filling]) for number in range(first, first + count)}
         )
 
-    def publish_for(self, subject: str, seconds: float, pause: float, size: int = 0) -> int:
-        """Numbered messages, one each ``pause`` seconds; returns how many."""
+    def publish_for(
+        self, subject: str, seconds: float, pause: float, size: int = 0
+    ) -> tuple[int, int]:
+        """Numbered messages, one each ``pause`` seconds: how many, and to how many in sum."""
         filling = "x" * size
-        number, end = 0, time.monotonic() + seconds
+        number, receivers, end = 0, 0, time.monotonic() + seconds
         while time.monotonic() < end:
-            self.node.publish(subject, [number, filling])
+            receivers += self.node.publish(subject, [number, filling])
             number += 1
-            time.sleep(pause)
-        return number
+            if pause:
+                time.sleep(pause)
+        return number, receivers
 
     def broadcast(self, group: str, data: Any = None) -> int:
         return self.node.broadcast(group, data)
