@@ -75,8 +75,9 @@ class Deadlines:
 
     def _on_timer(self) -> None:
         self._timer = None
-        current = int(self._now() / TICK)
-        while self._ticks and self._ticks[0] <= current:
+        now = self._now()
+        # Judged by the expression that armed the timer: another rounding could never be reached.
+        while self._ticks and self._ticks[0] * TICK <= now:
             bucket = self._buckets.pop(heappop(self._ticks), None)
             for key in tuple(bucket or ()):
                 self._expire(key)

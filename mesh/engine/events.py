@@ -25,7 +25,10 @@ __all__ = [
 ]
 
 KEPT_PER_PEER = 4
-"""Unread events of one peer; past this only the newest is kept."""
+"""Unread changes of one peer's state; past this only the newest is kept."""
+
+KEPT_PEERS = 5000
+"""Peers with unread events: more than a node knows at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +81,69 @@ class Gap(Event):
     missed: int | None = None
 
 
+class _Unread:
+    """One peer's unread events: changes of state in order, and one gap that adds up."""
+
+    __slots__ = ("gap", "states")
+
+    def __init__(self) -> None:
+        self.states: list[Event] = []
+        self.gap: Gap | None = None
+
+    def put(self, event: Event) -> None:
+        states = self.states
+        if isinstance(event, Gap):
+            gap = self.gap
+            if gap is not None:
+                is_known = event.missed is not None and gap.missed is not None
+                missed = (event.missed or 0) + (gap.missed or 0) if is_known else None
+                event = replace(event, missed=missed)
+            self.gap = event
+        elif isinstance(event, PeerUpdated) and states and not _is_end(states[-1]):
+            states[-1] = replace(states[-1], peer=event.peer)
+        else:
+            states.append(event)
+            if len(states) > KEPT_PER_PEER:
+                del states[:-1]
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self.states) and _is_end(self.states[-1])
+
+    def take(self) -> list[Event]:
+        return self.states if self.gap is None else [*self.states, self.gap]
+
+
 class Watcher:
     """One reader's unread events. ``on_ready`` is called when there is something to ``take``."""
 
     def __init__(self, snapshot: Iterable[Event]) -> None:
-        self._unread: dict[str, list[Event]] = {event.peer.id: [event] for event in snapshot}
+        self._unread: dict[str, _Unread] = {}
         self.on_ready: Callable[[], None] | None = None
         self.is_closed = False
+        for event in snapshot:
+            self.put(event)
+
+    def put(self, event: Event) -> None:
+        """Tell an event; never waits for the reader."""
+        unread = self._unread.get(event.peer.id)
+        if unread is None:
+            if len(self._unread) >= KEPT_PEERS:
+                self._drop_one()
+            unread = self._unread[event.peer.id] = _Unread()
+        unread.put(event)
+        if self.on_ready is not None:
+            self.on_ready()
+
+    def _drop_one(self) -> None:
+        """Ids are fresh at each restart: what ended unread, longest ago, interests least."""
+        ended = next((id for id, unread in self._unread.items() if unread.has_ended), None)
+        del self._unread[next(iter(self._unread)) if ended is None else ended]
+
+    def take(self) -> list[Event]:
+        """All unread events, peers in order of their first; each peer's in order, its gap last."""
+        taken, self._unread = self._unread, {}
+        return [event for unread in taken.values() for event in unread.take()]
 
     def close(self) -> None:
         """No more events come; what is unread may still be taken."""
@@ -92,24 +151,6 @@ class Watcher:
         if self.on_ready is not None:
             self.on_ready()
 
-    def put(self, event: Event) -> None:
-        events = self._unread.setdefault(event.peer.id, [])
-        last = events[-1] if events else None
-        if isinstance(event, Gap) and isinstance(last, Gap):
-            if event.missed is None or last.missed is None:
-                events[-1] = replace(event, missed=None)
-            else:
-                events[-1] = replace(event, missed=last.missed + event.missed)
-        elif isinstance(event, PeerUpdated) and isinstance(last, PeerUpdated | PeerJoined):
-            events[-1] = replace(last, peer=event.peer)
-        else:
-            events.append(event)
-            if len(events) > KEPT_PER_PEER:
-                del events[:-1]
-        if self.on_ready is not None:
-            self.on_ready()
 
-    def take(self) -> list[Event]:
-        """All unread events, peers in order of their first, each peer's in order."""
-        unread, self._unread = self._unread, {}
-        return [event for events in unread.values() for event in events]
+def _is_end(event: Event) -> bool:
+    return isinstance(event, PeerFailed | PeerLeft)

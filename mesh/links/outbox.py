@@ -54,13 +54,11 @@ class Outbox:
         self.waiting_since: float | None = None
 
     def append(self, kind: int, entry: bytes) -> None:
-        """Queue a message; the oldest batch gives way when the bound is reached."""
+        """Queue a message; the oldest batches give way when the bound is reached."""
         queue = self.queue
         queue.append(kind, entry)
-        if queue.size > PENDING_BYTES:
-            batch = queue.pop()
-            if batch is not None:
-                self.dropped += len(batch.entries)
+        while queue.size > PENDING_BYTES and (batch := queue.pop()) is not None:
+            self.dropped += len(batch.entries)
 
     def open(self, link: int, now: float) -> None:
         """A new link epoch: nothing is on its way yet. Control messages of the old are void."""

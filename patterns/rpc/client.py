@@ -75,7 +75,6 @@ class _Pending:
         "size",
         "tick",
         "tried",
-        "wait_until",
         "waiter",
     )
 
@@ -94,7 +93,6 @@ class _Pending:
         self.size = 0
         self.entry: bytes | None = None
         self.tried = None
-        self.wait_until = 0.0
 
 
 class RpcClient:
@@ -202,6 +200,7 @@ class RpcClient:
             handle = self._providers.pick(pending.method, pending.tried or ())
             if handle is not None:
                 del self._unplaced[call_id]
+                self._watch_until(call_id, pending, pending.deadline)
                 self._resend(call_id, pending, handle)
 
     def on_suspect(self, handle: Handle) -> None:
@@ -283,12 +282,12 @@ class RpcClient:
             wait = self._grace_left()
         if wait <= 0:
             raise self._no_provider(pending.method)
-        now = self._port.now()
-        pending.wait_until = min(now + wait, pending.deadline)
         self._unplaced[call_id] = pending
-        if pending.wait_until < pending.deadline:
-            self._deadlines.discard(call_id, pending.tick)
-            pending.tick = self._deadlines.add(call_id, pending.wait_until)
+        self._watch_until(call_id, pending, min(self._port.now() + wait, pending.deadline))
+
+    def _watch_until(self, call_id: int, pending: _Pending, at: float) -> None:
+        self._deadlines.discard(call_id, pending.tick)
+        pending.tick = self._deadlines.add(call_id, at)
 
     def _no_provider(self, method: str) -> NoProvider:
         service, name = split_method(method)

@@ -1,0 +1,9 @@
+"""Whole engines on a simulated network and virtual time: no socket, no thread, no wall clock.
+
+``Simulation`` is the way in. The same seed gives the same run, event by event.
+"""
+
+from tests.sim.simulation import Simulation, SimNode
+from tests.sim.waiter import SimWaiter
+
+__all__ = ["SimNode", "SimWaiter", "Simulation"]

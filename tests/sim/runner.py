@@ -1,0 +1,108 @@
+"""Runs handlers on virtual time. Handlers that take time are coroutines that ``await sleep(s)``.
+
+Plain functions run in a turn of their own, as in a pool of threads that is never short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any
+
+from tests.sim.clock import ProcessClock, SimTimer
+
+__all__ = ["SimRunner", "sleep"]
+
+Done = Callable[[Any, BaseException | None], None]
+
+
+class Cancelled(BaseException):
+    """What a cancelled handler is thrown."""
+
+
+class sleep:  # noqa: N801  reads like asyncio.sleep
+    """``await sleep(seconds)`` of virtual time, in a handler that a ``SimRunner`` runs."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __await__(self) -> Generator[sleep, None, None]:
+        yield self
+
+
+class _Task:
+    def __init__(self, clock: ProcessClock, work: Coroutine[Any, Any, Any], done: Done) -> None:
+        self._clock = clock
+        self._work = work
+        self._done = done
+        self._timer: SimTimer | None = None
+        self.is_over = False
+
+    def step(self) -> None:
+        try:
+            waits_for = self._work.send(None)
+        except StopIteration as end:
+            self._end(end.value, None)
+        except Exception as error:  # noqa: BLE001  goes to whoever asked
+            self._end(None, error)
+        else:
+            self._timer = self._clock.call_later(waits_for.seconds, self.step)
+
+    def cancel(self) -> None:
+        if self.is_over:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._work.close()
+        self._clock.call_soon(lambda: self._end(None, Cancelled()))
+
+    def _end(self, value: Any, error: BaseException | None) -> None:
+        self.is_over = True
+        self._done(value, error)
+
+
+class SimRunner:
+    """``patterns.port.Runner`` of one process. ``failures`` are what subscribers raised."""
+
+    def __init__(self, clock: ProcessClock) -> None:
+        self._clock = clock
+        self.failures: list[Exception] = []
+
+    def start(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        is_async: bool,
+        done: Done,
+    ) -> _Task | None:
+        if not is_async:
+
+            async def plain() -> Any:
+                return function(*args, **kwargs)
+
+            self._clock.call_soon(_Task(self._clock, plain(), done).step)
+            return None
+        return self._start(function(*args, **kwargs), done)
+
+    def start_each(
+        self,
+        function: Callable[[Any], Any],
+        messages: Sequence[Any],
+        is_async: bool,
+        done: Callable[[], None],
+    ) -> _Task | None:
+        async def each() -> None:
+            for message in messages:
+                try:
+                    result = function(message)
+                    if is_async:
+                        await result
+                except Exception as error:  # noqa: BLE001  a test looks at them
+                    self.failures.append(error)
+
+        return self._start(each(), lambda value, error: done())
+
+    def _start(self, work: Coroutine[Any, Any, Any], done: Done) -> _Task | None:
+        task = _Task(self._clock, work, done)
+        task.step()
+        return None if task.is_over else task
