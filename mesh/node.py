@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 from discovery import SourceState
 from mesh.aio import DEFAULT_OPTIONS, AsyncNode
 from mesh.engine import Engine
+from mesh.host import Attach
 from mesh.membership import Peer
 from mesh.registrations import Registrations
 from mesh.runtime.threads import ThreadWaiter
@@ -27,7 +28,6 @@ from mesh.services import Service
 from mesh.settings import SOURCES
 from mesh.streams import BlockingSubscription, BlockingWatch
 from patterns.errors import NodeClosed
-from patterns.port import Runner
 from patterns.rpc import CallOptions
 from patterns.subscription import DEFAULT_BUFFER
 
@@ -269,12 +269,14 @@ class Node(Registrations):
     ) -> Any:
         self._check_thread("call")
         waiter = _CallWaiter()
-        self.aio.hand_over(_begin_call, (self.aio, method, args, kwargs, options, waiter))
+        host = self.aio.host
+        host.hand_over(_begin_call, host.engine, method, args, kwargs, options, waiter)
         try:
             return waiter.wait()
         except BaseException:
+            # Ctrl-C ends the wait, not the call: tell whoever runs it.
             if not waiter.done() and waiter.call_id is not None:
-                self.aio.hand_over(self.aio.cancel_call, (waiter.call_id,))
+                host.hand_over(host.engine.cancel, waiter.call_id)
             raise
 
     def subscribe(
@@ -343,19 +345,18 @@ class Node(Registrations):
             )
 
     def _on_loop(self, function: Callable[..., T], *args: Any) -> T:
-        if self._thread is threading.current_thread():
-            return function(*args)
-        result: T = self.aio.on_loop(function, *args)
+        result: T = self.aio.host.on_loop(function, *args)
         return result
 
     def _wait(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the loop and wait for its outcome."""
         waiter = ThreadWaiter()
-        self.aio.hand_over(self.aio.spawn, (make, waiter))
+        host = self.aio.host
+        host.hand_over(host.spawn, make, waiter)
         result: T = waiter.wait()
         return result
 
-    def _now_or_at_start(self, attach: Callable[[Engine, Runner], None]) -> None:
+    def _now_or_at_start(self, attach: Attach) -> None:
         self.aio._now_or_at_start(attach)
 
 
@@ -372,7 +373,7 @@ class _CallWaiter(ThreadWaiter):
 
 
 def _begin_call(
-    aio: AsyncNode,
+    engine: Engine,
     method: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -380,7 +381,7 @@ def _begin_call(
     waiter: _CallWaiter,
 ) -> None:
     try:
-        waiter.call_id = aio.begin_call(method, args, kwargs, options, waiter)
+        waiter.call_id = engine.call(method, args, kwargs, options, waiter)
     except Exception as error:  # noqa: BLE001  raised in the thread that waits
         waiter.set_exception(error)
 

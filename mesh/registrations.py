@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from mesh.engine.engine import Engine
+from mesh.engine import Engine
+from mesh.host import Attach
 from patterns.errors import ConfigError
 from patterns.names import check_name, check_pattern, group_subject
 from patterns.port import Runner
@@ -187,5 +188,5 @@ class Registrations(ABC):
             raise ConfigError("an observer takes no work; make the node without observer=True")
 
     @abstractmethod
-    def _now_or_at_start(self, attach: Callable[[Engine, Runner], None]) -> None:
+    def _now_or_at_start(self, attach: Attach) -> None:
         """Run ``attach`` on the loop's thread: now if the node runs, else when it starts."""

@@ -109,6 +109,9 @@ class RpcPort(Protocol):
 
     def send_request(self, target: Any, entry: bytes) -> None: ...
 
+    def send_cancel(self, target: Any, call_id: int) -> None:
+        """Behind the request: its caller has given up."""
+
     def send_reply(self, route: Any, entry: bytes) -> None: ...
 
     def pack(self, value: Any) -> bytes: ...

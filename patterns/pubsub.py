@@ -53,6 +53,7 @@ class PubSub:
         self._echoed: dict[str, int] = {}
         self._routes: dict[str, tuple[Handle, ...]] = {}
         self._stall_timer: Timer | None = None
+        self._dropped = 0
         self.malformed = 0
 
     # Sending.
@@ -123,6 +124,7 @@ class PubSub:
             return
         pattern = subscription.pattern
         del self._subscriptions[subscription]
+        self._dropped += subscription.missed
         self._local.remove(pattern, subscription)
         subscription.close()
         if subscription.echo and _decrement(self._echoed, pattern):
@@ -138,6 +140,11 @@ class PubSub:
     def is_idle(self) -> bool:
         """Whether no message waits in a subscription and no handler runs."""
         return not any(s.is_busy for s in self._subscriptions if s.handler is not None)
+
+    @property
+    def dropped(self) -> int:
+        """Messages that full buffers of stalled subscriptions have dropped, all of them."""
+        return self._dropped + sum(s.missed for s in self._subscriptions)
 
     # Delivery.
 

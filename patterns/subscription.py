@@ -87,6 +87,7 @@ class Subscription:
         "handler",
         "inline",
         "is_async",
+        "is_dropping",
         "missed",
         "on_end",
         "on_ready",
@@ -119,6 +120,8 @@ class Subscription:
         self.buffer = buffer
         self.echo = echo
         self.missed = 0
+        self.is_dropping = False
+        """Whether the stall that lasts has been logged."""
         self.on_ready: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
         """Called when the node ends it."""
@@ -142,6 +145,8 @@ class Subscription:
         """Queue what ``fresh`` holds as one portion; ``hold`` counts this subscription once."""
         portion = Portion(deque(self.fresh), hold, now)
         self.fresh = []
+        if not self.queue:
+            self.is_dropping = False
         if self._closed:
             portion.let_go()
             return
@@ -221,6 +226,15 @@ class Subscription:
 
     def _drop_excess(self) -> None:
         queue = self.queue
+        if self.queued <= self.buffer:
+            return
+        if not self.is_dropping:
+            self.is_dropping = True
+            logger.warning(
+                "the reader of %r is too slow: of what waits, the newest %d messages are kept",
+                self.pattern,
+                self.buffer,
+            )
         while self.queued > self.buffer:
             portion = queue[0]
             excess = min(self.queued - self.buffer, len(portion.messages))

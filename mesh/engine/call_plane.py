@@ -36,7 +36,6 @@ RENEWAL_GRACE = 1.0
 """Seconds for a reply under way, before a call that the peer no longer has is given up."""
 
 MAX_ENTRY_BYTES = frames.MAX_DATA_FRAME_BYTES - frames.DATA_HEADER_SIZE
-REFUSED = 18
 
 
 class CallPlane:
@@ -48,6 +47,7 @@ class CallPlane:
         self._local_route = LocalRoute(self, local)
         self._liveness = liveness
         self.random = core.random
+        self._arrived: list[tuple[Session, ReplyRoute, list[Any]]] = []
         self.client: RpcClient
         self.server: RpcServer
 
@@ -76,6 +76,12 @@ class CallPlane:
         if not lane.is_dirty:
             self._core.flush_soonest(lane)
 
+    def send_cancel(self, target: Session, call_id: int) -> None:
+        lane = target.lane
+        lane.queue.append(frames.CANCEL, self._core.codec.pack(call_id))
+        if not lane.is_dirty:
+            self._core.mark(lane)
+
     def send_reply(self, route: Any, entry: bytes) -> None:
         route.queue.append(frames.REPLY, entry)
         if not route.is_dirty:
@@ -99,12 +105,31 @@ class CallPlane:
             core.count("bad_frames")
             logger.warning("a request frame was refused: %s", error)
             return
-        if kind != frames.REQUEST:
+        if kind == frames.REQUEST:
+            self._arrived.append((session, self._route(session, route), entries))
+        elif kind == frames.CANCEL:
+            self._on_cancel(session, entries)
+        else:
             core.count("bad_frames")
-            return
-        malformed = self.server.on_requests(session, self._route(session, route), entries)
-        if malformed:
-            core.count("bad_entries", malformed)
+
+    def serve_arrived(self) -> None:
+        """Start what the last drain brought.
+
+        Not frame by frame: after a time in which Python was blocked, the cancellation of a call
+        that has timed out meanwhile lies behind it in the same drain, and must be seen first.
+        """
+        arrived, self._arrived = self._arrived, []
+        for session, route, entries in arrived:
+            malformed = self.server.on_requests(session, route, entries)
+            if malformed:
+                self._core.count("bad_entries", malformed)
+
+    def _on_cancel(self, session: Session, ids: list[Any]) -> None:
+        given_up = {id for id in ids if type(id) is int}
+        for caller, _, entries in self._arrived:
+            if caller is session:
+                entries[:] = [e for e in entries if not _is_call(e, given_up)]
+        self.server.cancel(session.id, given_up)
 
     def _route(self, session: Session, route: bytes) -> ReplyRoute:
         known = session.routes.get(route)
@@ -117,7 +142,7 @@ class CallPlane:
     def _refuse(self, route: bytes, sender: bytes) -> None:
         """Whoever sent this meant another node, or one that does not know it."""
         self._core.count("refused_frames")
-        header = frames.pack_data(REFUSED, self._core.id, sender, 0, 0)
+        header = frames.pack_data(frames.REFUSED, self._core.id, sender, 0, 0)
         self._core.transport.send_reply(route, header)
 
     def on_reply_frame(self, lane: Lane, frame: bytes) -> None:
@@ -128,7 +153,7 @@ class CallPlane:
             version, kind, sender, receiver, _, count = frames.unpack_data(frame)
             if version != frames.PROTOCOL_VERSION or receiver != core.id:
                 raise BadFrame("a reply frame for another node or protocol")
-            if kind == REFUSED:
+            if kind == frames.REFUSED:
                 self._on_refused(session, sender)
                 return
             if kind != frames.REPLY or sender != session.id:
@@ -182,10 +207,13 @@ class CallPlane:
 
     # The own node as a peer.
 
-    def serve_local(self, entries: list[bytes]) -> None:
-        """Requests of this node to itself: the same decoding, the same server."""
+    def serve_local(self, kind: int, entries: list[bytes]) -> None:
+        """What this node asks of itself: the same decoding, the same server."""
         decoded = self._core.codec.unpack_all(b"".join(entries), len(entries))
-        self.server.on_requests(self._local, self._local_route, decoded)
+        if kind == frames.CANCEL:
+            self.server.cancel(self._local.id, decoded)
+        else:
+            self.server.on_requests(self._local, self._local_route, decoded)
 
     def settle_local(self, entries: list[bytes]) -> None:
         decoded = self._core.codec.unpack_all(b"".join(entries), len(entries))
@@ -205,3 +233,7 @@ class LocalRoute:
     def flush(self) -> None:
         while (batch := self.queue.pop()) is not None:
             self.plane.settle_local(batch.entries)
+
+
+def _is_call(entry: Any, ids: set[int]) -> bool:
+    return isinstance(entry, list) and bool(entry) and type(entry[0]) is int and entry[0] in ids

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from mesh.engine.core import Core
@@ -127,7 +128,7 @@ class Dialer:
             return
         target = self._targets[key] = Target(key, id, usable[:MAX_ADDRESSES], now, redial)
         if redial:
-            target.timer = self._core.clock.call_later(FIRST_REDIAL, lambda: self._enqueue(target))
+            target.timer = self._core.clock.call_later(FIRST_REDIAL, partial(self._enqueue, target))
         else:
             self._enqueue(target)
 
@@ -225,12 +226,25 @@ class Dialer:
             if target.id is not None and self._is_linked(target.id):
                 self._forget(target)
                 continue
-            self._dial(target)
+            address = self._free_address(target)
+            if address is None:
+                # Somebody is dialled, or linked, there already; that may settle this one too.
+                self._try_later(target)
+                continue
+            self._dial(target, address)
             self._pace_timer = self._core.clock.call_later(1 / DIALS_PER_SECOND, self._dial_next)
             return
 
-    def _dial(self, target: Target) -> None:
-        address = target.addresses[0]
+    def _free_address(self, target: Target) -> str | None:
+        """The first address of the target that nobody answers at, or is being dialled."""
+        busy = {t.dial.address for t in self._targets.values() if t.dial is not None}
+        now = self._core.clock.now()
+        for address in target.addresses:
+            if address not in busy and self._is_worth_dialling(address, target.id, now):
+                return address
+        return None
+
+    def _dial(self, target: Target, address: str) -> None:
         dial = self._core.transport.dial(address, self._hello, self._info)
         dial.owner = target
         target.dial = dial
@@ -244,16 +258,22 @@ class Dialer:
             return
         self._core.transport.hang_up(dial)
         target.dial = None
-        target.addresses.append(target.addresses.pop(0))
+        if dial.address in target.addresses:
+            target.addresses.remove(dial.address)
+            target.addresses.append(dial.address)
+        self._try_later(target)
+
+    def _try_later(self, target: Target) -> None:
+        """Rest before the next attempt, longer each time; give up when that is enough."""
         target.attempts += 1
         age = self._core.clock.now() - target.since
         if age > REDIAL_FOR or (not target.is_redial and target.attempts >= HINT_ATTEMPTS):
             self._forget(target)
             return
-        rest = min(SLOW_REDIAL, FIRST_REDIAL * 2 ** min(target.attempts, 4))
+        rest = min(SLOW_REDIAL, FIRST_REDIAL * 2 ** min(target.attempts - 1, 4))
         if age > REDIAL_SLOWER_AFTER:
             rest = SLOWEST_REDIAL
-        target.timer = self._core.clock.call_later(rest, lambda: self._enqueue(target))
+        target.timer = self._core.clock.call_later(rest, partial(self._enqueue, target))
 
 
 def _remember(memory: dict[str, V], address: str, value: V) -> None:

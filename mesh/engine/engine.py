@@ -184,6 +184,7 @@ class Engine:
         self._core.begin_drain()
 
     def end_drain(self) -> None:
+        self._calls.serve_arrived()
         self._core.flush()
 
     def on_hello(self, id: bytes, link: int) -> None:
@@ -398,7 +399,15 @@ class Engine:
     @property
     def counters(self) -> dict[str, int]:
         """What was lost, refused or malformed so far; keys appear when they happen."""
-        return dict(self._core.counters)
+        sessions = self._core.sessions.values()
+        kept_elsewhere = {
+            "dropped_by_slow_subscriptions": self.pubsub.dropped,
+            "dropped_for_slow_peers": sum(s.outbox.dropped for s in (self._local, *sessions)),
+            "malformed_messages": self.pubsub.malformed,
+            "late_replies": self._client.late_replies,
+            "expired_calls": self.server.expired,
+        }
+        return self._core.counters | {name: n for name, n in kept_elsewhere.items() if n}
 
     @property
     def refusals(self) -> dict[str, tuple[str, str, float]]:

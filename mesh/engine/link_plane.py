@@ -92,6 +92,7 @@ class LinkPlane:
             session.refuse(c.REFUSED_SELF, "you reached yourself")
         elif session.is_accepted and not session.has_left:
             self._control.open_link(session)
+            self._liveness.link_up(session)
 
     def on_info(self, topic: bytes) -> None:
         """What the node behind a hello says of itself."""
@@ -235,7 +236,8 @@ class LinkPlane:
         if expected is not None and expected != sender:
             self._on_replaced(expected)
         if session.dial is not None and session.dial is not dial:
-            self._core.transport.hang_up(session.dial)
+            # Two ways to one peer: what came by the older was sent before this epoch began.
+            self._core.transport.finish(session.dial)
         session.dial = dial
         dial.owner = session
         session.last_heard = self._core.clock.now()

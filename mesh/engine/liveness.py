@@ -1,6 +1,7 @@
 """Is a peer alive? The link says so; evidence or time decides when it does not.
 
-* A lost link makes a peer *suspect* at once. A new link with the same id always refutes.
+* A lost link makes a peer *suspect* at once. A new link with the same id always refutes; the
+  peer counts as alive again when it has confirmed our record on it.
 * *Hard evidence* fails it in well under a second: a plain connection to its address is refused
   twice (no process listens there), or somebody else answers.
 * Without evidence it fails after ``SUSPICION``: a time-out proves nothing, and shorter timers
@@ -50,6 +51,12 @@ class _Suspicion:
         self.is_over = False
         self.timer: Timer | None = None
 
+    def stop_probing(self) -> None:
+        self.is_over = True
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
 
 class Liveness:
     """Watches sessions. ``change(session, state, reason)`` moves a member and tells everybody."""
@@ -75,7 +82,7 @@ class Liveness:
     def heard(self, session: Session) -> None:
         """A sign of life from its Python."""
         session.pinged_at = None
-        if session.state is State.UNRESPONSIVE:
+        if session.state is State.UNRESPONSIVE and session.acked_version:
             self._change(session, State.ALIVE, "it answers again")
 
     def link_lost(self, session: Session, reason: str) -> None:
@@ -87,20 +94,26 @@ class Liveness:
         if session.suspicion is suspicion:
             self._probe(session, suspicion)
 
+    def link_up(self, session: Session) -> None:
+        """It has a new link: its process lives. It stays suspect until it has caught up."""
+        suspicion = session.suspicion
+        if suspicion is not None:
+            suspicion.stop_probing()
+            session.pinged_at = None
+            session.last_heard = self._core.clock.now()
+
     def link_back(self, session: Session) -> None:
         """It has a new link, and our record is in force there: whatever we thought, it lives."""
         self.settle(session)
-        if session.state is State.SUSPECT:
+        if session.state in (State.SUSPECT, State.UNRESPONSIVE):
             self._change(session, State.ALIVE, "a new link refuted the suspicion")
 
     def settle(self, session: Session) -> None:
         """Stop suspecting: it is back, or it has ended."""
         suspicion = session.suspicion
         if suspicion is not None:
-            suspicion.is_over = True
             session.suspicion = None
-            if suspicion.timer is not None:
-                suspicion.timer.cancel()
+            suspicion.stop_probing()
 
     def fail(self, session: Session, reason: str) -> None:
         """There is evidence that it is gone."""
@@ -144,10 +157,19 @@ class Liveness:
         for session in list(self._core.sessions.values()):
             state = session.state
             if state is State.SUSPECT:
-                if session.suspicion is not None and now >= session.suspicion.deadline:
-                    self.fail(session, f"silent: no link for {SUSPICION:g} s")
+                self._judge_suspect(session, now)
             elif state in (State.ALIVE, State.UNRESPONSIVE):
                 self._ask_for_life(session, now)
+
+    def _judge_suspect(self, session: Session, now: float) -> None:
+        if session.suspicion is None or now < session.suspicion.deadline:
+            return
+        if session.hellos:
+            # Its libzmq has connected again, so the process lives; its Python has not caught up.
+            self.settle(session)
+            self._change(session, State.UNRESPONSIVE, "linked again, but it does not answer")
+        else:
+            self.fail(session, f"silent: no link for {SUSPICION:g} s")
 
     def _ask_for_life(self, session: Session, now: float) -> None:
         pinged_at = session.pinged_at

@@ -77,4 +77,4 @@ class LocalLane(RequestLane):
 
     def flush(self) -> None:
         while (batch := self.queue.pop()) is not None:
-            self.plane.serve_local(batch.entries)
+            self.plane.serve_local(batch.kind, batch.entries)

@@ -38,6 +38,9 @@ _RCVMORE = int(zmq.RCVMORE)
 MAX_SOCKETS = 65_535
 MAX_TOPIC_BYTES = frames.MAX_INFO_BYTES + 1
 PROBE_TIMEOUT = 1.0
+MAX_UNREAD_FRAMES = 100_000
+"""Frames read from a connection that is given up: more than a window of the smallest ones."""
+
 ZERO_COPY_BYTES = 64 * 1024
 """Frames from here on are handed to libzmq without a copy; below, copying is cheaper."""
 
@@ -175,6 +178,12 @@ class ZmqTransport:
             self._dials.discard(dial)
             if dial.sub is not None:
                 dial.sub.close()
+
+    def finish(self, dial: Dial) -> None:
+        """Tell of what has arrived, then disconnect."""
+        if isinstance(dial, _Dial) and dial.sub is not None and dial in self._dials:
+            dial.sub.drain_all(MAX_UNREAD_FRAMES)
+            self.hang_up(dial)
 
     def _connect(self, socket: DrainedSocket, address: str) -> None:
         try:

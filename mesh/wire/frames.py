@@ -37,6 +37,7 @@ import msgpack
 
 __all__ = [
     "BROADCAST",
+    "CANCEL",
     "CONTROL",
     "DATA_HEADER_SIZE",
     "ID_SIZE",
@@ -48,6 +49,7 @@ __all__ = [
     "MAX_LINK_FRAME_BYTES",
     "PROTOCOL_VERSION",
     "PUBLISH",
+    "REFUSED",
     "REPLY",
     "REQUEST",
     "SEND",
@@ -76,6 +78,8 @@ SEND = 2  # link
 BROADCAST = 3  # link
 REQUEST = 16  # data
 REPLY = 17  # data
+REFUSED = 18  # data: no entries; the sender is not the node that was meant, or knows no such peer
+CANCEL = 19  # data: ids of calls whose caller has given up
 
 MAX_LINK_FRAME_BYTES = 256 * 1024
 """Header and body. A larger frame on a slow link delays ZeroMQ's heartbeats so long that the

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from patterns import messages as m
 from patterns.deadlines import Deadlines
@@ -164,8 +164,10 @@ class RpcClient:
         return call_id
 
     def cancel(self, call_id: int) -> None:
-        """The caller gave up; a late reply will be dropped."""
-        self._forget(call_id)
+        """The caller gave up: the peer is told, and a late reply will be dropped."""
+        pending = self._forget(call_id)
+        if pending is not None and pending.handle is not None:
+            self._port.send_cancel(pending.handle, call_id)
 
     def on_replies(self, sender: Handle, entries: Iterable[Any]) -> int:
         """Settle calls by the reply entries of one frame; returns how many were malformed."""
@@ -209,6 +211,7 @@ class RpcClient:
             if pending.handle is handle and pending.options.retry:
                 other = self._next_for(pending, handle)
                 if other is not None:
+                    self._port.send_cancel(handle, call_id)
                     self._move(call_id, pending, other)
 
     def on_lost(self, handle: Handle, reason: str, ids: Iterable[int] | None = None) -> None:
@@ -308,16 +311,19 @@ class RpcClient:
         self._fail(call_id, error)
 
     def _on_deadline(self, key: Hashable) -> None:
-        call_id = key
-        pending = self._pending.get(call_id)  # type: ignore[call-overload]
+        call_id = cast(int, key)
+        pending = self._pending.get(call_id)
         if pending is None:
             return
-        if self._unplaced.pop(call_id, None) is not None:  # type: ignore[call-overload]
-            self._fail(call_id, self._no_provider(pending.method))  # type: ignore[arg-type]
+        if self._unplaced.pop(call_id, None) is not None:
+            self._fail(call_id, self._no_provider(pending.method))
             return
-        where = getattr(getattr(pending.handle, "peer", None), "name", "its peer")
+        where = "its peer"
+        if pending.handle is not None:
+            where = pending.handle.peer.name
+            self._port.send_cancel(pending.handle, call_id)
         self._fail(
-            call_id,  # type: ignore[arg-type]
+            call_id,
             CallTimeout(
                 f"{pending.method}: no answer from {where} within {pending.options.timeout:g} s; "
                 "it may have run"

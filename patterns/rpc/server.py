@@ -2,7 +2,7 @@
 
 Rules:
 
-* A request whose deadline has passed is not started; its caller has given up already.
+* A request whose deadline has passed, or whose caller has given up, is not started.
 * At most ``concurrency`` of a method run at once; up to ``MAX_WAITING`` wait in line, in order;
   past that the answer is *overloaded*, at once, and nothing was started.
 * Every request gets exactly one answer, whatever the handler does.
@@ -37,10 +37,11 @@ MAX_TRACEBACK_CHARS = 8000
 class _Job:
     """One accepted request; ``__call__`` is where its outcome arrives."""
 
-    __slots__ = ("args", "call_id", "caller", "deadline", "headers", "kwargs", "method", "route",
-                 "running", "server")  # fmt: skip
+    __slots__ = ("args", "call_id", "caller", "deadline", "headers", "is_cancelled", "kwargs",
+                 "method", "route", "running", "server")  # fmt: skip
 
     running: Running | None
+    is_cancelled: bool
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class _Job:
         self.caller = caller
         self.route = route
         self.running = None
+        self.is_cancelled = False
 
     def __call__(self, value: Any, error: BaseException | None) -> None:
         self.server._finish(self, value, error)
@@ -121,13 +123,30 @@ class RpcServer:
             except BadRequest as error:
                 port.send_reply(route, port.pack([call_id, m.STATUS_BAD_REQUEST, str(error)]))
                 continue
-            if method.inline and not method.wants_request and budget_ms > 0:
-                self._serve_inline(method, route, call_id, args, kwargs)
+            if method.inline and not method.wants_request:
+                if port.now() - now < budget_ms / 1000:
+                    self._serve_inline(method, route, call_id, args, kwargs)
+                else:
+                    self._refuse_expired(route, call_id)
                 continue
             self._admit(
                 _Job(self, method, call_id, args, kwargs, headers, now + budget_ms / 1000, caller,
                      route))  # fmt: skip
         return malformed
+
+    def cancel(self, caller: bytes, call_ids: Iterable[Any]) -> None:
+        """The caller has given up on these: what waits is not started, a coroutine is cancelled.
+
+        A plain function that runs in the pool ends on its own; its result goes nowhere.
+        """
+        for call_id in call_ids:
+            if type(call_id) is not int:
+                continue
+            job = self._jobs.pop((caller, call_id), None)
+            if job is not None:
+                job.is_cancelled = True
+                if job.running is not None:
+                    job.running.cancel()
 
     def running_of(self, caller: bytes) -> set[int]:
         """The ids of this caller's requests that run or wait here."""
@@ -174,13 +193,13 @@ class RpcServer:
         line.append(job)
 
     def _start(self, job: _Job) -> None:
+        if job.is_cancelled:
+            return
         method = job.method
         left = job.deadline - self._port.now()
         if left <= 0:
-            self.expired += 1
             self._jobs.pop((job.caller.id, job.call_id), None)
-            text = "the deadline had passed before the call was started"
-            self._port.send_reply(job.route, self._port.pack([job.call_id, m.STATUS_EXPIRED, text]))
+            self._refuse_expired(job.route, job.call_id)
             return
         args, kwargs = job.args, job.kwargs
         if method.wants_request:
@@ -228,6 +247,11 @@ class RpcServer:
         text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARS:]
         fields = [call_id, m.STATUS_ERROR, type(error).__name__, str(error)[:MAX_TRACEBACK_CHARS]]
         self._port.send_reply(route, self._port.pack([*fields, text]))
+
+    def _refuse_expired(self, route: Any, call_id: int) -> None:
+        self.expired += 1
+        text = "the deadline had passed before the call was started"
+        self._port.send_reply(route, self._port.pack([call_id, m.STATUS_EXPIRED, text]))
 
     def _refuse_unknown(self, route: Any, call_id: int, name: Any) -> None:
         service = str(name).partition(".")[0]

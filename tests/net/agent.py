@@ -8,6 +8,7 @@ says where it runs; ``protocol`` is the protocol version to pretend. A command i
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -33,8 +34,7 @@ class Agent:
         self.events: list[tuple[float, mesh.Event]] = []
         self.subscriptions: dict[str, Any] = {}
         self._block_for = 0.0
-        self._load: list[dict[str, Any]] = []
-        self._stop_load = threading.Event()
+        self.worked: list[int] = []
         self._threads: list[threading.Thread] = []
         inline = settings.get("inline", True)
         for pattern in settings.get("subscribe", ()):
@@ -46,7 +46,7 @@ class Agent:
         node.start()
         self._run(self._watch)
         address = node.me.address
-        print(json.dumps({"id": node.id, "address": address}), flush=True)
+        _tell({"id": node.id, "address": address})
 
     def _serve(self) -> None:
         node = self.node
@@ -58,6 +58,12 @@ class Agent:
         @node.rpc(inline=True)
         def echo(value: Any) -> Any:
             return value
+
+        @node.rpc
+        async def work(number: int, seconds: float = 0.0) -> int:
+            self.worked.append(number)
+            await asyncio.sleep(seconds)
+            return os.getpid()
 
         @node.rpc(inline=False)
         def pause(seconds: float) -> int:
@@ -108,6 +114,9 @@ class Agent:
     def gaps(self) -> list[int | None]:
         return [e.missed for _, e in list(self.events) if isinstance(e, mesh.Gap)]
 
+    def now(self) -> float:
+        return time.monotonic()
+
     def counters(self) -> dict[str, int]:
         return self.node.counters()
 
@@ -116,6 +125,10 @@ class Agent:
     def call(self, method: str, args: list[Any] | None = None, **options: Any) -> Any:
         service, name = method.split(".")
         return self.node.service(service, **options)[name](*(args or []))
+
+    def started(self) -> list[int]:
+        """The numbers of the calls of ``work`` that were started here."""
+        return self.worked
 
     # Messages.
 
@@ -158,9 +171,7 @@ class Agent:
 
     def numbers(self, sender: str | None = None) -> list[int]:
         """The numbers of the messages received, in order."""
-        return [
-            m.data[0] for m in list(self.messages) if sender is None or m.sender.id == sender
-        ]
+        return [m.data[0] for m in list(self.messages) if sender is None or m.sender.id == sender]
 
     def wait_received(self, count: int, timeout: float = 10.0) -> int:
         deadline = time.monotonic() + timeout
@@ -198,6 +209,11 @@ class Agent:
         return time.monotonic() - begin
 
 
+def _tell(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     agent = Agent(json.loads(sys.argv[1]))
     for line in sys.stdin:
@@ -206,7 +222,7 @@ def main() -> None:
             reply = {"number": number, "value": getattr(agent, name)(**arguments)}
         except Exception as error:  # noqa: BLE001  the test is told
             reply = {"number": number, "error": [type(error).__name__, str(error)]}
-        print(json.dumps(reply), flush=True)
+        _tell(reply)
         if name == "close":
             return
 

@@ -11,6 +11,26 @@ import pytest
 import mesh
 from tests.net.processes import NodeProcess, Script
 
+Measured = Callable[[str, float], None]
+_measured: list[str] = []
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Measured:
+    """Notes a figure for the summary at the end of the run: figures are told, not judged."""
+
+    def note(what: str, value: float) -> None:
+        _measured.append(f"{request.node.name}: {what} {value:.3g}")
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _measured:
+        terminalreporter.section("measured")
+        for line in _measured:
+            terminalreporter.write_line(line)
+
 
 @pytest.fixture
 def mesh_name() -> str:

@@ -46,9 +46,7 @@ def test_processes_without_a_source_do_not_meet(start_process: Start) -> None:
 
 
 @pytest.mark.parametrize("source", ["mdns", "local", "seed"])
-def test_one_side_with_a_source_is_enough_only_for_seeds(
-    start_process: Start, source: str
-) -> None:
+def test_one_side_with_a_source_is_enough_only_for_seeds(start_process: Start, source: str) -> None:
     first = start_process("first", discovery=())
     second = start_process("second", **sources(source, first))
     if source == "seed":
@@ -73,9 +71,7 @@ def test_one_seed_is_enough_with_peer_exchange(start_process: Start) -> None:
 
 def test_without_peer_exchange_two_nodes_of_one_seed_stay_strangers(start_process: Start) -> None:
     first = start_process("first", discovery=())
-    left, right = (
-        start_process("other", discovery=(), seeds=[first.address]) for _ in range(2)
-    )
+    left, right = (start_process("other", discovery=(), seeds=[first.address]) for _ in range(2))
     assert len(first.ask("wait_for", name="other", count=2, timeout=10.0)) == 2
     with pytest.raises(AgentError) as missing:
         left.ask("wait_for", name="other", count=2, timeout=NOT_MET_AFTER)
@@ -119,7 +115,7 @@ def test_members_are_shown_as_they_describe_themselves(
     node = make_node().start()
     (peer,) = until(node.peers)
     assert (peer.id, peer.name, peer.address) == (process.id, "calc", process.address)
-    assert peer.services == {"calc": ("pid", "echo", "pause")}
+    assert peer.services == {"calc": ("pid", "echo", "work", "pause")}
     assert peer.groups == {"workers"}
     assert peer.tags == {"zone": "a"}
     assert peer.state == "alive"

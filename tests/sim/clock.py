@@ -48,14 +48,17 @@ class SimClock:
     def now(self) -> float:
         return self._now
 
-    def call_later(self, delay: float, callback: Callback) -> SimTimer:
+    def call_at(self, at: float, callback: Callback) -> SimTimer:
         timer = SimTimer(callback)
         self._scheduled += 1
-        heappush(self._heap, (self._now + max(0.0, delay), self._scheduled, timer))
+        heappush(self._heap, (max(self._now, at), self._scheduled, timer))
         return timer
 
+    def call_later(self, delay: float, callback: Callback) -> SimTimer:
+        return self.call_at(self._now + delay, callback)
+
     def call_soon(self, callback: Callback) -> SimTimer:
-        return self.call_later(0.0, callback)
+        return self.call_at(self._now, callback)
 
     def step(self, until: float) -> bool:
         """Run the next callback that is due by ``until``; False, and it is ``until``, if none.

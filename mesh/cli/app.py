@@ -1,0 +1,93 @@
+"""The ``meshctl`` group, and how a run of it ends: exit codes, one-line errors, broken pipes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+import mesh
+from mesh.cli import errors
+from mesh.cli.commands import COMMANDS
+from mesh.cli.options import mesh_options
+
+__all__ = ["meshctl", "run"]
+
+EPILOG = """\b
+Examples:
+  meshctl demo                             see it all work on this machine
+  meshctl peers                            who is here
+  meshctl call calc.add 2 3                call a method
+  meshctl sub 'sensors.>'                  listen
+  meshctl pub sensors.kitchen.temp 21.5    publish
+  meshctl --mesh lab --seed 10.0.0.7:5555 peers
+
+The options of the mesh may stand before or after the command. The environment variables
+MESH_NAME, MESH_KEY, MESH_SEEDS, MESH_HOST and MESH_INSECURE are their defaults.
+"""
+
+
+@click.group(
+    epilog=EPILOG,
+    invoke_without_command=True,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(mesh.__version__, prog_name="meshctl", message="%(prog)s %(version)s")
+@mesh_options
+@click.pass_context
+def meshctl(context: click.Context) -> None:
+    """See and use a mesh of nodes: call them, publish to them, listen to them."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(errors.WRONG_USAGE)
+
+
+for _command in COMMANDS:
+    meshctl.add_command(_command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; the code never escapes as an exception."""
+    signal.signal(signal.SIGTERM, _on_terminate)
+    _configure_logging()
+    try:
+        code = meshctl.main(arguments, prog_name="meshctl", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+        return errors.OK
+    except (KeyboardInterrupt, click.Abort):
+        return errors.INTERRUPTED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else errors.FAILED
+    except (click.ClickException, mesh.MeshError, OSError) as error:
+        errors.complain(errors.one_line(error))
+        return errors.code_of(error)
+    return code if isinstance(code, int) else errors.OK
+
+
+def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave as after Ctrl-C: say goodbye, stop what was started."""
+    raise SystemExit(128 + number)
+
+
+def _configure_logging() -> None:
+    """What the node warns of goes to stderr in the form of our own notes."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("meshctl: %(levelname)s: %(message)s"))
+    handler.setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[handler])
+
+
+def _drop_stdout() -> None:
+    """Nobody reads any more; without this the interpreter's last flush would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,68 @@
+"""Exit codes, and errors as one line that says what to do."""
+
+from __future__ import annotations
+
+import click
+
+import mesh
+from mesh.cli.text import printable
+
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "OK",
+    "WRONG_USAGE",
+    "code_of",
+    "complain",
+    "note",
+    "one_line",
+]
+
+OK = 0
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+_ADVICE: tuple[tuple[type[mesh.MeshError], str], ...] = (
+    (mesh.NoProvider, "'meshctl services' lists what there is"),
+    (mesh.CallTimeout, "--timeout gives it longer"),
+    (mesh.PeerLost, "'meshctl peers' lists who is here; --retry tries others, if it may run twice"),
+    (mesh.BadRequest, "arguments are JSON or text, name=value is a keyword"),
+    (mesh.Overloaded, "try again later"),
+)
+"""What to do about an error whose own text cannot know that it is shown in a terminal."""
+
+
+def one_line(error: Exception) -> str:
+    """The error as text for people, on one line and without control characters."""
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx is not None else "meshctl"
+        text = f"{error.format_message().rstrip('.')}; see '{command} --help'"
+    elif isinstance(error, click.ClickException):
+        text = error.format_message()
+    elif isinstance(error, OSError) and not isinstance(error, mesh.MeshError):
+        where = f"{error.filename}: " if error.filename else ""
+        text = f"{where}{error.strerror or error}"
+    else:
+        text = str(error) or type(error).__name__
+        for kind, advice in _ADVICE:
+            if isinstance(error, kind):
+                text = f"{text}; {advice}"
+                break
+    return printable(" ".join(text.split()))
+
+
+def code_of(error: Exception) -> int:
+    """The exit code an error ends with."""
+    wrong_usage = (click.UsageError, mesh.BadName, mesh.ConfigError)
+    return WRONG_USAGE if isinstance(error, wrong_usage) else FAILED
+
+
+def complain(line: str) -> None:
+    """An error, on stderr."""
+    click.echo(f"meshctl: {line}", err=True)
+
+
+def note(line: str) -> None:
+    """Something to know that is neither the result nor an error, on stderr."""
+    click.echo(f"meshctl: {printable(line)}", err=True)

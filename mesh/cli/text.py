@@ -1,0 +1,35 @@
+"""Text from other nodes, made fit for a terminal, and times as people say them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+__all__ = ["count_of", "printable", "relative"]
+
+# Everything a terminal may take for a command, but neither line ends nor tabs.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters written out as ``\\x1b``.
+
+    Messages, tags and error texts come from other nodes; a terminal would obey what is in them.
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
+def count_of(number: int, what: str) -> str:
+    """ "1 node", "2 nodes"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def relative(moment: datetime | None, now: datetime | None = None) -> str:
+    """How long ago that was, in the largest fitting unit: "3 s", "5 min", "2 h", "4 d"."""
+    if moment is None:
+        return ""
+    seconds = max(0.0, ((now or datetime.now(UTC)) - moment).total_seconds())
+    for limit, size, unit in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds / size)} {unit}"
+    return f"{int(seconds / 86400)} d"

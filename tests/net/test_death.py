@@ -1,0 +1,154 @@
+"""``kill -9`` of one of five replicas under load: what callers see, and when they avoid it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+import mesh
+from tests.net.conftest import Measured
+from tests.net.processes import NodeProcess, until
+
+Start = Callable[..., NodeProcess]
+
+REPLICAS = 5
+RATE = 1_000
+"""Calls a second that are reached at least."""
+
+AVOIDED_AFTER = 0.05 * 10
+"""Seconds after the kill from which on no call fails, with the slack of a busy machine."""
+
+WORK = 0.01
+"""Seconds that a call takes at the replica: some are always in flight."""
+
+
+@dataclass
+class Outcome:
+    """One call: when it began and ended, and the pid that served it, or what was raised."""
+
+    number: int
+    began: float
+    ended: float
+    pid: int | None
+    error: Exception | None
+
+
+class Load:
+    """Calls of ``replica.work`` at a steady rate, each a task of its own."""
+
+    def __init__(self, node: mesh.AsyncNode, *, retry: bool) -> None:
+        self._service = node.service("replica", timeout=30.0, retry=retry)
+        self.outcomes: list[Outcome] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._made = 0
+        self.seconds = 0.0
+
+    async def run(self, seconds: float) -> None:
+        """Catches up after a pause of the loop, so that the rate is that of the whole time."""
+        began = time.monotonic()
+        while (now := time.monotonic()) < began + seconds:
+            while self._made < (now - began) * RATE * 1.5:
+                self._start()
+            await asyncio.sleep(0.001)
+        self.seconds = time.monotonic() - began
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _start(self) -> None:
+        task = asyncio.ensure_future(self._call(self._made))
+        self._made += 1
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _call(self, number: int) -> None:
+        began = time.monotonic()
+        pid: int | None = None
+        error: Exception | None = None
+        try:
+            pid = await self._service.work(number, WORK)
+        except mesh.MeshError as caught:
+            error = caught
+        self.outcomes.append(Outcome(number, began, time.monotonic(), pid, error))
+
+
+async def load_with_a_kill(
+    mesh_name: str, replicas: list[NodeProcess], *, retry: bool
+) -> tuple[Load, float]:
+    """The load over the death of the first replica, and the time of the kill."""
+    async with mesh.AsyncNode(mesh=mesh_name, discovery=("local",)) as node:
+        await node.wait_for("replica", count=REPLICAS, timeout=20)
+        load = Load(node, retry=retry)
+        running = asyncio.ensure_future(load.run(2.0))
+        await asyncio.sleep(0.8)
+        await asyncio.to_thread(replicas[0].kill)
+        killed_at = time.monotonic()
+        await running
+    assert len(load.outcomes) >= RATE * load.seconds
+    assert {o.pid for o in load.outcomes if o.began < killed_at and not o.error} == {
+        replica.pid for replica in replicas
+    }
+    return load, killed_at
+
+
+@pytest.fixture
+def replicas(start_process: Start) -> list[NodeProcess]:
+    started = [start_process("replica", wait=False) for _ in range(REPLICAS)]
+    return [process.wait_started() for process in started]
+
+
+def test_only_calls_in_flight_at_a_killed_replica_are_lost(
+    mesh_name: str,
+    replicas: list[NodeProcess],
+    measured: Measured,
+) -> None:
+    load, killed_at = asyncio.run(load_with_a_kill(mesh_name, replicas, retry=False))
+    failed = [o for o in load.outcomes if o.error is not None]
+    assert failed, "nothing was in flight: the test proves nothing"
+    assert {type(o.error) for o in failed} == {mesh.PeerLost}
+    elsewhere = {number for replica in replicas[1:] for number in replica.ask("started")}
+    assert not elsewhere & {o.number for o in failed}, "a call that ran elsewhere was given up"
+    avoided_after = max(o.began for o in failed) - killed_at
+    measured("last failed call began after the kill, s:", avoided_after)
+    measured("failed calls:", len(failed))
+    assert avoided_after < AVOIDED_AFTER
+    told_after = max(o.ended for o in failed) - killed_at
+    measured("last failure told after the kill, s:", told_after)
+    late = [o for o in load.outcomes if o.began > killed_at + AVOIDED_AFTER]
+    assert {o.pid for o in late} == {replica.pid for replica in replicas[1:]}
+    assert not any(
+        o.ended - killed_at > AVOIDED_AFTER for o in load.outcomes if o.pid == replicas[0].pid
+    )
+
+
+def test_with_retry_no_call_fails_when_a_replica_is_killed(
+    mesh_name: str, replicas: list[NodeProcess]
+) -> None:
+    load, killed_at = asyncio.run(load_with_a_kill(mesh_name, replicas, retry=True))
+    assert [o for o in load.outcomes if o.error is not None] == []
+    numbers = [o.number for o in load.outcomes]
+    assert sorted(numbers) == list(range(len(numbers))), "each call ends exactly once"
+    again = [o for o in load.outcomes if o.began < killed_at < o.ended and o.pid != replicas[0].pid]
+    assert again, "nothing was in flight: the test proves nothing"
+
+
+def test_a_call_to_a_chosen_peer_that_is_killed_is_lost_even_with_retry(
+    mesh_name: str, replicas: list[NodeProcess]
+) -> None:
+    async def main() -> None:
+        async with mesh.AsyncNode(mesh=mesh_name, discovery=("local",)) as node:
+            await node.wait_for("replica", count=REPLICAS, timeout=20)
+            chosen = node.service("replica", peer=replicas[0].id, retry=True, timeout=30.0)
+            assert await chosen.pid() == replicas[0].pid
+            waiting = asyncio.ensure_future(chosen.work(0, 60.0))
+            await asyncio.to_thread(until, lambda: replicas[0].ask("started"))
+            replicas[0].kill()
+            with pytest.raises(mesh.PeerLost):
+                await waiting
+            with pytest.raises(mesh.PeerLost):
+                await chosen.pid()
+
+    asyncio.run(main())

@@ -1,0 +1,235 @@
+"""The engine's transport on the simulated network, with the habits of its ZeroMQ sockets.
+
+The publisher names each pipe: the hello that arrives on one is answered by a link number, and
+from then on a frame that begins with that receiver and number goes to that pipe and to no other.
+What came in is handed over by the process's own clock, so a blocked Python gets it late, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mesh.engine.ports import Dial, Lane, ProbeResult, TransportEvents
+from mesh.wire import frames
+from tests.sim.network import Connector, Network, Pipe
+from tests.sim.process import Process
+
+__all__ = ["LINK_PORT", "REQUEST_PORT", "SimTransport"]
+
+LINK_PORT = 7000
+REQUEST_PORT = 7001
+
+
+class SimDial:
+    """``mesh.engine.ports.Dial``."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.owner: Any = None
+        self.connector: Connector
+
+
+class SimLane:
+    """``mesh.engine.ports.Lane``."""
+
+    def __init__(self) -> None:
+        self.owner: Any = None
+        self.connector: Connector
+
+
+class SimTransport:
+    """``mesh.engine.ports.Transport`` of one process."""
+
+    def __init__(self, network: Network, process: Process) -> None:
+        self._network = network
+        self._process = process
+        self._events: TransportEvents
+        self._dials: dict[SimDial, None] = {}
+        self._lanes: dict[SimLane, None] = {}
+        self._publisher = _Publisher(self, process)
+        self._router = _Router(self, process)
+        self._is_closed = False
+
+    @property
+    def address(self) -> str:
+        """Where its link socket is."""
+        return f"{self._process.host}:{LINK_PORT}"
+
+    def open(self, events: TransportEvents) -> tuple[tuple[str, ...], int]:
+        self._events = events
+        self._network.listen(self.address, self._publisher)
+        self._network.listen(f"{self._process.host}:{REQUEST_PORT}", self._router)
+        return (self.address,), REQUEST_PORT
+
+    def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
+        self._check_open()
+        dial = SimDial(address)
+
+        def on_frame(frame: bytes) -> None:
+            self.arrive(lambda: self._give_frame(dial, frame))
+
+        dial.connector = Connector(self._network, self._process, address, on_frame, (hello, info))
+        self._dials[dial] = None
+        return dial
+
+    def _give_frame(self, dial: SimDial, frame: bytes) -> None:
+        if dial in self._dials:
+            self._events.on_link_frame(dial, frame)
+
+    def hang_up(self, dial: Dial) -> None:
+        if isinstance(dial, SimDial) and dial in self._dials:
+            del self._dials[dial]
+            dial.connector.hang_up()
+
+    def send_link(self, frame: bytes) -> None:
+        if len(frame) > frames.MAX_LINK_FRAME_BYTES:
+            raise AssertionError(f"a link frame of {len(frame)} bytes")
+        if not self._is_closed:
+            self._publisher.send(frame)
+
+    def open_lane(self, address: str) -> Lane:
+        self._check_open()
+        lane = SimLane()
+
+        def on_frame(frame: bytes) -> None:
+            self.arrive(lambda: self._give_reply(lane, frame))
+
+        lane.connector = Connector(self._network, self._process, address, on_frame, keeps=True)
+        self._lanes[lane] = None
+        return lane
+
+    def _give_reply(self, lane: SimLane, frame: bytes) -> None:
+        if lane in self._lanes:
+            self._events.on_reply_frame(lane, frame)
+
+    def close_lane(self, lane: Lane) -> None:
+        if isinstance(lane, SimLane) and lane in self._lanes:
+            del self._lanes[lane]
+            lane.connector.hang_up()
+
+    def send_request(self, lane: Lane, frame: bytes) -> None:
+        if len(frame) > frames.MAX_DATA_FRAME_BYTES:
+            raise AssertionError(f"a request frame of {len(frame)} bytes")
+        if isinstance(lane, SimLane) and lane in self._lanes:
+            lane.connector.send(frame)
+
+    def send_reply(self, route: bytes, frame: bytes) -> bool:
+        return not self._is_closed and self._router.send(route, frame)
+
+    def probe(self, address: str, done: Callable[[ProbeResult], None]) -> None:
+        self._check_open()
+
+        def tell(result: ProbeResult) -> None:
+            if not self._is_closed:
+                done(result)
+
+        self._network.probe(self._process, address, tell)
+
+    def close(self) -> None:
+        """As if the process ended, but its clock goes on: a closed node may still be asked."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._network.close_servers(self._process)
+        for dial in list(self._dials):
+            self.hang_up(dial)
+        for lane in list(self._lanes):
+            self.close_lane(lane)
+
+    def arrive(self, callback: Callable[[], None]) -> None:
+        """Hand one event to the engine, in a drain of its own."""
+
+        def drain() -> None:
+            if self._is_closed:
+                return
+            self._events.begin_drain()
+            try:
+                callback()
+            finally:
+                self._events.end_drain()
+
+        self._process.clock.arrive(drain)
+
+    def on_topic(self, pipe: Pipe, topic: bytes, name_pipe: Callable[[Pipe, bytes], int]) -> None:
+        """A link string was read."""
+        id = frames.unpack_hello(topic)
+        if id is None:
+            self._events.on_info(topic)
+        else:
+            self._events.on_hello(id, name_pipe(pipe, id))
+
+    def on_bye(self, id: bytes) -> None:
+        self._events.on_bye(id)
+
+    def on_request(self, route: bytes, frame: bytes) -> None:
+        self._events.on_request_frame(route, frame)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise AssertionError("a closed transport is used")
+
+
+class _Publisher:
+    """The bound link socket."""
+
+    has_heartbeats = True
+
+    def __init__(self, transport: SimTransport, process: Process) -> None:
+        self.process = process
+        self._transport = transport
+        self._pipes: dict[bytes, Pipe] = {}
+        self._last_link = 0
+
+    def on_item(self, pipe: Pipe, item: Any) -> None:
+        self._transport.arrive(lambda: self._transport.on_topic(pipe, item, self._name))
+
+    def _name(self, pipe: Pipe, id: bytes) -> int:
+        self._last_link += 1
+        pipe.label = id, frames.link_prefix(id, self._last_link)
+        self._pipes[pipe.label[1]] = pipe
+        return self._last_link
+
+    def on_end(self, pipe: Pipe) -> None:
+        def bye() -> None:
+            if pipe.label is not None:
+                id, prefix = pipe.label
+                del self._pipes[prefix]
+                self._transport.on_bye(id)
+
+        self._transport.arrive(bye)
+
+    def send(self, frame: bytes) -> None:
+        pipe = self._pipes.get(frame[: frames.LINK_PREFIX_SIZE])
+        if pipe is not None and pipe in pipe.network.pipes:
+            pipe.down.send(frame)
+
+
+class _Router:
+    """The bound request socket."""
+
+    has_heartbeats = False
+
+    def __init__(self, transport: SimTransport, process: Process) -> None:
+        self.process = process
+        self._transport = transport
+        self._pipes: dict[bytes, Pipe] = {}
+        self._last_route = 0
+
+    def on_item(self, pipe: Pipe, item: Any) -> None:
+        if pipe.label is None:
+            self._last_route += 1
+            pipe.label = self._last_route.to_bytes(5, "big")
+            self._pipes[pipe.label] = pipe
+        self._transport.arrive(lambda: self._transport.on_request(pipe.label, item))
+
+    def on_end(self, pipe: Pipe) -> None:
+        if pipe.label is not None:
+            del self._pipes[pipe.label]
+
+    def send(self, route: bytes, frame: bytes) -> bool:
+        pipe = self._pipes.get(route)
+        if pipe is None:
+            return False
+        pipe.down.send(frame)
+        return True
