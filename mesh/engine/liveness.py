@@ -38,15 +38,19 @@ LATE_TICK = 1.0
 
 PROBE_AGAIN = 0.05
 PROBE_PAUSE = 0.5
+EAGER_PROBES = 4
+"""A dying process loses its descriptors one by one: its listener may outlive its links a moment."""
+
 REFUSALS_NEEDED = 2
 """Refused connects that prove a process gone; a second one, for a listener that was restarting."""
 
 
 class _Suspicion:
-    __slots__ = ("deadline", "is_over", "refusals", "timer")
+    __slots__ = ("deadline", "is_over", "probes", "refusals", "timer")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
+        self.probes = 0
         self.refusals = 0
         self.is_over = False
         self.timer: Timer | None = None
@@ -129,15 +133,13 @@ class Liveness:
         def done(result: ProbeResult) -> None:
             if suspicion.is_over:
                 return
-            pause = PROBE_PAUSE
-            if result == "refused":
-                suspicion.refusals += 1
-                if suspicion.refusals >= REFUSALS_NEEDED:
-                    self.fail(session, "its process is gone: nobody listens at its address")
-                    return
-                pause = PROBE_AGAIN
-            else:
-                suspicion.refusals = 0
+            suspicion.probes += 1
+            suspicion.refusals = suspicion.refusals + 1 if result == "refused" else 0
+            if suspicion.refusals >= REFUSALS_NEEDED:
+                self.fail(session, "its process is gone: nobody listens at its address")
+                return
+            is_soon = suspicion.refusals or suspicion.probes < EAGER_PROBES
+            pause = PROBE_AGAIN if is_soon else PROBE_PAUSE
             suspicion.timer = self._core.clock.call_later(
                 pause, lambda: self._probe(session, suspicion)
             )
