@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -33,7 +33,20 @@ MESH_NAME, MESH_KEY, MESH_SEEDS, MESH_HOST and MESH_INSECURE are their defaults.
 """
 
 
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A reader who had enough (``| head -1``) is no failure."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_stdout()
+            return errors.OK
+        return result
+
+
 @click.group(
+    cls=_Group,
     epilog=EPILOG,
     invoke_without_command=True,
     no_args_is_help=False,
@@ -59,10 +72,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     _configure_logging()
     try:
         code = meshctl.main(arguments, prog_name="meshctl", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _drop_stdout()
-        return errors.OK
     except (KeyboardInterrupt, click.Abort):
         return errors.INTERRUPTED
     except SystemExit as end:
@@ -81,7 +90,7 @@ def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
 def _configure_logging() -> None:
     """What the node warns of goes to stderr in the form of our own notes."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("meshctl: %(levelname)s: %(message)s"))
+    handler.setFormatter(logging.Formatter("meshctl: %(message)s"))
     handler.setLevel(logging.WARNING)
     logging.basicConfig(handlers=[handler])
 

@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"-\.?[0-9]")
 class Options:
     """What the mesh options came to."""
 
-    mesh: str | None = None
+    mesh_name: str | None = None
     key_file: str | None = None
     seed: list[str] = field(default_factory=list)
     timeout: float = DEFAULT_TIMEOUT
@@ -55,7 +55,7 @@ class Options:
         """
         node = mesh.Node(
             OWN_NAME,
-            mesh=self.mesh,
+            mesh=self.mesh_name,
             key=read_key(self.key_file) if self.key_file is not None else None,
             insecure=self.insecure,
             host=self.host,
@@ -106,7 +106,12 @@ def mesh_options(function: F) -> F:
     """Add the options of the mesh to a command."""
     for add in reversed(
         (
-            _option("--mesh", metavar="NAME", help="The mesh to join (MESH_NAME; default: mesh)."),
+            _option(
+                "--mesh",
+                "mesh_name",
+                metavar="NAME",
+                help="The mesh to join (MESH_NAME; default: mesh).",
+            ),
             _option(
                 "--key-file",
                 metavar="PATH",

@@ -131,7 +131,7 @@ class LinkPlane:
             return
         session.link = None
         session.outbox.close()
-        if session.is_joined:
+        if session.is_joined and not session.has_left:
             self._liveness.link_lost(session, "its link was lost")
         elif session.dial is None:
             session.is_accepted = False

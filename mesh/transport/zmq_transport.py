@@ -93,7 +93,7 @@ class ZmqTransport:
         self._closed = False
 
     def open(self, events: TransportEvents) -> tuple[tuple[str, ...], int]:
-        """Bind both sockets. Raises OSError (zmq.ZMQError) when the address is not to be had."""
+        """Bind both sockets. Raises OSError when the address or the port is not to be had."""
         self._events = events
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
@@ -105,7 +105,9 @@ class ZmqTransport:
             link_port = self._bind(xpub, self._port)
             router = self._new(zmq.ROUTER, frames.MAX_DATA_FRAME_BYTES, serves=True)
             rpc_port = self._bind(router, 0)
-        except zmq.ZMQError:
+        except (OSError, zmq.ZMQError):
+            if self._zap is not None:
+                self._zap.close()
             self._context.destroy(linger=0)
             raise
         self._xpub = self._drained(xpub, self._receive_topic)
@@ -123,7 +125,11 @@ class ZmqTransport:
 
     def _bind(self, socket: zmq.Socket[bytes], port: int) -> int:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        socket.bind(f"tcp://{host}:{port or '*'}")
+        try:
+            socket.bind(f"tcp://{host}:{port or '*'}")
+        except zmq.ZMQError as error:
+            where = format_address(self._host, port)
+            raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
         endpoint = cast(bytes, socket.getsockopt(zmq.LAST_ENDPOINT))
         return int(endpoint.rstrip(b"\0").rpartition(b":")[2])
 

@@ -77,7 +77,7 @@ def test_an_unread_subscription_starves_no_other_of_its_node(
     count = 60_000
     handled: list[int] = []
     node = make_node("reader")
-    node.subscriber("flow.>")(lambda message: handled.append(message.data[0]))
+    node.subscriber("flow.>", buffer=2 * count)(lambda message: handled.append(message.data[0]))
     node.start()
     publisher = start_process("publisher")
     until(lambda: publisher.id in {peer.id for peer in node.peers()})

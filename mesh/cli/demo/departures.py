@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 import mesh
+from mesh.cli.demo.fleet import Process
 from mesh.cli.demo.stage import PATIENCE_SECONDS, Stage
 from mesh.cli.text import count_of
 
@@ -73,17 +74,17 @@ def crash(stage: Stage) -> None:
     victim = stage.fleet.of("calc")[0]
     with stage.node.watch() as events, _Callers(stage.node) as callers:
         callers.wait_for(CALLS_BEFORE)
+        stage.fleet.wait_until(lambda: _in_flight(victim) > 0, PATIENCE_SECONDS)
         killed_at = monotonic()
         code = victim.kill()
         told = stage.events_until(events, victim, mesh.PeerFailed, killed_at)
         noticed_at = monotonic()
         callers.wait_for(CALLS_AFTER)
-    done, in_flight = len(victim.got("work done")), len(victim.got("work begun"))
-    in_flight -= done
+    done = len(victim.got("work done"))
     stage.check(
         f"{victim} answered calls until it was killed",
         done > 0 and code < 0,
-        f"{count_of(done, 'call')}, {in_flight} more in flight",
+        f"{count_of(done, 'call')}, {_in_flight(victim)} more in flight",
     )
     answered, failed = len(callers.served), len(callers.errors)
     stage.check(
@@ -118,6 +119,11 @@ def leave(stage: Stage) -> None:
     )
     result = stage.node.call("calc.add", 20, 22)
     stage.check("the last replica goes on serving", result == 42, f"calc.add(20, 22) is {result!r}")
+
+
+def _in_flight(process: Process) -> int:
+    """Calls of ``work`` that it has begun and not ended."""
+    return len(process.got("work begun")) - len(process.got("work done"))
 
 
 def _story(told: Sequence[tuple[float, mesh.Event]]) -> str:

@@ -58,7 +58,7 @@ class Speaking:
         self._print("No broker, no server, no configuration; this terminal is one of its nodes.")
 
     def heading(self, number: int, title: str, words: str, code: str) -> None:
-        self._print("")
+        self._console.print()
         self._print(f"{number:>2}  {title}", "bold cyan")
         self._print(words, "", MARGIN)
         if code:
@@ -85,7 +85,7 @@ class Speaking:
         self._console.print(row)
 
     def end(self, held: int, made: int, seconds: float) -> None:
-        self._print("")
+        self._console.print()
         if held == made > 0:
             words = f"All {made} claims held, in {seconds:.1f} s; every process has ended."
             self._print(words, "bold green")

@@ -1,0 +1,257 @@
+"""Calls under every fault: each has exactly one outcome, by its deadline."""
+
+from __future__ import annotations
+
+import pytest
+
+from patterns.deadlines import TICK
+from patterns.errors import (
+    BadRequest,
+    CallTimeout,
+    MeshError,
+    NoProvider,
+    Overloaded,
+    PeerLost,
+    RemoteError,
+)
+from tests.sim import SimNode, Simulation, SimWaiter
+from tests.sim.runner import sleep
+
+
+def served(count: int = 2, seed: int = 0) -> tuple[Simulation, SimNode, list[SimNode]]:
+    """A client, and nodes that serve ``calc``; the client's grace is over."""
+    sim = Simulation(seed)
+    client, *servers = sim.meshed(count)
+
+    async def wait(seconds: float) -> float:
+        await sleep(seconds)
+        return seconds
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    for server in servers:
+        server.serve("wait", wait, service="calc")
+        server.serve("add", lambda a, b=1: a + b, service="calc")
+        server.serve("fail", fail, service="calc")
+    sim.run(1.5)
+    return sim, client, servers
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_call_has_exactly_one_outcome_by_its_deadline_whatever_happens(seed: int) -> None:
+    sim, client, servers = served(4, seed)
+    random = sim.random
+    calls: list[tuple[float, float, SimWaiter]] = []
+
+    def call_some() -> None:
+        for _ in range(random.randrange(1, 6)):
+            timeout = random.choice([0.05, 0.5, 2.0, 6.0])
+            waiter = client.call(
+                "calc.wait",
+                random.choice([0.0, 0.01, 0.3, 1.0]),
+                timeout=timeout,
+                retry=random.random() < 0.5,
+            )
+            calls.append((sim.now, timeout, waiter))
+
+    for _ in range(6):
+        call_some()
+        sim.run(random.random() * 0.1)
+        server = random.choice(servers)
+        match random.randrange(7):
+            case 0:
+                if server.process.is_alive:
+                    sim.kill(server)
+            case 1:
+                sim.freeze(server)
+            case 2:
+                sim.thaw(server)
+            case 3:
+                sim.partition([client], [server])
+            case 4:
+                sim.heal()
+            case 5:
+                for link in (True, False):
+                    try:
+                        sim.cut(client, server, link=link)
+                    except LookupError:
+                        pass  # nothing to cut
+            case 6:
+                sim.block(server)
+        call_some()
+        sim.run(random.choice([0.01, 0.5, 3.0]))
+        if random.random() < 0.5:
+            sim.unblock(server)
+    sim.run(7.0)
+    for started, timeout, waiter in calls:
+        assert waiter.at is not None, "every call ends"
+        assert waiter.at - started <= timeout + 2 * TICK
+        assert waiter.error is None or isinstance(waiter.error, MeshError)
+    assert len(client.engine._client) == 0
+    assert all(s.outstanding == 0 for s in client.engine._core.sessions.values())
+
+
+def test_a_value_comes_back() -> None:
+    sim, client, _ = served()
+    assert sim.outcome(client.call("calc.add", 2, kwargs={"b": 3})) == 5
+
+
+def test_what_the_handler_raises_is_a_remote_error_with_its_type_and_text() -> None:
+    sim, client, servers = served()
+    with pytest.raises(RemoteError) as caught:
+        sim.outcome(client.call("calc.fail"))
+    assert (caught.value.type, caught.value.message) == ("ValueError", "no")
+    assert caught.value.peer.id == servers[0].id  # type: ignore[attr-defined]
+
+
+def test_wrong_arguments_are_a_bad_request() -> None:
+    sim, client, _ = served()
+    with pytest.raises(BadRequest):
+        sim.outcome(client.call("calc.add"))
+
+
+def test_without_a_provider_a_call_fails_at_once_after_the_grace() -> None:
+    sim, client, _ = served()
+    started = sim.now
+    for method in ("nobody.add", "calc.nothing"):
+        with pytest.raises(NoProvider):
+            sim.outcome(client.call(method))
+    assert sim.now == started
+
+
+def test_a_call_in_the_grace_waits_for_its_provider_and_keeps_its_deadline() -> None:
+    sim = Simulation()
+    client = sim.node("client")
+
+    async def slow() -> str:
+        await sleep(3.0)
+        return "done"
+
+    waiter = client.call("calc.slow", timeout=5.0)
+    server = sim.node("calc", seeds=[client], open=False)
+    server.serve("slow", slow)
+    sim.run(0.3)
+    server.open([client.address])
+    assert sim.outcome(waiter) == "done"
+
+
+def test_a_call_in_the_grace_for_which_nobody_comes_fails_when_the_grace_ends() -> None:
+    sim = Simulation()
+    client = sim.node("client")
+    with pytest.raises(NoProvider):
+        sim.outcome(client.call("calc.add"))
+    assert sim.now == pytest.approx(1.0, abs=2 * TICK)
+
+
+def test_a_call_that_gets_no_answer_times_out_at_its_deadline() -> None:
+    sim, client, _ = served()
+    started = sim.now
+    with pytest.raises(CallTimeout):
+        sim.outcome(client.call("calc.wait", 10.0, timeout=0.5))
+    assert 0.5 <= sim.now - started <= 0.5 + 2 * TICK
+
+
+def test_a_request_that_arrives_after_its_deadline_is_not_started() -> None:
+    sim, client, servers = served()
+    started: list[int] = []
+    servers[0].serve("note", started.append, service="calc")
+    sim.run(0.1)
+    sim.outcome(client.call("calc.note", 0))
+    sim.block(servers[0])
+    with pytest.raises(CallTimeout):
+        sim.outcome(client.call("calc.note", 1, timeout=0.2))
+    sim.unblock(servers[0])
+    sim.run(1)
+    assert started == [0]
+
+
+def test_more_calls_than_run_and_wait_at_once_are_refused_as_overloaded() -> None:
+    sim, client, servers = served()
+
+    async def slow() -> None:
+        await sleep(1.0)
+
+    servers[0].serve("one", slow, service="calc", concurrency=1)
+    sim.run(0.1)
+    waiters = [client.call("calc.one", timeout=2000) for _ in range(1030)]
+    sim.run(0.5)
+    assert [type(w.error) for w in waiters if w.done()] == [Overloaded] * 5
+    sim.run(1100)
+    assert sum(w.done() and w.error is None for w in waiters) == 1025
+
+
+def test_calls_are_shared_out_over_equal_members() -> None:
+    sim, client, servers = served(5)
+    counts: dict[str, int] = {server.id: 0 for server in servers}
+
+    def handler(id: str) -> object:
+        async def work() -> None:
+            counts[id] += 1
+            await sleep(0.1)
+
+        return work
+
+    for server in servers:
+        server.serve("work", handler(server.id), service="calc")  # type: ignore[arg-type]
+    sim.run(0.1)
+    for _ in range(100):
+        client.call("calc.work")
+        sim.run(0.005)
+    sim.run(1)
+    assert sum(counts.values()) == 100
+    assert min(counts.values()) > 10
+
+
+def test_a_reply_whose_connection_is_gone_comes_back_over_the_link() -> None:
+    sim, client, servers = served()
+    waiter = client.call("calc.wait", 0.5)
+    sim.run(0.1)
+    sim.cut(client, servers[0], link=False)
+    assert sim.outcome(waiter) == 0.5
+
+
+def test_a_call_whose_request_was_lost_with_its_connection_fails_after_the_link_is_renewed() -> (
+    None
+):
+    sim, client, servers = served()
+    server = servers[0]
+    sim.outcome(client.call("calc.add", 1))
+    waiter = client.call("calc.wait", 0.5, timeout=20.0)
+    sim.clock.step(sim.now)
+    sim.cut(client, server, link=False)
+    sim.cut(server, client)
+    with pytest.raises(PeerLost):
+        sim.outcome(waiter, 3.0)
+
+
+def test_a_cancelled_call_is_forgotten_and_its_late_reply_dropped() -> None:
+    sim, client, servers = served()
+    waiter = client.waiter()
+    from patterns.rpc import CallOptions
+
+    call_id = client.engine.call("calc.wait", (0.1,), {}, CallOptions(), waiter)
+    sim.run(0.01)
+    client.engine.cancel(call_id)
+    waiter.is_cancelled = True
+    sim.run(1)
+    assert waiter.at is None
+    assert client.engine._client.late_replies == 1
+    assert all(s.outstanding == 0 for s in client.engine._core.sessions.values())
+
+
+def test_a_node_calls_itself_like_any_other() -> None:
+    sim, client, _ = served()
+    client.serve("own", lambda x: x + 1)
+    assert sim.outcome(client.call("n0.own", 1)) == 2
+
+
+def test_closing_ends_what_waits() -> None:
+    from patterns.errors import NodeClosed
+
+    sim, client, _ = served()
+    waiter = client.call("calc.wait", 10.0)
+    sim.run(0.1)
+    client.leave()
+    with pytest.raises(NodeClosed):
+        sim.outcome(waiter, 0.5)

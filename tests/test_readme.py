@@ -1,0 +1,245 @@
+"""The README, executed: its programs print what its transcripts show, its commands exist.
+
+A ``python`` block is a program; its first line names its file. A ``console`` block is the transcript
+of a terminal: the command, and what it prints. They run in their order, each in a process of its
+own, in one mesh. A program that ends with ``node.run()`` stays up until the end of the tour.
+
+Surprise: the lines of such a program are compared without their order, because handlers of
+different subscriptions run in different threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import mesh
+from mesh.cli.app import meshctl
+from tests.net.processes import until
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+PROGRAM_END = 30.0
+"""Seconds for one program, start of the interpreter included, on a machine under load."""
+
+PLAIN_RUN = "node.run()"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [body for found, body in FENCE.findall(README) if found == language]
+
+
+def programs() -> dict[str, str]:
+    """File name -> program."""
+    found = {}
+    for body in blocks("python"):
+        name = re.match(r"# (\w+\.py)\n", body)
+        assert name, f"the first line of a program names its file: {body[:40]!r}"
+        found[name[1]] = body
+    return found
+
+
+@dataclass(frozen=True)
+class Transcript:
+    file: str
+    output: str
+
+
+def transcripts() -> list[Transcript]:
+    found = []
+    for body in blocks("console"):
+        command, _, output = body.partition("\n")
+        match = re.fullmatch(r"\$ python (\w+\.py)", command)
+        assert match, f"a transcript begins with one command: {command!r}"
+        found.append(Transcript(match[1], output))
+    return found
+
+
+def is_service(program: str) -> bool:
+    return PLAIN_RUN in program.splitlines()[-1]
+
+
+def meshctl_lines() -> list[list[str]]:
+    """The arguments of each line of the block that shows ``meshctl``."""
+    lines = [line for body in blocks("sh") for line in body.splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [parts[1:] for parts in words if parts and parts[0] == "meshctl"]
+
+
+class Terminal:
+    """One process of the tour, stopped by its own handle."""
+
+    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self._output = folder / f"{uuid.uuid4().hex}.out"
+        self._errors = self._output.with_suffix(".err")
+        with self._output.open("wb") as output, self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
+
+    @property
+    def errors(self) -> str:
+        return self._errors.read_text(encoding="utf-8")
+
+    def wait(self) -> int:
+        return self._process.wait(PROGRAM_END)
+
+    def stop(self) -> int:
+        """What Ctrl-C or a service manager does."""
+        self._process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+class Tour:
+    """A mesh of its own in which the README's programs run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.mesh = f"readme-{uuid.uuid4().hex[:16]}"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("MESH_")}
+        # MESH_HOST keeps the programs that go on the network, with a key, on this machine.
+        self._environment = kept | {
+            "MESH_NAME": self.mesh,
+            "MESH_HOST": "127.0.0.1",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._terminals: list[Terminal] = []
+        self._services: list[tuple[Terminal, Transcript]] = []
+        self._eye = mesh.Node("eye", mesh=self.mesh, observer=True).start()
+        for name, program in programs().items():
+            (folder / name).write_text(program, encoding="utf-8")
+
+    def open(self, arguments: list[str]) -> Terminal:
+        terminal = Terminal(arguments, self._folder, self._environment)
+        self._terminals.append(terminal)
+        return terminal
+
+    def serve(self, transcript: Transcript) -> None:
+        """Start a program that stays, and wait until others can find it."""
+        self._services.append((self.open([transcript.file]), transcript))
+        name = Path(transcript.file).stem
+        count = sum(Path(other.file).stem == name for _, other in self._services)
+        self._eye.wait_for(name, count=count, timeout=PROGRAM_END)
+
+    def run(self, transcript: Transcript) -> None:
+        terminal = self.open([transcript.file])
+        assert terminal.wait() == 0, terminal.errors
+        assert terminal.output == transcript.output, terminal.errors
+
+    def finish(self) -> None:
+        """Stop the programs that stay; each has printed what its transcript shows."""
+        for terminal, transcript in self._services:
+            wanted = transcript.output.splitlines()
+            until(lambda t=terminal, n=len(wanted): len(t.output.splitlines()) >= n)
+            assert terminal.stop() == 0, terminal.errors
+            assert Counter(terminal.output.splitlines()) == Counter(wanted)
+
+    def close(self) -> None:
+        for terminal in self._terminals:
+            terminal.end()
+        self._eye.close()
+
+
+@pytest.fixture
+def tour(tmp_path: Path) -> Iterator[Tour]:
+    tour = Tour(tmp_path)
+    yield tour
+    tour.close()
+
+
+def test_the_tour_prints_what_it_shows(tour: Tour) -> None:
+    texts = programs()
+    shown = transcripts()
+    for transcript in shown:
+        if is_service(texts[transcript.file]):
+            tour.serve(transcript)
+        else:
+            tour.run(transcript)
+    tour.finish()
+
+
+def test_each_program_has_a_transcript() -> None:
+    assert set(programs()) == {transcript.file for transcript in transcripts()}
+
+
+def test_the_shown_meshctl_commands_work(tour: Tour) -> None:
+    tour.serve(Transcript("calc.py", ""))
+    lines = meshctl_lines()
+    assert lines
+    for arguments in lines:
+        name, *rest = arguments
+        meshctl.commands[name].make_context(name, list(rest))
+        if name == "sub":
+            continue  # ends with Ctrl-C only
+        terminal = tour.open(["-m", "mesh.cli", *arguments])
+        assert terminal.wait() == 0, terminal.errors
+        if name == "call":
+            assert terminal.output == "5\n"
+        elif name == "peers":
+            assert "calc" in terminal.output
+    tour.finish()
+
+
+def shell_line(ending: str) -> list[list[str]]:
+    """The words of each command of the one README line that ends like this."""
+    (line,) = [line for body in blocks("sh") for line in body.splitlines() if line.endswith(ending)]
+    return [shlex.split(command) for command in line.split(" && ")]
+
+
+def test_the_first_command_installs_and_runs_the_demo() -> None:
+    venv, install, demo = shell_line("meshctl demo")
+    assert venv == ["python3", "-m", "venv", ".venv"]
+    assert install == [".venv/bin/pip", "install", "."]
+    assert demo == [".venv/bin/meshctl", "demo"]
+    module, _, function = PROJECT["project"]["scripts"]["meshctl"].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    meshctl.commands["demo"].make_context("demo", [])
+
+
+def test_the_second_command_is_what_ci_runs() -> None:
+    install, test = shell_line("pytest")
+    assert install == [".venv/bin/pip", "install", "-e", ".[test]"]
+    assert test == [".venv/bin/pytest"]
+    assert any(
+        need.startswith("pytest>") for need in PROJECT["project"]["optional-dependencies"]["test"]
+    )
+    ci = [shlex.split(line, comments=True) for line in (ROOT / ".ci/run").read_text().splitlines()]
+    assert any(words[:2] == ["pip", "install"] and words[-2:] == ["-e", ".[test]"] for words in ci)
+    assert any(words[-1:] == ["pytest"] for words in ci)
+
+
+def test_each_file_the_readme_links_to_exists() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
