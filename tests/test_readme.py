@@ -1,11 +1,11 @@
 """The README, executed: its programs print what its transcripts show, its commands exist.
 
-A ``python`` block is a program; its first line names its file. A ``console`` block is the transcript
-of a terminal: the command, and what it prints. They run in their order, each in a process of its
-own, in one mesh. A program that ends with ``node.run()`` stays up until the end of the tour.
+A ``python`` block is a program; its first line names its file. A ``console`` block is the
+transcript of a terminal: the command, and what it prints. They run in their order, each in a
+process of its own, in one mesh. A program that ends with ``node.run()`` stays up until the end.
 
-Surprise: the lines of such a program are compared without their order, because handlers of
-different subscriptions run in different threads.
+Surprise: the lines of such a program are compared without their order, because messages to
+different subscriptions are handled side by side.
 """
 
 from __future__ import annotations
@@ -106,6 +106,9 @@ class Terminal:
     def errors(self) -> str:
         return self._errors.read_text(encoding="utf-8")
 
+    def wait_for_lines(self, count: int) -> None:
+        until(lambda: len(self.output.splitlines()) >= count, what=f"{count} lines of output")
+
     def wait(self) -> int:
         return self._process.wait(PROGRAM_END)
 
@@ -161,7 +164,7 @@ class Tour:
         """Stop the programs that stay; each has printed what its transcript shows."""
         for terminal, transcript in self._services:
             wanted = transcript.output.splitlines()
-            until(lambda t=terminal, n=len(wanted): len(t.output.splitlines()) >= n)
+            terminal.wait_for_lines(len(wanted))
             assert terminal.stop() == 0, terminal.errors
             assert Counter(terminal.output.splitlines()) == Counter(wanted)
 

@@ -33,6 +33,10 @@ MESH_NAME, MESH_KEY, MESH_SEEDS, MESH_HOST and MESH_INSECURE are their defaults.
 """
 
 
+STDERR = 2
+"""The highest of the three standard descriptors."""
+
+
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. A reader who had enough (``| head -1``) is no failure."""
@@ -68,6 +72,7 @@ for _command in COMMANDS:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; the code never escapes as an exception."""
+    _fill_standard_descriptors()
     signal.signal(signal.SIGTERM, _on_terminate)
     _configure_logging()
     try:
@@ -87,12 +92,24 @@ def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
+def _fill_standard_descriptors() -> None:
+    """A shell's ``>&-`` closes stdout. A socket that then got its number would be taken for it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        continue
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  open until the end
+
+
 def _configure_logging() -> None:
     """What the node warns of goes to stderr in the form of our own notes."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("meshctl: %(message)s"))
     handler.setLevel(logging.WARNING)
     logging.basicConfig(handlers=[handler])
+    # What zeroconf says of sockets is in the state of the source, which `peers` shows.
+    logging.getLogger("zeroconf").setLevel(logging.CRITICAL)
 
 
 def _drop_stdout() -> None:

@@ -20,11 +20,19 @@ from mesh.cli.values import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["make_console", "print_json", "print_table", "print_text", "reader_is_gone"]
 
 UNLIMITED_COLUMNS = 10_000
 """Width when the output is no terminal: one row stays one line for grep and awk."""
+
+
+GAP = 2
+"""Columns between those of a table."""
+
+MOST_ALIGNED = 24
+"""Of a cell: one that is longer may be folded to let the others fit."""
 
 
 def make_console() -> Console:
@@ -37,21 +45,49 @@ def make_console() -> Console:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, fixed: Sequence[str] = ()
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, details: Sequence[str] = ()
 ) -> None:
     """A table without lines; columns that are empty in every row are left out.
 
-    :param fixed: columns that are never wrapped; the others share what is left of the width
+    :param details: columns that move to a line below each row when the table would be too wide
     """
+    shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    titles = [columns[i] for i in shown]
+    cells = [[printable(row[i]) for i in shown] for row in rows]
+    console = make_console()
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    kept = [i for i, title in enumerate(titles) if title not in details]
+    if len(kept) == len(titles) or sum(widths) + GAP * len(widths) <= console.width:
+        console.print(_table(titles, cells, [1] * len(titles)))
+        return
+    least = [min(widths[i], MOST_ALIGNED) for i in kept]
+    for number, row in enumerate(cells):
+        main = _table([titles[i] for i in kept], [[row[i] for i in kept]], least)
+        main.show_header = number == 0
+        console.print(main)
+        below = [i for i in range(len(titles)) if i not in kept and row[i]]
+        _print_details(console, [(titles[i], row[i]) for i in below])
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], least: Sequence[int]) -> Table:
+    """``least`` are the least widths; with them, tables of one row each line up."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
-    for i in shown:
-        table.add_column(columns[i].upper(), no_wrap=columns[i] in fixed, overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for title, width in zip(titles, least, strict=True):
+        table.add_column(title.upper(), min_width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(printable(row[i]) for i in shown))
-    make_console().print(table)
+        table.add_row(*row)
+    return table
+
+
+def _print_details(console: Console, details: Sequence[tuple[str, str]]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for title, value in details:
+        text = Text(f"{title}: ", style="dim").append(value, "not dim")
+        console.print(Padding(text, (0, 0, 0, GAP), expand=False))
 
 
 def print_json(value: Any, *, is_line: bool = False) -> None:

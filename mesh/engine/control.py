@@ -7,14 +7,15 @@ everything the other side needs to know, so nothing has to be repeated.
 ==============  ===========================  =====================================================
 type            fields                       meaning
 ==============  ===========================  =====================================================
-OPEN            next number, record          first on every link epoch
+OPEN            next number, record, knows   first on every link epoch
 REFUSE          code, text                   instead of OPEN: no link for you, and why
 DELTA           delta                        my record changed
 APPLIED         version                      your record is in force here at this version
 ACK             link, bytes                  consumed so far of your link epoch
 GOODBYE         text                         I leave
 GOODBYE_ACK                                  go in peace
-PEERS           [[id, [address, ...]], ...]  whom I know
+PEERS           [[id, [address, ...]], ...], all?  whom I know; all of them, tell me the others
+DIGEST          number                       the exclusive or of the ids I am linked with
 PING, PONG      number                       does your Python still answer?
 REPLY           entry                        a call's reply whose own connection is gone
 CALLS           [id, ...]                    after a renewed link: do you still have these calls?
@@ -34,6 +35,7 @@ __all__ = [
     "CALLS",
     "CALLS_MISSING",
     "DELTA",
+    "DIGEST",
     "GOODBYE",
     "GOODBYE_ACK",
     "MAX_PEERS_TOLD",
@@ -62,6 +64,7 @@ PONG = 10
 REPLY = 11
 CALLS = 12
 CALLS_MISSING = 13
+DIGEST = 14
 
 REFUSED_MESH = "mesh"
 REFUSED_PROTOCOL = "protocol"
@@ -71,14 +74,15 @@ MAX_PEERS_TOLD = 1000
 """Peers in one PEERS message: a full mesh of the size this design is for, about 80 KB."""
 
 _SHAPES: dict[int, tuple[type, ...]] = {
-    OPEN: (int, dict),
+    OPEN: (int, dict, int),
     REFUSE: (str, str),
     DELTA: (dict,),
     APPLIED: (int,),
     ACK: (int, int),
     GOODBYE: (str,),
     GOODBYE_ACK: (),
-    PEERS: (list,),
+    PEERS: (list, bool),
+    DIGEST: (int,),
     PING: (int,),
     PONG: (int,),
     REPLY: (bytes,),

@@ -15,10 +15,10 @@ from typing import Any
 from mesh.engine import control as c
 from mesh.engine.core import Core
 from mesh.engine.dialer import Dialer
+from mesh.engine.exchange import Exchange
 from mesh.engine.liveness import Liveness
 from mesh.engine.session import Session
 from mesh.membership import Member, Record, State
-from mesh.wire import frames
 from mesh.wire.frames import BadFrame
 
 __all__ = ["ControlLane"]
@@ -37,8 +37,9 @@ class ControlLane:
     kinds that belong to calls.
     """
 
-    def __init__(self, core: Core, dialer: Dialer, liveness: Liveness) -> None:
+    def __init__(self, core: Core, dialer: Dialer, liveness: Liveness, exchange: Exchange) -> None:
         self._core = core
+        self._exchange = exchange
         self._dialer = dialer
         self._liveness = liveness
         self._is_record_due = False
@@ -59,6 +60,7 @@ class ControlLane:
             c.GOODBYE: self._on_goodbye,
             c.GOODBYE_ACK: self._on_goodbye_ack,
             c.PEERS: self._on_peers,
+            c.DIGEST: self._on_digest,
             c.PING: self._on_ping,
         }
 
@@ -72,7 +74,8 @@ class ControlLane:
         self.send_record_changes()
         session.acked_version = 0
         session.outbox.open(session.link, core.clock.now())
-        session.control(c.OPEN, session.outbox.next_number, core.record.to_wire())
+        knows = self._exchange.knows
+        session.control(c.OPEN, session.outbox.next_number, core.record.to_wire(), knows)
         if session.record is not None:
             session.control(c.APPLIED, session.record.version)
         if session.outbox.is_waiting and not session.is_dirty:
@@ -109,7 +112,7 @@ class ControlLane:
     # Joining.
 
     def _on_open(self, session: Session, link: int, fields: list[Any]) -> None:
-        next_number, told = fields[:2]
+        next_number, told, session.knows = fields[:3]
         record = Record.from_wire(session.id, told)
         missed = session.inbox.open(link, next_number)
         previous = session.record
@@ -168,30 +171,7 @@ class ControlLane:
         session.member = self._core.membership.join(session.record, session.dial.address)
         self._dialer.drop(session.id)
         self.joined(session)
-        if self._core.config.exchange:
-            self._tell_peers(session)
-
-    def _tell_peers(self, newcomer: Session) -> None:
-        """Whom we know, for one that may know nobody else."""
-        known = [
-            [session.id, list(dict.fromkeys((session.address, *session.info_addresses)))]
-            for session in self._core.sessions.values()
-            if session.state is State.ALIVE and session is not newcomer and session.dial is not None
-        ]
-        if known:
-            newcomer.control(c.PEERS, known[: c.MAX_PEERS_TOLD])
-
-    def _on_peers(self, session: Session, link: int, fields: list[Any]) -> None:
-        if not self._core.config.exchange:
-            return
-        for item in fields[0][: c.MAX_PEERS_TOLD]:
-            match item:
-                case [bytes(id), [*addresses]] if len(id) == frames.ID_SIZE and all(
-                    frames.is_address(address) for address in addresses
-                ):
-                    self._dialer.hint(id, addresses)
-                case _:
-                    raise BadFrame("a peer is told as [id, [address, ...]]")
+        self._exchange.joined(session)
 
     # Small ones.
 
@@ -201,6 +181,12 @@ class ControlLane:
         elif session.outbox.is_waiting and not session.is_dirty:
             self._core.mark(session)
         self.confirmed()
+
+    def _on_peers(self, session: Session, link: int, fields: list[Any]) -> None:
+        self._exchange.on_peers(session, fields[0], fields[1])
+
+    def _on_digest(self, session: Session, link: int, fields: list[Any]) -> None:
+        self._exchange.on_digest(session, fields[0])
 
     def _on_ping(self, session: Session, link: int, fields: list[Any]) -> None:
         session.control(c.PONG, fields[0])

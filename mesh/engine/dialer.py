@@ -148,8 +148,10 @@ class Dialer:
         """Whether everything heard of was answered, refused, or stayed silent once."""
         return all(t.attempts > 0 or t.is_redial for t in self._targets.values())
 
-    def pending(self) -> list[Target]:
-        return list(self._targets.values())
+    @property
+    def known(self) -> int:
+        """How many nodes were heard of: known addresses that answered, and what is dialled."""
+        return len(set(self._answered.values())) + len(self._targets)
 
     def answered(self, dial: Dial, id: bytes) -> None:
         """``id`` has answered on ``dial``: the target is done."""

@@ -21,6 +21,7 @@ from mesh.engine.control_lane import ControlLane
 from mesh.engine.core import Core
 from mesh.engine.dialer import Dialer
 from mesh.engine.events import Watcher
+from mesh.engine.exchange import Exchange
 from mesh.engine.link_plane import LinkPlane
 from mesh.engine.liveness import Liveness
 from mesh.engine.local import LocalLane, LocalSession
@@ -88,7 +89,8 @@ class Engine:
         )
         self.pubsub = PubSub(self, self._local, self._on_own_interest)
         self._local.deliver = self.pubsub.deliver
-        self._control = ControlLane(core, self._dialer, self._liveness)
+        self._exchange = Exchange(core, self._dialer)
+        self._control = ControlLane(core, self._dialer, self._liveness, self._exchange)
         self._links = LinkPlane(
             core, self._dialer, self._liveness, self._control, self.pubsub.deliver
         )
@@ -108,6 +110,7 @@ class Engine:
 
     def _on_change(self, session: Session, state: State, reason: str) -> None:
         self._roster.change(session, state, reason)
+        self._exchange.changed()
 
     # Life.
 
@@ -153,6 +156,7 @@ class Engine:
         self.server.close()
         self.pubsub.close()
         self._liveness.close()
+        self._exchange.close()
         self._dialer.close()
         self._core.transport.close()
         self._roster.close()

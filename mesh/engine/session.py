@@ -37,6 +37,7 @@ class Session:
         "is_accepted",
         "is_dirty",
         "is_joined",
+        "knows",
         "lane",
         "last_heard",
         "link",
@@ -47,7 +48,7 @@ class Session:
         "record",
         "routes",
         "suspicion",
-    )  # fmt: skip
+    )
 
     def __init__(self, core: Core, id: bytes) -> None:
         self.core = core
@@ -70,6 +71,8 @@ class Session:
         self.acked_version = 0
         """The version of our record that is in force there."""
         self.is_joined = False
+        self.knows = 0
+        """How many nodes it knew when it opened its link."""
         self.has_left = False
         """Whether a goodbye was said, by either side: its id never comes back."""
         self.suspicion: Any = None

@@ -114,6 +114,8 @@ class Membership:
         ]
 
     def _forget_oldest(self) -> None:
+        if len(self._members) <= MAX_ENDED:
+            return
         ended = [id for id, member in self._members.items() if member.state in ENDED]
         for id in ended[: max(0, len(ended) - MAX_ENDED)]:
             del self._members[id]

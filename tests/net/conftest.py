@@ -97,8 +97,8 @@ def run_script() -> Iterator[Callable[..., Script]]:
     """Runs a Python program text in a process that ends with the test."""
     scripts: list[Script] = []
 
-    def run(text: str, *arguments: str, **environment: str) -> Script:
-        script = Script(["-W", "error", "-c", text, *arguments], environment)
+    def run(text: str, *arguments: str) -> Script:
+        script = Script(["-c", text, *arguments])
         scripts.append(script)
         return script
 

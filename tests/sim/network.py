@@ -211,6 +211,7 @@ class Network:
         self._jitter = jitter
         self._latencies: dict[tuple[str, str], float] = {}
         self._blocked: set[tuple[str, str]] = set()
+        self._aliases: dict[str, str] = {}
         self._servers: dict[str, Server] = {}
         self._stuck: list[Connector] = []
         self._half_ended: list[Pipe] = []
@@ -262,6 +263,14 @@ class Network:
 
     # Connections.
 
+    def alias(self, name: str, host: str) -> None:
+        """Another address of a host."""
+        self._aliases[name] = host
+
+    def _host(self, address: str) -> str:
+        name = address.rpartition(":")[0]
+        return self._aliases.get(name, name)
+
     def listen(self, address: str, server: Server) -> None:
         if address in self._servers:
             raise OSError(f"address {address} is in use")
@@ -271,7 +280,7 @@ class Network:
         """One attempt: a round trip, a refusal, or nothing for as long as the path is blocked."""
         if connector.is_hung_up or connector.pipe is not None or not connector.process.is_alive:
             return
-        here, there = connector.process.host, _host(connector.address)
+        here, there = connector.process.host, self._host(connector.address)
         if self.is_blocked(here, there):
             self._stuck.append(connector)
             return
@@ -362,7 +371,7 @@ class Network:
 
     def probe(self, process: Process, address: str, done: Callable[[str], None]) -> None:
         """A plain connect."""
-        here, there = process.host, _host(address)
+        here, there = process.host, self._host(address)
         if self.is_blocked(here, there):
             delay, result = PROBE_TIMEOUT, "unknown"
         else:
@@ -382,7 +391,3 @@ class Network:
     def trace(self) -> str:
         """A digest of all arrivals so far, with their times."""
         return self._trace.hexdigest()
-
-
-def _host(address: str) -> str:
-    return address.rpartition(":")[0]

@@ -38,14 +38,17 @@ class _Task:
         self.is_over = False
 
     def step(self) -> None:
+        value, error = None, None
         try:
             waits_for = self._work.send(None)
         except StopIteration as end:
-            self._end(end.value, None)
-        except Exception as error:  # noqa: BLE001  goes to whoever asked
-            self._end(None, error)
+            value = end.value
+        except Exception as caught:  # noqa: BLE001  goes to whoever asked
+            error = caught
         else:
             self._timer = self._clock.call_later(waits_for.seconds, self.step)
+            return
+        self._end(value, error)
 
     def cancel(self) -> None:
         if self.is_over:

@@ -38,7 +38,9 @@ JITTER = 0.5
 class SimNode:
     """One node. ``events`` are all it was told, in order; ``at`` are their times."""
 
-    def __init__(self, simulation: Simulation, host: str, config: EngineConfig) -> None:
+    def __init__(
+        self, simulation: Simulation, host: str, config: EngineConfig, aliases: Sequence[str] = ()
+    ) -> None:
         self.simulation = simulation
         self.host = host
         self.config = config
@@ -47,7 +49,9 @@ class SimNode:
         clock = simulation.clock
         self.process = Process(clock, host)
         self.runner = SimRunner(self.process.clock)
-        self.transport = SimTransport(simulation.network, self.process)
+        for alias in aliases:
+            simulation.network.alias(alias, host)
+        self.transport = SimTransport(simulation.network, self.process, (host, *aliases))
         self.engine = Engine(
             config,
             clock=self.process.clock,
@@ -221,13 +225,17 @@ class Simulation:
         name: str = "node",
         *,
         host: str | None = None,
+        aliases: Sequence[str] = (),
         mesh: str = "mesh",
         exchange: bool = True,
         observer: bool = False,
         seeds: Iterable[SimNode] = (),
         open: bool = True,
     ) -> SimNode:
-        """A new node, opened unless told otherwise. ``host`` is its own unless given."""
+        """A new node, opened unless told otherwise. ``host`` is its own unless given.
+
+        ``aliases`` are other addresses of the same host, where it listens too.
+        """
         if host is None:
             self._hosts += 1
             host = f"10.0.{self._hosts // 256}.{self._hosts % 256}"
@@ -238,7 +246,7 @@ class Simulation:
             exchange=exchange,
             is_observer=observer,
         )
-        node = SimNode(self, host, config)
+        node = SimNode(self, host, config, aliases)
         self.nodes.append(node)
         return node.open([seed.address for seed in seeds]) if open else node
 

@@ -9,11 +9,13 @@ from patterns.errors import (
     BadRequest,
     CallTimeout,
     MeshError,
+    NodeClosed,
     NoProvider,
     Overloaded,
     PeerLost,
     RemoteError,
 )
+from patterns.rpc import CallOptions
 from tests.sim import SimNode, Simulation, SimWaiter
 from tests.sim.runner import sleep
 
@@ -152,18 +154,23 @@ def test_a_call_that_gets_no_answer_times_out_at_its_deadline() -> None:
     assert 0.5 <= sim.now - started <= 0.5 + 2 * TICK
 
 
-def test_a_request_that_arrives_after_its_deadline_is_not_started() -> None:
+@pytest.mark.parametrize("calls", [1, 100])
+def test_calls_that_have_timed_out_are_not_started_by_a_server_that_was_busy(calls: int) -> None:
     sim, client, servers = served()
     started: list[int] = []
     servers[0].serve("note", started.append, service="calc")
     sim.run(0.1)
-    sim.outcome(client.call("calc.note", 0))
+    sim.outcome(client.call("calc.note", -1))
     sim.block(servers[0])
-    with pytest.raises(CallTimeout):
-        sim.outcome(client.call("calc.note", 1, timeout=0.2))
+    waiters = []
+    for i in range(calls):
+        waiters.append(client.call("calc.note", i, timeout=0.2))
+        sim.run(0.001)
+    sim.run(0.5)
+    assert all(isinstance(waiter.error, CallTimeout) for waiter in waiters)
     sim.unblock(servers[0])
     sim.run(1)
-    assert started == [0]
+    assert started == [-1]
 
 
 def test_more_calls_than_run_and_wait_at_once_are_refused_as_overloaded() -> None:
@@ -225,18 +232,25 @@ def test_a_call_whose_request_was_lost_with_its_connection_fails_after_the_link_
         sim.outcome(waiter, 3.0)
 
 
-def test_a_cancelled_call_is_forgotten_and_its_late_reply_dropped() -> None:
+def test_a_cancelled_call_is_forgotten_here_and_ends_there() -> None:
     sim, client, servers = served()
-    waiter = client.waiter()
-    from patterns.rpc import CallOptions
+    ended: list[int] = []
 
-    call_id = client.engine.call("calc.wait", (0.1,), {}, CallOptions(), waiter)
+    async def work() -> None:
+        await sleep(0.1)
+        ended.append(1)
+
+    servers[0].serve("work", work, service="calc")
+    sim.run(0.1)
+    waiter = client.waiter()
+    call_id = client.engine.call("calc.work", (), {}, CallOptions(), waiter)
     sim.run(0.01)
     client.engine.cancel(call_id)
     waiter.is_cancelled = True
     sim.run(1)
     assert waiter.at is None
-    assert client.engine._client.late_replies == 1
+    assert ended == []
+    assert len(servers[0].engine.server) == 0
     assert all(s.outstanding == 0 for s in client.engine._core.sessions.values())
 
 
@@ -247,8 +261,6 @@ def test_a_node_calls_itself_like_any_other() -> None:
 
 
 def test_closing_ends_what_waits() -> None:
-    from patterns.errors import NodeClosed
-
     sim, client, _ = served()
     waiter = client.call("calc.wait", 10.0)
     sim.run(0.1)

@@ -7,7 +7,8 @@ What came in is handed over by the process's own clock, so a blocked Python gets
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mesh.engine.ports import Dial, Lane, ProbeResult, TransportEvents
@@ -19,89 +20,130 @@ __all__ = ["LINK_PORT", "REQUEST_PORT", "SimTransport"]
 
 LINK_PORT = 7000
 REQUEST_PORT = 7001
+DRAIN = 32
+"""Events that a socket hands over in one go; the rest in the next turn."""
+
+
+class _Inlet:
+    """What has arrived at one socket, on its way to the engine, in bounded drains."""
+
+    def __init__(self, transport: SimTransport) -> None:
+        self._transport = transport
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._is_due = False
+
+    def put(self, event: Callable[[], None]) -> None:
+        self._waiting.append(event)
+        if not self._is_due:
+            self._is_due = True
+            self._transport.process.clock.arrive(self._drain)
+
+    def _drain(self) -> None:
+        self._is_due = False
+        transport = self._transport
+        if transport.is_closed:
+            return
+        transport.events.begin_drain()
+        try:
+            self.empty(DRAIN)
+        finally:
+            transport.events.end_drain()
+        if self._waiting and not self._is_due:
+            self._is_due = True
+            transport.process.clock.call_soon(self._drain)
+
+    def empty(self, limit: int) -> None:
+        """Hand over what waits, up to ``limit`` events."""
+        while self._waiting and limit and not self._transport.is_closed:
+            limit -= 1
+            self._waiting.popleft()()
 
 
 class SimDial:
     """``mesh.engine.ports.Dial``."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, transport: SimTransport, address: str) -> None:
         self.address = address
         self.owner: Any = None
         self.connector: Connector
+        self.inlet = _Inlet(transport)
 
 
 class SimLane:
     """``mesh.engine.ports.Lane``."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: SimTransport) -> None:
         self.owner: Any = None
         self.connector: Connector
+        self.inlet = _Inlet(transport)
 
 
 class SimTransport:
     """``mesh.engine.ports.Transport`` of one process."""
 
-    def __init__(self, network: Network, process: Process) -> None:
+    def __init__(self, network: Network, process: Process, hosts: Sequence[str] = ()) -> None:
         self._network = network
-        self._process = process
-        self._events: TransportEvents
-        self._dials: dict[SimDial, None] = {}
+        self._hosts = tuple(hosts) or (process.host,)
+        self.process = process
+        self.events: TransportEvents
+        self.is_closed = False
+        self.dials: dict[SimDial, None] = {}
         self._lanes: dict[SimLane, None] = {}
-        self._publisher = _Publisher(self, process)
-        self._router = _Router(self, process)
-        self._is_closed = False
-
-    @property
-    def address(self) -> str:
-        """Where its link socket is."""
-        return f"{self._process.host}:{LINK_PORT}"
+        self._publisher = _Publisher(self)
+        self._router = _Router(self)
 
     def open(self, events: TransportEvents) -> tuple[tuple[str, ...], int]:
-        self._events = events
-        self._network.listen(self.address, self._publisher)
-        self._network.listen(f"{self._process.host}:{REQUEST_PORT}", self._router)
-        return (self.address,), REQUEST_PORT
+        self.events = events
+        for host in self._hosts:
+            self._network.listen(f"{host}:{LINK_PORT}", self._publisher)
+            self._network.listen(f"{host}:{REQUEST_PORT}", self._router)
+        return tuple(f"{host}:{LINK_PORT}" for host in self._hosts), REQUEST_PORT
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
         self._check_open()
-        dial = SimDial(address)
+        dial = SimDial(self, address)
 
         def on_frame(frame: bytes) -> None:
-            self.arrive(lambda: self._give_frame(dial, frame))
+            dial.inlet.put(lambda: self._give_frame(dial, frame))
 
-        dial.connector = Connector(self._network, self._process, address, on_frame, (hello, info))
-        self._dials[dial] = None
+        dial.connector = Connector(self._network, self.process, address, on_frame, (hello, info))
+        self.dials[dial] = None
         return dial
 
     def _give_frame(self, dial: SimDial, frame: bytes) -> None:
-        if dial in self._dials:
-            self._events.on_link_frame(dial, frame)
+        if dial in self.dials:
+            self.events.on_link_frame(dial, frame)
 
     def hang_up(self, dial: Dial) -> None:
-        if isinstance(dial, SimDial) and dial in self._dials:
-            del self._dials[dial]
+        if isinstance(dial, SimDial) and dial in self.dials:
+            del self.dials[dial]
             dial.connector.hang_up()
+
+    def finish(self, dial: Dial) -> None:
+        if isinstance(dial, SimDial) and dial in self.dials:
+            dial.inlet.empty(-1)
+            self.hang_up(dial)
 
     def send_link(self, frame: bytes) -> None:
         if len(frame) > frames.MAX_LINK_FRAME_BYTES:
             raise AssertionError(f"a link frame of {len(frame)} bytes")
-        if not self._is_closed:
+        if not self.is_closed:
             self._publisher.send(frame)
 
     def open_lane(self, address: str) -> Lane:
         self._check_open()
-        lane = SimLane()
+        lane = SimLane(self)
 
         def on_frame(frame: bytes) -> None:
-            self.arrive(lambda: self._give_reply(lane, frame))
+            lane.inlet.put(lambda: self._give_reply(lane, frame))
 
-        lane.connector = Connector(self._network, self._process, address, on_frame, keeps=True)
+        lane.connector = Connector(self._network, self.process, address, on_frame, keeps=True)
         self._lanes[lane] = None
         return lane
 
     def _give_reply(self, lane: SimLane, frame: bytes) -> None:
         if lane in self._lanes:
-            self._events.on_reply_frame(lane, frame)
+            self.events.on_reply_frame(lane, frame)
 
     def close_lane(self, lane: Lane) -> None:
         if isinstance(lane, SimLane) and lane in self._lanes:
@@ -115,58 +157,44 @@ class SimTransport:
             lane.connector.send(frame)
 
     def send_reply(self, route: bytes, frame: bytes) -> bool:
-        return not self._is_closed and self._router.send(route, frame)
+        return not self.is_closed and self._router.send(route, frame)
 
     def probe(self, address: str, done: Callable[[ProbeResult], None]) -> None:
         self._check_open()
 
         def tell(result: ProbeResult) -> None:
-            if not self._is_closed:
+            if not self.is_closed:
                 done(result)
 
-        self._network.probe(self._process, address, tell)
+        self._network.probe(self.process, address, tell)
 
     def close(self) -> None:
         """As if the process ended, but its clock goes on: a closed node may still be asked."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
-        self._network.close_servers(self._process)
-        for dial in list(self._dials):
+        self.is_closed = True
+        self._network.close_servers(self.process)
+        for dial in list(self.dials):
             self.hang_up(dial)
         for lane in list(self._lanes):
             self.close_lane(lane)
-
-    def arrive(self, callback: Callable[[], None]) -> None:
-        """Hand one event to the engine, in a drain of its own."""
-
-        def drain() -> None:
-            if self._is_closed:
-                return
-            self._events.begin_drain()
-            try:
-                callback()
-            finally:
-                self._events.end_drain()
-
-        self._process.clock.arrive(drain)
 
     def on_topic(self, pipe: Pipe, topic: bytes, name_pipe: Callable[[Pipe, bytes], int]) -> None:
         """A link string was read."""
         id = frames.unpack_hello(topic)
         if id is None:
-            self._events.on_info(topic)
+            self.events.on_info(topic)
         else:
-            self._events.on_hello(id, name_pipe(pipe, id))
+            self.events.on_hello(id, name_pipe(pipe, id))
 
     def on_bye(self, id: bytes) -> None:
-        self._events.on_bye(id)
+        self.events.on_bye(id)
 
     def on_request(self, route: bytes, frame: bytes) -> None:
-        self._events.on_request_frame(route, frame)
+        self.events.on_request_frame(route, frame)
 
     def _check_open(self) -> None:
-        if self._is_closed:
+        if self.is_closed:
             raise AssertionError("a closed transport is used")
 
 
@@ -175,14 +203,15 @@ class _Publisher:
 
     has_heartbeats = True
 
-    def __init__(self, transport: SimTransport, process: Process) -> None:
-        self.process = process
+    def __init__(self, transport: SimTransport) -> None:
+        self.process = transport.process
         self._transport = transport
+        self._inlet = _Inlet(transport)
         self._pipes: dict[bytes, Pipe] = {}
         self._last_link = 0
 
     def on_item(self, pipe: Pipe, item: Any) -> None:
-        self._transport.arrive(lambda: self._transport.on_topic(pipe, item, self._name))
+        self._inlet.put(lambda: self._transport.on_topic(pipe, item, self._name))
 
     def _name(self, pipe: Pipe, id: bytes) -> int:
         self._last_link += 1
@@ -197,7 +226,7 @@ class _Publisher:
                 del self._pipes[prefix]
                 self._transport.on_bye(id)
 
-        self._transport.arrive(bye)
+        self._inlet.put(bye)
 
     def send(self, frame: bytes) -> None:
         pipe = self._pipes.get(frame[: frames.LINK_PREFIX_SIZE])
@@ -210,9 +239,10 @@ class _Router:
 
     has_heartbeats = False
 
-    def __init__(self, transport: SimTransport, process: Process) -> None:
-        self.process = process
+    def __init__(self, transport: SimTransport) -> None:
+        self.process = transport.process
         self._transport = transport
+        self._inlet = _Inlet(transport)
         self._pipes: dict[bytes, Pipe] = {}
         self._last_route = 0
 
@@ -221,7 +251,7 @@ class _Router:
             self._last_route += 1
             pipe.label = self._last_route.to_bytes(5, "big")
             self._pipes[pipe.label] = pipe
-        self._transport.arrive(lambda: self._transport.on_request(pipe.label, item))
+        self._inlet.put(lambda: self._transport.on_request(pipe.label, item))
 
     def on_end(self, pipe: Pipe) -> None:
         if pipe.label is not None:

@@ -72,7 +72,7 @@ def _print(found: Sequence[mesh.Peer]) -> None:
         for peer in found
     ]
     columns = ("name", "id", "address", "state", "since", "services", "groups", "tags")
-    print_table(columns, rows, fixed=("id", "address", "since"))
+    print_table(columns, rows, details=("services", "groups", "tags"))
 
 
 def _explain_nobody(node: mesh.Node) -> None:

@@ -57,7 +57,7 @@ def services(options: Options, as_json: bool) -> None:
             )
         elif found:
             rows = [(name, str(it.nodes), it.described()) for name, it in found]
-            print_table(("service", "nodes", "methods"), rows, fixed=("nodes",))
+            print_table(("service", "nodes", "methods"), rows)
         else:
             errors.note(
                 f"no services in the mesh {node.mesh!r}; 'meshctl peers' says where was looked"

@@ -54,7 +54,7 @@ def run_demo(*, as_json: bool = False, role_command: Sequence[str] = ROLE_COMMAN
                 scene.play(stage)
             except (mesh.MeshError, OSError, Trouble) as error:
                 checks.check(scene.title, False, f"{type(error).__name__}: {error}")
-            if not fleet.is_complete:
+            if not stage.has_met:
                 break
     seconds = time.monotonic() - began
     if as_json:

@@ -66,7 +66,7 @@ class Process:
         return self._popen.poll() is None
 
     def kill(self) -> int:
-        """SIGKILL: it cannot say goodbye to anybody. Returns its exit code."""
+        """SIGKILL, if it still runs: it cannot say goodbye. Returns its exit code."""
         self._popen.kill()
         return self._end()
 
@@ -97,6 +97,7 @@ class Process:
         with stdout:
             for line in stdout:
                 self._take(line.decode(errors="replace").strip())
+        self._popen.wait()
         with self._changed:
             self._changed.notify_all()
 
@@ -122,8 +123,6 @@ class Fleet:
         self._command = tuple(role_command)
         self._changed = threading.Condition()
         self.processes: list[Process] = []
-        self.is_complete = False
-        """Whether all that were wanted have started."""
 
     def __enter__(self) -> Self:
         return self
@@ -154,10 +153,12 @@ class Fleet:
             lambda: all(p.id for p in started) or not all(p.is_running for p in started), timeout
         )
         for process in started:
-            if not process.id:
+            if not process.is_running:
+                code = process.wait()
                 said = " / ".join(process.remarks) or "nothing"
-                raise Trouble(f"the process {process.role} did not start; it said: {said}")
-        self.is_complete = True
+                raise Trouble(f"the process {process.role} ended with {code}; it said: {said}")
+        if waiting := [process.role for process in started if not process.id]:
+            raise Trouble(f"not ready after {timeout:g} s: {', '.join(waiting)}")
 
     def of(self, role: str) -> list[Process]:
         """The running processes of a role, at least one. Raises Trouble."""
@@ -191,10 +192,9 @@ class Fleet:
                     process.kill()
             return [process.wait() for process in running]
         finally:
-            # Whoever ignored the goodbye, or is left because Ctrl-C ended the wait for it.
-            for process in running:
-                if process.is_running:
-                    process.kill()
+            # Some may have ignored the goodbye, or Ctrl-C ended the wait for them.
+            for process in self.processes:
+                process.kill()
 
 
 def _environment() -> dict[str, str]:

@@ -17,23 +17,29 @@ BALANCED_CALLS = 60
 BROADCASTS = 20
 
 POLL_SECONDS = 0.02
-"""Between questions to a process whether it sees all others."""
+"""Between looks whether all have found each other."""
 
 
 def meet(stage: Stage) -> None:
     began = monotonic()
     stage.fleet.start(ROLES, START_SECONDS)
     node = stage.node
+    wanted = {process.id for process in stage.fleet.processes}
     deadline = monotonic() + PATIENCE_SECONDS
-    for role, wanted in Counter(ROLES).items():
-        node.wait_for(role, count=wanted, timeout=max(0.0, deadline - monotonic()))
+    while (found := {peer.id for peer in node.peers()}) < wanted and monotonic() < deadline:
+        sleep(POLL_SECONDS)
     took = monotonic() - began
-    found = {peer.id for peer in node.peers()}
-    stage.check(
-        f"{len(ROLES)} processes started, and all were found",
-        found == {process.id for process in stage.fleet.processes},
-        f"{len(found)} nodes after {took:.2f} s, Python's own start included",
+    sources = ", ".join(
+        f"{name} is {state.status} {state.reason}".strip() for name, state in node.sources().items()
     )
+    stage.has_met = stage.check(
+        f"{len(ROLES)} processes started, and all were found",
+        found == wanted,
+        f"{len(found)} nodes after {took:.2f} s, "
+        + ("Python's own start included" if found == wanted else f"by discovery: {sources}"),
+    )
+    if not stage.has_met:
+        return
     views = _views(stage, deadline)
     stage.check(
         f"each of them sees the {len(ROLES)} others: all are linked with all",

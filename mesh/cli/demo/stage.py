@@ -41,6 +41,8 @@ class Stage:
         self.node = node
         self.fleet = fleet
         self.check = checks.check
+        self.has_met = False
+        """Whether the nodes have found each other, without which there is nothing to show."""
         self._marks = count(1)
 
     def mark(self) -> None:

@@ -1,0 +1,162 @@
+"""``meshctl demo`` shows what it claims, sees when a claim is false, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.cli.demo import run_demo
+from tests.net.processes import ROOT, Script, until
+
+RUN_SECONDS = 60.0
+PROCESSES = 5
+
+BROKEN_ROLE = """
+import os, sys
+from mesh.cli.demo import role
+
+name, mesh_name, fault = sys.argv[2], sys.argv[3], sys.argv[1]
+build, report = role.build, role.report
+
+def built(name, mesh_name):
+    node = build(name, mesh_name)
+    if fault == "display hears too much" and name == "display":
+        node.subscriber("sensors.>", inline=True)(
+            lambda m: report(got="sensor", subject=m.subject, data=m.data)
+        )
+    if fault == "display joins" and name == "display":
+        node.member("workers", inline=True)(lambda m: report(got="broadcast", data=m.data))
+    return node
+
+def reported(**what):
+    report(**what)
+    if fault == "broadcasts come twice" and what.get("got") == "broadcast" and what["data"] == 3:
+        report(**what)
+
+role.build, role.report = built, reported
+if fault == "does not start" and name == "archive":
+    sys.exit("no room on the shelf")
+if fault == "leaves without a word":
+    with built(name, mesh_name) as node:
+        report(ready=node.id)
+        sys.stdin.read()
+        os._exit(0)
+role.main(name, mesh_name)
+"""
+
+
+def demo(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mesh.cli", "demo", *options],
+        cwd=ROOT,
+        env=os.environ | {"MESH_KEY": "of another mesh", "MESH_SEEDS": "127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def test_every_claim_of_the_demo_holds_and_is_told_as_json() -> None:
+    done = demo("--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert document["ok"] is True
+    failed = [check for check in document["checks"] if not check["ok"]]
+    assert failed == []
+    claims = " ".join(check["claim"] for check in document["checks"])
+    for effect in ("found", "calc.add", "spread", "sensors.*.temp", "subscribed", "exactly once",
+                   "killed", "retry=True", "death", "goodbye"):  # fmt: skip
+        assert effect in claims
+
+
+def test_the_demo_explains_itself_and_ticks_every_claim() -> None:
+    done = demo()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\u2713") >= 20
+    assert "\u2717" not in done.stdout
+    assert "claims held" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "claim"),
+    [
+        ("display hears too much", "'sensors.*.temp' got the temperature and nothing else"),
+        ("display joins", "nobody else got any"),
+        ("broadcasts come twice", "exactly once"),
+        ("leaves without a word", "said goodbye"),
+    ],
+)
+def test_a_broken_effect_is_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str, claim: str
+) -> None:
+    program = tmp_path / "broken_role.py"
+    program.write_text(BROKEN_ROLE)
+    assert run_demo(as_json=True, role_command=(sys.executable, str(program), fault)) is False
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert document["ok"] is False
+    failed = {check["claim"]: check["seen"] for check in document["checks"] if not check["ok"]}
+    assert any(claim in found for found in failed), failed
+    assert all(failed.values())
+
+
+def test_a_process_that_does_not_start_is_told_with_its_last_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "broken_role.py"
+    program.write_text(BROKEN_ROLE)
+    command = (sys.executable, str(program), "does not start")
+    assert run_demo(role_command=command) is False
+    told = capsys.readouterr().out
+    assert told.count("\u2717") == 1
+    assert "no room on the shelf" in " ".join(told.split())
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_however_the_demo_ends_its_processes_end_too(number: signal.Signals, code: int) -> None:
+    run = Script(["-m", "mesh.cli", "demo"])
+    try:
+        pids = until(lambda: pids if len(pids := children(run.pid)) == PROCESSES else None)
+        assert pids is not None
+        run.signal(number)
+        assert run.wait() == code
+        until(lambda: not any(is_running(pid) for pid in pids))
+        assert "Traceback" not in run.errors
+    finally:
+        run.end()
+
+
+def test_a_demo_that_loses_a_process_of_its_own_fails_and_ends() -> None:
+    run = Script(["-m", "mesh.cli", "demo"])
+    try:
+        pids = until(lambda: pids if len(pids := children(run.pid)) == PROCESSES else None)
+        assert pids is not None
+        os.kill(pids[-1], signal.SIGKILL)
+        assert run.wait(RUN_SECONDS) == 1
+        assert not any(is_running(pid) for pid in pids)
+        assert run.process.stdout is not None
+        assert "\u2717" in run.process.stdout.read()
+    finally:
+        run.end()

@@ -1,0 +1,136 @@
+"""``docs/architecture.md`` against the code: the names it uses, the constants it states, the tests.
+
+Surprise: an attribute that only ``__init__`` makes is found in the class's ``__slots__`` or
+annotations, or not at all; the page then names the method that matters instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+PACKAGES = ("discovery", "mesh", "patterns")
+
+UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "s": 1, "ms": 1}
+
+
+def spans() -> list[str]:
+    """What stands between backticks, fenced blocks excepted."""
+    text = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
+    return sorted(set(re.findall(r"`([^`\n]+)`", text)))
+
+
+def dotted_names() -> list[str]:
+    return [s for s in spans() if re.fullmatch(rf"({'|'.join(PACKAGES)})(\.\w+)+", s)]
+
+
+def class_names() -> list[str]:
+    """`Class` and `Class.attribute`, where the page leaves out the module."""
+    found = [s for s in spans() if re.fullmatch(r"[A-Z][a-z]\w*(\.\w+)?", s)]
+    return [name for name in found if name not in ("None", "True", "False")]
+
+
+def constants() -> list[tuple[str, str]]:
+    return re.findall(r"^\| `([\w.]+\.[A-Z_]+)` \| ([^|]+) \|", PAGE, flags=re.MULTILINE)
+
+
+def named_tests() -> list[tuple[str, str]]:
+    return re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
+
+
+def resolve(name: str) -> Any:
+    """The object with this dotted name. Raises LookupError when there is none."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        module = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise  # a dependency is missing: that is not the page's fault
+            continue
+        for part in parts[cut:]:
+            if not hasattr(found, part):
+                raise LookupError(f"{name}: {found!r} has no {part!r}")
+            found = getattr(found, part)
+        return found
+    raise LookupError(name)
+
+
+def all_modules() -> list[ModuleType]:
+    names = [
+        info.name
+        for package in PACKAGES
+        for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
+        if not info.name.endswith(".__main__")
+    ]
+    return [importlib.import_module(name) for name in (*PACKAGES, *names)]
+
+
+@pytest.fixture(scope="module")
+def classes() -> dict[str, list[type]]:
+    """Every class of the packages by its name."""
+    found: dict[str, list[type]] = {}
+    for module in all_modules():
+        for name, value in vars(module).items():
+            if inspect.isclass(value) and value.__module__ == module.__name__:
+                found.setdefault(name, []).append(value)
+    return found
+
+
+def test_the_page_names_code() -> None:
+    assert len(dotted_names()) > 30
+    assert len(class_names()) > 60
+    assert len(constants()) > 30
+    assert len(named_tests()) > 10
+
+
+@pytest.mark.parametrize("name", dotted_names())
+def test_a_dotted_name_is_there(name: str) -> None:
+    resolve(name)
+
+
+@pytest.mark.parametrize("name", class_names())
+def test_a_class_and_its_attribute_are_there(name: str, classes: dict[str, list[type]]) -> None:
+    class_name, _, attribute = name.partition(".")
+    assert class_name in classes, f"no class {class_name}"
+    if attribute:
+        owners = classes[class_name]
+        assert any(
+            hasattr(owner, attribute) or attribute in owner.__annotations__ for owner in owners
+        ), f"{class_name} has no {attribute}"
+
+
+@pytest.mark.parametrize(("name", "stated"), constants())
+def test_a_constant_has_the_stated_value(name: str, stated: str) -> None:
+    number, _, unit = stated.strip().partition(" ")
+    assert resolve(name) == pytest.approx(float(number) * UNITS[unit])
+
+
+@pytest.mark.parametrize(("path", "name"), named_tests())
+def test_a_named_test_is_there(path: str, name: str) -> None:
+    source = (ROOT / path).read_text(encoding="utf-8")
+    assert re.search(rf"^(async )?def {name}\(", source, flags=re.MULTILINE), f"{path}::{name}"
+
+
+def test_each_path_is_there() -> None:
+    paths = [s.partition("::")[0] for s in spans() if re.match(r"(tests|docs|benchmarks)/", s)]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["mesh.engine.nothing", "mesh.no_module", "patterns.rpc.RpcClient.missing"]
+)
+def test_a_name_that_is_not_there_is_found_out(name: str) -> None:
+    with pytest.raises(LookupError):
+        resolve(name)
