@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from heapq import heappop, heappush
+from math import floor
 
 from patterns.port import Timer
 
@@ -40,7 +41,7 @@ class Deadlines:
 
     def add(self, key: Hashable, at: float) -> int:
         """Watch ``key`` until ``at`` (seconds on the clock); returns the tick for ``discard``."""
-        tick = int(at / TICK) + 1
+        tick = floor(at / TICK) + 1
         bucket = self._buckets.get(tick)
         if bucket is None:
             self._buckets[tick] = {key}

@@ -78,6 +78,7 @@ class Subscription:
     __slots__ = (
         "_closed",
         "_in_hand",
+        "_is_pumping",
         "_runner",
         "_running",
         "buffer",
@@ -133,6 +134,7 @@ class Subscription:
         self._running: dict[Portion, Running | None] = {}
         self._in_hand: Portion | None = None
         self._closed = False
+        self._is_pumping = False
 
     def run_inline(self, message: Message) -> None:
         """Handle one message here and now; what it raises is logged."""
@@ -251,8 +253,15 @@ class Subscription:
             if self.on_ready is not None and self.queue:
                 self.on_ready()
             return
-        while self.queue and len(self._running) < self.concurrency and not self._closed:
-            self._start(self._next_portion())
+        # A handler that ends at once comes back here from within ``_start``: one loop is enough.
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while self.queue and len(self._running) < self.concurrency and not self._closed:
+                self._start(self._next_portion())
+        finally:
+            self._is_pumping = False
 
     def _next_portion(self) -> Portion:
         """What one run of the handler gets: a whole portion at concurrency 1, else one message.

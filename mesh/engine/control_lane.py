@@ -117,7 +117,7 @@ class ControlLane:
         missed = session.inbox.open(link, next_number)
         previous = session.record
         session.record = record
-        if session.outbox.link is None and session.hellos:
+        if session.outbox.link is None and session.links:
             # They failed here while their connection to us stayed up: begin anew on it.
             self.open_link(session)
         else:

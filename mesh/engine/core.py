@@ -98,6 +98,14 @@ class Core:
         """The end of a turn: send everything that is queued."""
         self._is_flush_due = False
         dirty, self._dirty = self._dirty, []
-        for item in dirty:
+        for index, item in enumerate(dirty):
             item.is_dirty = False
-            item.flush()
+            try:
+                item.flush()
+            except BaseException:
+                # One destination's fault must not leave the others marked and never sent to.
+                self._dirty[:0] = dirty[index + 1 :]
+                if not self._is_flush_due:
+                    self._is_flush_due = True
+                    self.clock.call_soon(self.flush)
+                raise

@@ -87,7 +87,7 @@ class Dialer:
         self._answered: dict[str, bytes] = {}
         self.refusals: dict[str, tuple[str, str, float]] = {}
         """Address to (code, text, when) of the last refusal met there."""
-        self._hello = frames.pack_hello(core.id)
+        self._last_dial = 0
         self._info = b""
         self._closed = False
 
@@ -247,7 +247,9 @@ class Dialer:
         return None
 
     def _dial(self, target: Target, address: str) -> None:
-        dial = self._core.transport.dial(address, self._hello, self._info)
+        self._last_dial = (self._last_dial + 1) & 0xFFFF_FFFF
+        hello = frames.pack_hello(self._core.id, self._last_dial)
+        dial = self._core.transport.dial(address, hello, self._info)
         dial.owner = target
         target.dial = dial
         target.timer = self._core.clock.call_later(

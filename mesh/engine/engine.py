@@ -197,8 +197,8 @@ class Engine:
     def on_info(self, topic: bytes) -> None:
         self._links.on_info(topic)
 
-    def on_bye(self, id: bytes) -> None:
-        self._links.on_bye(id)
+    def on_bye(self, id: bytes, link: int) -> None:
+        self._links.on_bye(id, link)
 
     def on_link_frame(self, dial: Dial, frame: bytes) -> None:
         self._links.on_link_frame(dial, frame)

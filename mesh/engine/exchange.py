@@ -4,7 +4,8 @@ Rules:
 
 * A newcomer that knows few nodes, or far fewer than we do, is told at once: it came by a seed.
 * Otherwise nobody is told anything until it is quiet. Then each node sends the others a digest
-  of whom it is linked with; where two digests differ, lists are compared, once for each change.
+  of whom it is linked with; where two digests differ, lists are compared, once for each change
+  and then at a slow pace: what cannot be reached now may be reachable later.
 
 The second rule keeps a cold start of N nodes that all heard of each other by multicast from
 sending N lists of N to N nodes (at N = 100 that was most of the work of joining).
@@ -29,6 +30,9 @@ __all__ = ["QUIET", "Exchange"]
 QUIET = 2.0
 """Seconds without a change of membership after which digests are sent."""
 
+DIFFERENCE_PAUSE = 30.0
+"""Seconds between digests while views differ and nothing changes."""
+
 FEW = 8
 """Who knows no more than this many is told at once; the list is short, or it is a newcomer."""
 
@@ -40,6 +44,7 @@ class Exchange:
         self._core = core
         self._dialer = dialer
         self._timer: Timer | None = None
+        self._is_changing = False
 
     @property
     def knows(self) -> int:
@@ -59,14 +64,21 @@ class Exchange:
         """The membership has changed: compare notes when it is quiet again."""
         if not self._core.config.exchange:
             return
+        self._is_changing = True
+        self._send_digests_in(QUIET)
+
+    def _send_digests_in(self, delay: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._core.clock.call_later(QUIET, self._send_digests)
+        self._timer = self._core.clock.call_later(delay, self._send_digests)
 
     def on_digest(self, session: Session, digest: int) -> None:
         """A peer's digest; while we are still changing, ours will come to it."""
-        if self._core.config.exchange and self._timer is None and digest != self._digest():
-            self._tell(session, self._linked(), is_all=True)
+        if not self._core.config.exchange or self._is_changing or digest == self._digest():
+            return
+        self._tell(session, self._linked(), is_all=True)
+        if self._timer is None:
+            self._send_digests_in(DIFFERENCE_PAUSE)
 
     def on_peers(self, session: Session, peers: list[Any], is_all: bool) -> None:
         """Whom a peer knows; ``is_all`` asks for those of ours that it lacks."""
@@ -106,6 +118,7 @@ class Exchange:
         if not self._dialer.is_settled:
             self.changed()
             return
+        self._is_changing = False
         digest = self._digest()
         for session in self._linked():
             session.control(c.DIGEST, digest)

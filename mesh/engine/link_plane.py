@@ -5,8 +5,8 @@ and protocol. If they fit, B opens its half of the link on that connection (OPEN
 and dials A back if it has no connection to it yet. A does the same the other way round. Each side
 applies the other's record and says so; ``mesh.engine.control_lane`` goes on from there.
 
-A link epoch is one connection: its number is new for each hello. The newest is current, and only
-hellos minus byes = 0 means that the peer is gone.
+A link epoch is one connection: its number is new for each hello. The newest is used; when it ends
+and another is left, a new epoch begins on that one; a peer that has none left is gone.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class LinkPlane:
 
     def _forget_one(self) -> bool:
         for id, session in self._core.sessions.items():
-            if not session.is_joined and not session.hellos and session.dial is None:
+            if not session.is_joined and not session.links and session.dial is None:
                 del self._core.sessions[id]
                 return True
         return False
@@ -86,7 +86,7 @@ class LinkPlane:
         session = self.session(id)
         if session is None:
             return
-        session.hellos += 1
+        session.links[link] = None
         session.link = link
         if id == self._core.id:
             session.refuse(c.REFUSED_SELF, "you reached yourself")
@@ -121,13 +121,19 @@ class LinkPlane:
             if session.dial is None:
                 self._dialer.hint(id, session.info_addresses)
 
-    def on_bye(self, id: bytes) -> None:
+    def on_bye(self, id: bytes, link: int) -> None:
         """A connection of ``id`` is gone."""
         session = self._core.sessions.get(id)
-        if session is None or not session.hellos:
+        if session is None or link not in session.links:
             return
-        session.hellos -= 1
-        if session.hellos:
+        del session.links[link]
+        if session.link != link:
+            return
+        if session.links:
+            # They gave up the newest of several ways and are still there by an older one.
+            session.link = next(reversed(session.links))
+            if session.is_accepted and not session.has_left:
+                self._control.open_link(session)
             return
         session.link = None
         session.outbox.close()
@@ -253,7 +259,7 @@ class LinkPlane:
 
     def _on_replaced(self, id: bytes) -> None:
         session = self._core.sessions.get(id)
-        if session is not None and not session.hellos:
+        if session is not None and not session.links:
             self._liveness.fail(session, "another node answers at its address")
 
     def _bad_frame(self, dial: Dial, error: BadFrame) -> None:

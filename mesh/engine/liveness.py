@@ -166,7 +166,7 @@ class Liveness:
     def _judge_suspect(self, session: Session, now: float) -> None:
         if session.suspicion is None or now < session.suspicion.deadline:
             return
-        if session.hellos:
+        if session.links:
             # Its libzmq has connected again, so the process lives; its Python has not caught up.
             self.settle(session)
             self._change(session, State.UNRESPONSIVE, "linked again, but it does not answer")

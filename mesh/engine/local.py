@@ -7,6 +7,7 @@ live.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,9 +16,12 @@ from mesh.engine.call_plane import CallPlane
 from mesh.engine.core import Core
 from mesh.engine.session import RequestLane, Session
 from mesh.membership import Peer
+from mesh.wire.frames import BadFrame
 from patterns.port import Handle
 
 __all__ = ["LocalLane", "LocalSession"]
+
+logger = logging.getLogger("mesh.link")
 
 
 class LocalSession(Session):
@@ -55,8 +59,15 @@ class LocalSession(Session):
 
     def flush(self) -> None:
         for batch in self.outbox.ready():
-            entries = self.core.codec.unpack_all(b"".join(batch.entries), len(batch.entries))
-            missed = self.inbox.receive(0, batch.first, len(entries)) or 0
+            missed = self.inbox.receive(0, batch.first, len(batch.entries)) or 0
+            try:
+                entries = self.core.codec.unpack_all(b"".join(batch.entries), len(batch.entries))
+            except BadFrame as error:
+                # A registered type whose decoder refuses what its encoder made.
+                self.core.count("bad_frames")
+                logger.warning("a frame to this node itself could not be decoded: %s", error)
+                self._release(batch.size)
+                continue
             self.deliver(batch.kind, self, entries, missed, batch.size, self._release)
 
     def _release(self, size: int) -> None:

@@ -79,8 +79,8 @@ class TransportEvents(Protocol):
     def on_info(self, topic: bytes) -> None:
         """What a peer says with its hello, raw."""
 
-    def on_bye(self, id: bytes) -> None:
-        """One of a peer's link connections is gone."""
+    def on_bye(self, id: bytes, link: int) -> None:
+        """That link connection of a peer is gone."""
 
     def on_link_frame(self, dial: Dial, frame: bytes) -> None: ...
 

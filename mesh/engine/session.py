@@ -30,7 +30,6 @@ class Session:
         "core",
         "dial",
         "has_left",
-        "hellos",
         "id",
         "inbox",
         "info_addresses",
@@ -41,6 +40,7 @@ class Session:
         "lane",
         "last_heard",
         "link",
+        "links",
         "member",
         "outbox",
         "outstanding",
@@ -57,10 +57,10 @@ class Session:
         self.inbox = Inbox()
         self.outstanding = 0
         self.is_dirty = False
-        self.hellos = 0
-        """Their link connections to us that are up; 0 means that they are gone."""
+        self.links: dict[int, None] = {}
+        """Their link connections to us that are up, the newest last; none: they are gone."""
         self.link: int | None = None
-        """The number of the newest of those."""
+        """The one of those in use: the newest when it was chosen."""
         self.is_accepted = False
         """Whether their info was right: our mesh, our protocol."""
         self.info_addresses: tuple[str, ...] = ()

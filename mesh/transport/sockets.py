@@ -21,7 +21,7 @@ from typing import cast
 
 import zmq
 
-__all__ = ["DrainedSocket", "has_input", "int_option", "new_socket"]
+__all__ = ["DRAIN", "REQUEST_DRAIN", "DrainedSocket", "has_input", "int_option", "new_socket"]
 
 logger = logging.getLogger("mesh.transport")
 
@@ -31,6 +31,10 @@ _POLLIN = int(zmq.POLLIN)
 
 DRAIN = 32
 """Frames read in one turn: a frame is up to a thousand messages, and others wait for the loop."""
+
+REQUEST_DRAIN = 2048
+"""Request frames read in one turn: decoding is cheap, and a backlog's cancellations lie behind
+the requests that must not be started any more."""
 
 HEARTBEAT_IVL_MS = 500
 HEARTBEAT_TIMEOUT_MS = 2500
@@ -90,10 +94,10 @@ class DrainedSocket:
     """A socket whose frames are read by ``receive(socket)`` whenever there are some.
 
     ``receive`` takes one message, NOBLOCK, and may raise ``zmq.Again``. ``begin`` and ``end``
-    bracket each bounded drain.
+    bracket each drain of at most ``limit`` messages.
     """
 
-    __slots__ = ("_begin", "_end", "_fd", "_is_due", "_loop", "_receive", "socket")
+    __slots__ = ("_begin", "_end", "_fd", "_is_due", "_limit", "_loop", "_receive", "socket")
 
     def __init__(
         self,
@@ -102,7 +106,9 @@ class DrainedSocket:
         receive: Callable[[], None],
         begin: Callable[[], None],
         end: Callable[[], None],
+        limit: int = DRAIN,
     ) -> None:
+        self._limit = limit
         self._loop = loop
         self.socket = socket
         self._receive = receive
@@ -122,7 +128,7 @@ class DrainedSocket:
         self._begin()
         is_empty = False
         try:
-            for _ in range(DRAIN):
+            for _ in range(self._limit):
                 try:
                     self._receive()
                 except zmq.Again:

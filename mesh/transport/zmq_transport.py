@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket as stdlib_socket
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -22,7 +23,13 @@ from mesh.engine.ports import Dial, Lane, ProbeResult, TransportEvents
 from mesh.runtime.threads import call_in_thread
 from mesh.security import CurveKeys
 from mesh.transport.addresses import advertised_hosts
-from mesh.transport.sockets import CLOSE_LINGER_MS, DrainedSocket, new_socket
+from mesh.transport.sockets import (
+    CLOSE_LINGER_MS,
+    DRAIN,
+    REQUEST_DRAIN,
+    DrainedSocket,
+    new_socket,
+)
 from mesh.transport.zap import ZapHandler
 from mesh.wire import frames
 
@@ -90,6 +97,7 @@ class ZmqTransport:
         self._lanes: set[_Lane] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_link = 0
+        self._links: dict[bytes, deque[int]] = {}
         self._closed = False
 
     def open(self, events: TransportEvents) -> tuple[tuple[str, ...], int]:
@@ -111,7 +119,7 @@ class ZmqTransport:
             self._context.destroy(linger=0)
             raise
         self._xpub = self._drained(xpub, self._receive_topic)
-        self._router = self._drained(router, self._receive_request)
+        self._router = self._drained(router, self._receive_request, REQUEST_DRAIN)
         hosts = advertised_hosts(self._host)
         return tuple(format_address(host, link_port) for host in hosts), rpc_port
 
@@ -133,9 +141,13 @@ class ZmqTransport:
         endpoint = cast(bytes, socket.getsockopt(zmq.LAST_ENDPOINT))
         return int(endpoint.rstrip(b"\0").rpartition(b":")[2])
 
-    def _drained(self, socket: zmq.Socket[bytes], receive: Callable[[], None]) -> DrainedSocket:
+    def _drained(
+        self, socket: zmq.Socket[bytes], receive: Callable[[], None], limit: int = DRAIN
+    ) -> DrainedSocket:
         events = self._events
-        return DrainedSocket(self._loop, socket, receive, events.begin_drain, events.end_drain)
+        return DrainedSocket(
+            self._loop, socket, receive, events.begin_drain, events.end_drain, limit
+        )
 
     # The link plane.
 
@@ -146,15 +158,32 @@ class ZmqTransport:
         if not is_up and topic[:1] != b"\x00":
             return
         topic = topic[1:]
-        if (id := frames.unpack_hello(topic)) is not None:
+        hello = frames.unpack_hello(topic)
+        if hello is not None:
             if is_up:
-                self._last_link = link = (self._last_link + 1) & 0xFFFFFFFF
-                xpub.set(zmq.SUBSCRIBE, frames.link_prefix(id, link))
-                self._events.on_hello(id, link)
+                self._on_hello(topic, *hello)
             else:
-                self._events.on_bye(id)
+                self._on_bye(topic, hello[0])
         elif is_up and topic[:1] == b"\x01":
             self._events.on_info(topic)
+
+    def _on_hello(self, topic: bytes, id: bytes, dial: int) -> None:
+        """Name the pipe at once: the subscription applies to the one just read from."""
+        self._last_link += 1
+        link = frames.link_number(dial, self._last_link)
+        self._xpub.socket.set(zmq.SUBSCRIBE, frames.link_prefix(id, link))
+        self._links.setdefault(topic, deque()).append(link)
+        self._events.on_hello(id, link)
+
+    def _on_bye(self, topic: bytes, id: bytes) -> None:
+        """A pipe has ended. Of one dial's pipes the oldest ends first: libzmq replaces them."""
+        links = self._links.get(topic)
+        if not links:
+            return
+        link = links.popleft()
+        if not links:
+            del self._links[topic]
+        self._events.on_bye(id, link)
 
     def send_link(self, frame: bytes) -> None:
         """The frame's first bytes are the prefix that only its receiver's pipe is given."""

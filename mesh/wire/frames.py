@@ -3,22 +3,26 @@
 A frame is a header and a body: msgpack values one after the other, as many as `count` says, all
 of one kind. Numbers are big-endian, ids are 16 raw bytes.
 
-Link frames (XPUB to SUB), ``LINK_HEADER_SIZE`` bytes. The first 21 are what ZeroMQ filters by::
+Link frames (XPUB to SUB), ``LINK_HEADER_SIZE`` bytes. The first 25 are what ZeroMQ filters by::
 
-    offset  0   1         17     21       22    23      39     47
+    offset  0   1         17     25       26    27      43     51
             00  receiver  link   version  kind  sender  first  count
-    bytes   1   16        4      1        1     16      8      4
+    bytes   1   16        8      1        1     16      8      4
 
 Data frames (DEALER, ROUTER, PUSH, PULL), ``DATA_HEADER_SIZE`` bytes::
 
-    offset  0        1     2       18        34    38
+    offset  0        1     2       18        34    42
             version  kind  sender  receiver  link  count
-    bytes   1        1     16      16        4     4
+    bytes   1        1     16      16        8     4
 
 Link strings, sent as subscriptions (SUB to XPUB)::
 
-    00 id(16)                 hello: "this pipe is mine, send my frames there"
+    00 id(16) dial(4)         hello: "this pipe is mine, send my frames there"
     01 id(16) msgpack-map     info: who is asking, and where it can be dialled back
+
+A link number names one pipe: the dial number that its hello gave, chosen by the dialler, and a
+number that the publisher counts up (`link_number`). So a hello is a prefix of what arrives on its
+pipe, and the end of one of several pipes of the same peer is told apart from the others'.
 
 Compatibility: everything up to and including `version` and `sender` keeps its place in all future
 versions, and so does the info string's ``v``, so that a peer of another version can be named and
@@ -58,6 +62,7 @@ __all__ = [
     "LinkHeader",
     "LinkInfo",
     "is_address",
+    "link_number",
     "link_prefix",
     "pack_data",
     "pack_hello",
@@ -99,15 +104,16 @@ handful of addresses takes 100 to 300 bytes."""
 
 ID_SIZE = 16
 
-_LINK_PREFIX = struct.Struct(">x16sI")
-_LINK = struct.Struct(">x16sIBB16sQI")
-_DATA = struct.Struct(">BB16s16sII")
+_LINK_PREFIX = struct.Struct(">x16sQ")
+_LINK = struct.Struct(">x16sQBB16sQI")
+_DATA = struct.Struct(">BB16s16sQI")
 
 LINK_PREFIX_SIZE = _LINK_PREFIX.size
 LINK_HEADER_SIZE = _LINK.size
 DATA_HEADER_SIZE = _DATA.size
 
 _HELLO = b"\x00"
+_HELLO_STRUCT = struct.Struct(">x16sI")
 _INFO = b"\x01"
 _INFO_HEADER_SIZE = len(_INFO) + ID_SIZE
 _MAX_VERSION = 255  # one byte in the headers
@@ -229,20 +235,27 @@ def unpack_data(frame: bytes | memoryview) -> DataHeader:
     return header
 
 
-def pack_hello(node_id: bytes) -> bytes:
-    """The hello string of a node.
+def pack_hello(node_id: bytes, dial: int) -> bytes:
+    """The hello string of a node's dial; dial numbers have 32 bits.
 
     :raises ValueError: the id has not 16 bytes
+    :raises struct.error: the number has more than 32 bits
     """
     _check_id(node_id)
-    return _HELLO + node_id
+    return _HELLO_STRUCT.pack(node_id, dial)
 
 
-def unpack_hello(topic: bytes) -> bytes | None:
-    """The id in a hello string; None if `topic` is something else."""
-    if len(topic) != len(_HELLO) + ID_SIZE or not topic.startswith(_HELLO):
+def unpack_hello(topic: bytes) -> tuple[bytes, int] | None:
+    """The id and dial number in a hello string; None if `topic` is something else."""
+    if len(topic) != _HELLO_STRUCT.size or not topic.startswith(_HELLO):
         return None
-    return topic[len(_HELLO) :]
+    node_id, dial = _HELLO_STRUCT.unpack(topic)
+    return node_id, dial
+
+
+def link_number(dial: int, count: int) -> int:
+    """The number of a link: the dialler's number for the dial, and the publisher's own."""
+    return dial << 32 | count & 0xFFFF_FFFF
 
 
 def pack_info(node_id: bytes, info: Mapping[str, object]) -> bytes:

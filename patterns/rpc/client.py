@@ -133,7 +133,11 @@ class RpcClient:
             )
         port = self._port
         target = options.target
-        handle = target() if target is not None else self._providers.pick(method)
+        if target is None:
+            handle = self._providers.pick(method)
+        else:
+            split_method(method)
+            handle = target()
         self._last_id = call_id = self._last_id + 1
         budget_ms = min(int(options.timeout * 1000), MAX_BUDGET_MS)
         request: list[Any] = [call_id, method, budget_ms, args]

@@ -1,4 +1,4 @@
-"""Who serves what: an index from method and service names to nodes, in order of preference.
+"""Who serves what: an index from methods to nodes, in order of preference.
 
 A call is balanced by *least outstanding of two*: two nodes are drawn at random and the one with
 fewer calls in flight from here gets it (Mitzenmacher, "The Power of Two Choices", 2001). Nodes in
@@ -37,8 +37,8 @@ class Providers:
             self._healthy.add(handle)
         index = self._preferred if is_healthy else self._doubtful
         for service, methods in services.items():
-            for name in (service, *(f"{service}.{method}" for method in methods)):
-                index.setdefault(name, []).append(handle)
+            for method in methods:
+                index.setdefault(f"{service}.{method}", []).append(handle)
 
     def remove(self, handle: Handle) -> None:
         """``handle`` serves nothing any more; unknown ones are ignored."""
@@ -49,7 +49,8 @@ class Providers:
         index = self._preferred if handle in self._healthy else self._doubtful
         self._healthy.discard(handle)
         for service, methods in services.items():
-            for name in (service, *(f"{service}.{method}" for method in methods)):
+            for method in methods:
+                name = f"{service}.{method}"
                 handles = index[name]
                 handles.remove(handle)
                 if not handles:
@@ -93,4 +94,4 @@ class Providers:
 
     def count(self, service: str) -> int:
         """How many nodes provide the service."""
-        return len(self._preferred.get(service, ())) + len(self._doubtful.get(service, ()))
+        return sum(service in services for services in self._services.values())

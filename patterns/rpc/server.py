@@ -79,6 +79,7 @@ class RpcServer:
         self._runner = runner
         self.methods: dict[str, Method] = {}
         self._waiting: dict[Method, deque[_Job]] = {}
+        self._starting: set[Method] = set()
         self._jobs: dict[tuple[bytes, int], _Job] = {}
         self._closed = False
         self.expired = 0
@@ -226,11 +227,16 @@ class RpcServer:
         self._start_waiting(method)
 
     def _start_waiting(self, method: Method) -> None:
+        # A handler that ends at once comes back here from within ``_start``: one loop is enough.
         line = self._waiting.get(method)
-        if line is None:
+        if line is None or method in self._starting:
             return
-        while line and method.running < method.concurrency:
-            self._start(line.popleft())
+        self._starting.add(method)
+        try:
+            while line and method.running < method.concurrency:
+                self._start(line.popleft())
+        finally:
+            self._starting.discard(method)
         if not line:
             self._waiting.pop(method, None)
 

@@ -81,7 +81,7 @@ DECODERS = [
         (frames.pack_link(A, 7, frames.PUBLISH, B, 2**40, 3), frames.pack_link(B, 0, 0, A, 0, 0)),
     ),
     Decoder("unpack_data", frames.unpack_data, (frames.pack_data(frames.REQUEST, A, B, 7, 1),)),
-    Decoder("unpack_hello", frames.unpack_hello, (frames.pack_hello(A),)),
+    Decoder("unpack_hello", frames.unpack_hello, (frames.pack_hello(A, 7),)),
     Decoder(
         "unpack_info",
         frames.unpack_info,

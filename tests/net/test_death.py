@@ -11,7 +11,7 @@ import pytest
 
 import mesh
 from tests.net.conftest import Measured
-from tests.net.processes import NodeProcess, until
+from tests.net.processes import NodeProcess, until, until_async
 
 Start = Callable[..., NodeProcess]
 
@@ -83,7 +83,7 @@ async def load_with_a_kill(
         await node.wait_for("replica", count=REPLICAS, timeout=20)
         load = Load(node, retry=retry)
         running = asyncio.ensure_future(load.run(2.0))
-        await asyncio.sleep(0.8)
+        await until_async(lambda: len(load.outcomes) > RATE / 2)
         await asyncio.to_thread(replicas[0].kill)
         killed_at = time.monotonic()
         await running

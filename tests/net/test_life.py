@@ -30,9 +30,7 @@ KINDS = pytest.mark.parametrize(
         pytest.param(20, None, ("local",), id="20 rounds"),
         pytest.param(4, None, ALL_SOURCES, id="4 rounds of all sources"),
         pytest.param(4, "open sesame", ("local",), id="4 rounds with a key"),
-        pytest.param(
-            20, "open sesame", ALL_SOURCES, id="20 rounds of all", marks=pytest.mark.slow
-        ),
+        pytest.param(20, "open sesame", ALL_SOURCES, id="20 rounds of all", marks=pytest.mark.slow),
     ],
 )
 """Goodbyes of mDNS and stretching a passphrase take time, so only the slow run repeats them."""
@@ -95,11 +93,15 @@ def test_rounds_of_async_nodes_leave_nothing_behind(
         async def add(a: int, b: int) -> int:
             return a + b
 
-        async with server, mesh.AsyncNode("client", **settings) as client:
-            async with client.subscribe("news.>") as news, client.watch():
-                assert await client.call("server.add", 1, 2) == 3
-                assert server.publish("news.today", 1) >= 1
-                assert (await news.get(timeout=10.0)).data == 1
+        async with (
+            server,
+            mesh.AsyncNode("client", **settings) as client,
+            client.subscribe("news.>") as news,
+            client.watch(),
+        ):
+            assert await client.call("server.add", 1, 2) == 3
+            assert server.publish("news.today", 1) >= 1
+            assert (await news.get(timeout=10.0)).data == 1
 
     async def main() -> None:
         await one_round()

@@ -68,7 +68,7 @@ class Calc:
     async def too_late(self) -> str:
         try:
             async with asyncio.timeout(0.01):
-                await asyncio.sleep(10.0)
+                await asyncio.Event().wait()
         except TimeoutError:
             return "timed out"
         return "slept"
@@ -232,9 +232,7 @@ def test_the_deadline_covers_the_wait_for_a_provider(make_node: Make) -> None:
     assert 0.15 < time.monotonic() - began < 3.0
 
 
-def test_a_call_without_an_answer_in_time_is_a_call_timeout(
-    client: mesh.Node, calc: Calc
-) -> None:
+def test_a_call_without_an_answer_in_time_is_a_call_timeout(client: mesh.Node, calc: Calc) -> None:
     began = time.monotonic()
     with pytest.raises(mesh.CallTimeout) as raised:
         client.service("calc", timeout=0.2).hold(1)
@@ -270,9 +268,7 @@ def test_calls_of_many_threads_run_at_the_same_time(client: mesh.Node, calc: Cal
 
 
 @pytest.mark.parametrize("inline", [True, False])
-def test_inline_handlers_run_on_the_loop_and_others_do_not(
-    make_node: Make, inline: bool
-) -> None:
+def test_inline_handlers_run_on_the_loop_and_others_do_not(make_node: Make, inline: bool) -> None:
     node = make_node("calc")
     node.rpc("where", inline=inline)(lambda: threading.current_thread().name)
     node.start()
@@ -464,7 +460,7 @@ def test_a_cancelled_call_is_cancelled_at_its_handler(mesh_name: str) -> None:
         async def hang() -> None:
             started.set()
             try:
-                await asyncio.sleep(60.0)
+                await asyncio.Event().wait()
             finally:
                 ended.set()
 
@@ -487,7 +483,7 @@ def test_an_async_handler_is_cancelled_when_its_caller_has_timed_out(mesh_name: 
         @server.rpc
         async def hang() -> None:
             try:
-                await asyncio.sleep(60.0)
+                await asyncio.Event().wait()
             finally:
                 ended.set()
 

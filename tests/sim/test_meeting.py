@@ -32,7 +32,7 @@ class Stranger:
 
     def dial(self, address: str) -> None:
         info = {"v": self.version, "mesh": "mesh", "link": list(self.addresses), "rpc": 7001}
-        hello = frames.pack_hello(self.id)
+        hello = frames.pack_hello(self.id, 1)
         self.transport.dial(address, hello, frames.pack_info(self.id, info))
 
     def begin_drain(self) -> None: ...
@@ -47,7 +47,7 @@ class Stranger:
 
     def on_info(self, topic: bytes) -> None: ...
 
-    def on_bye(self, id: bytes) -> None: ...
+    def on_bye(self, id: bytes, link: int) -> None: ...
 
     def on_link_frame(self, dial: object, frame: bytes) -> None:
         self.told += Codec().unpack_all(frame[frames.LINK_HEADER_SIZE :])

@@ -21,14 +21,16 @@ __all__ = ["LINK_PORT", "REQUEST_PORT", "SimTransport"]
 LINK_PORT = 7000
 REQUEST_PORT = 7001
 DRAIN = 32
-"""Events that a socket hands over in one go; the rest in the next turn."""
+REQUEST_DRAIN = 2048
+"""Events that a socket hands over in one go, the request socket more; the rest come next turn."""
 
 
 class _Inlet:
     """What has arrived at one socket, on its way to the engine, in bounded drains."""
 
-    def __init__(self, transport: SimTransport) -> None:
+    def __init__(self, transport: SimTransport, limit: int = DRAIN) -> None:
         self._transport = transport
+        self._limit = limit
         self._waiting: deque[Callable[[], None]] = deque()
         self._is_due = False
 
@@ -45,7 +47,7 @@ class _Inlet:
             return
         transport.events.begin_drain()
         try:
-            self.empty(DRAIN)
+            self.empty(self._limit)
         finally:
             transport.events.end_drain()
         if self._waiting and not self._is_due:
@@ -179,16 +181,18 @@ class SimTransport:
         for lane in list(self._lanes):
             self.close_lane(lane)
 
-    def on_topic(self, pipe: Pipe, topic: bytes, name_pipe: Callable[[Pipe, bytes], int]) -> None:
+    def on_topic(
+        self, pipe: Pipe, topic: bytes, name_pipe: Callable[[Pipe, bytes, int], int]
+    ) -> None:
         """A link string was read."""
-        id = frames.unpack_hello(topic)
-        if id is None:
+        hello = frames.unpack_hello(topic)
+        if hello is None:
             self.events.on_info(topic)
         else:
-            self.events.on_hello(id, name_pipe(pipe, id))
+            self.events.on_hello(hello[0], name_pipe(pipe, *hello))
 
-    def on_bye(self, id: bytes) -> None:
-        self.events.on_bye(id)
+    def on_bye(self, id: bytes, link: int) -> None:
+        self.events.on_bye(id, link)
 
     def on_request(self, route: bytes, frame: bytes) -> None:
         self.events.on_request_frame(route, frame)
@@ -213,18 +217,19 @@ class _Publisher:
     def on_item(self, pipe: Pipe, item: Any) -> None:
         self._inlet.put(lambda: self._transport.on_topic(pipe, item, self._name))
 
-    def _name(self, pipe: Pipe, id: bytes) -> int:
+    def _name(self, pipe: Pipe, id: bytes, dial: int) -> int:
         self._last_link += 1
-        pipe.label = id, frames.link_prefix(id, self._last_link)
-        self._pipes[pipe.label[1]] = pipe
-        return self._last_link
+        link = frames.link_number(dial, self._last_link)
+        pipe.label = id, link, frames.link_prefix(id, link)
+        self._pipes[pipe.label[2]] = pipe
+        return link
 
     def on_end(self, pipe: Pipe) -> None:
         def bye() -> None:
             if pipe.label is not None:
-                id, prefix = pipe.label
+                id, link, prefix = pipe.label
                 del self._pipes[prefix]
-                self._transport.on_bye(id)
+                self._transport.on_bye(id, link)
 
         self._inlet.put(bye)
 
@@ -242,7 +247,7 @@ class _Router:
     def __init__(self, transport: SimTransport) -> None:
         self.process = transport.process
         self._transport = transport
-        self._inlet = _Inlet(transport)
+        self._inlet = _Inlet(transport, REQUEST_DRAIN)
         self._pipes: dict[bytes, Pipe] = {}
         self._last_route = 0
 

@@ -21,19 +21,19 @@ def info_topic(**changes: object) -> bytes:
 
 def test_the_bytes_of_a_link_header_are_those_of_the_table() -> None:
     header = frames.pack_link(A, 0x01020304, frames.PUBLISH, B, 5, 6)
-    assert header.hex() == "00" + A.hex() + "01020304" + "01" + "01" + B.hex() + (
+    assert header.hex() == "00" + A.hex() + "0000000001020304" + "01" + "01" + B.hex() + (
         "0000000000000005" + "00000006"
     )
-    assert len(header) == frames.LINK_HEADER_SIZE == 51
+    assert len(header) == frames.LINK_HEADER_SIZE == 55
 
 
 def test_the_bytes_of_a_data_header_are_those_of_the_table() -> None:
     header = frames.pack_data(frames.REQUEST, A, B, 0x01020304, 6)
-    assert header.hex() == "01" + "10" + A.hex() + B.hex() + "01020304" + "00000006"
-    assert len(header) == frames.DATA_HEADER_SIZE == 42
+    assert header.hex() == "01" + "10" + A.hex() + B.hex() + "0000000001020304" + "00000006"
+    assert len(header) == frames.DATA_HEADER_SIZE == 46
 
 
-@given(ids, u32, u8, ids, u64, counts, st.binary(max_size=20), st.booleans())
+@given(ids, u64, u8, ids, u64, counts, st.binary(max_size=20), st.booleans())
 def test_a_link_header_comes_back(
     receiver, link, kind, sender, first, count, body, as_view
 ) -> None:
@@ -44,28 +44,29 @@ def test_a_link_header_comes_back(
     assert frame[frames.LINK_HEADER_SIZE :] == body
 
 
-@given(u8, ids, ids, u32, counts, st.binary(max_size=20))
+@given(u8, ids, ids, u64, counts, st.binary(max_size=20))
 def test_a_data_header_comes_back(kind, sender, receiver, link, count, body) -> None:
     frame = frames.pack_data(kind, sender, receiver, link, count) + body
     header = frames.unpack_data(frame)
     assert header == (frames.PROTOCOL_VERSION, kind, sender, receiver, link, count)
 
 
-@given(ids, u32, u8, ids, u64, counts)
-def test_every_frame_of_a_link_begins_with_its_prefix(
-    receiver, link, kind, sender, first, count
+@given(ids, u32, u32, u8, ids, u64, counts)
+def test_every_frame_of_a_link_begins_with_its_prefix_and_that_with_the_hello(
+    receiver, dial, number, kind, sender, first, count
 ) -> None:
+    link = frames.link_number(dial, number)
     prefix = frames.link_prefix(receiver, link)
     frame = frames.pack_link(receiver, link, kind, sender, first, count)
     assert frame.startswith(prefix)
     assert len(prefix) == frames.LINK_PREFIX_SIZE
-    assert prefix.startswith(frames.pack_hello(receiver))
+    assert prefix.startswith(frames.pack_hello(receiver, dial))
 
 
 @pytest.mark.parametrize(
     ("unpack", "frame", "version_at"),
     [
-        (frames.unpack_link, frames.pack_link(A, 1, frames.PUBLISH, B, 2, 3), 21),
+        (frames.unpack_link, frames.pack_link(A, 1, frames.PUBLISH, B, 2, 3), 25),
         (frames.unpack_data, frames.pack_data(frames.REPLY, B, A, 1, 3), 0),
     ],
 )
@@ -134,21 +135,21 @@ def test_an_id_of_another_length_is_never_packed(bad_id: bytes) -> None:
         lambda: frames.pack_data(16, bad_id, A, 1, 1),
         lambda: frames.pack_data(16, A, bad_id, 1, 1),
         lambda: frames.link_prefix(bad_id, 1),
-        lambda: frames.pack_hello(bad_id),
+        lambda: frames.pack_hello(bad_id, 1),
         lambda: frames.pack_info(bad_id, INFO),
     ):
         with pytest.raises(ValueError, match="16 bytes"):
             pack()
 
 
-@given(ids)
-def test_a_hello_comes_back(node_id: bytes) -> None:
-    assert frames.pack_hello(node_id) == b"\x00" + node_id
-    assert frames.unpack_hello(frames.pack_hello(node_id)) == node_id
+@given(ids, u32)
+def test_a_hello_comes_back(node_id: bytes, dial: int) -> None:
+    assert frames.pack_hello(node_id, dial) == b"\x00" + node_id + dial.to_bytes(4, "big")
+    assert frames.unpack_hello(frames.pack_hello(node_id, dial)) == (node_id, dial)
 
 
 @pytest.mark.parametrize(
-    "topic", [b"", b"\x00", b"\x00" + A[:15], b"\x00" + A + b"\0", b"\x01" + A]
+    "topic", [b"", b"\x00", b"\x00" + A, b"\x00" + A + b"12345", b"\x01" + A + b"1234"]
 )
 def test_what_is_no_hello_has_no_id(topic: bytes) -> None:
     assert frames.unpack_hello(topic) is None

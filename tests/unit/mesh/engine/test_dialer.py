@@ -1,0 +1,182 @@
+"""Whom to dial and when to stop."""
+
+from __future__ import annotations
+
+from mesh.engine.control import REFUSED_MESH
+from mesh.engine.dialer import ANSWER_TIMEOUT, DIALS_PER_SECOND, REFUSED_REST, Dialer
+from tests.sim.clock import SimClock
+from tests.unit.mesh.engine.harness import FakeTransport, make_core, run
+
+ID = b"p" * 16
+OTHER = b"q" * 16
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock: SimClock
+        self.transport: FakeTransport
+        self.core, self.clock, self.transport = make_core()
+        self.linked: set[bytes] = set()
+        self.dialer = Dialer(self.core, lambda id: id in self.linked)
+        self.dialer.open(["me:1"], 2)
+
+    @property
+    def dialled(self) -> list[str]:
+        return [dial.address for dial in self.transport.dials]
+
+    def answer(self, id: bytes) -> None:
+        """Whoever was dialled last answers with this id."""
+        self.linked.add(id)
+        self.dialer.answered(self.transport.dials[-1], id)
+
+
+def test_a_hint_is_dialled_at_once_and_only_once() -> None:
+    world = World()
+    for _ in range(5):
+        world.dialer.hint(ID, ["a:1"])
+    assert world.dialled == ["a:1"]
+    world.answer(ID)
+    world.dialer.hint(ID, ["a:1", "b:1"])
+    run(world.clock, 60)
+    assert world.dialled == ["a:1"]
+    assert world.transport.up == ["a:1"]
+
+
+def test_own_id_and_own_address_are_not_dialled() -> None:
+    world = World()
+    world.dialer.hint(world.core.id, ["a:1"])
+    world.dialer.hint(None, ["me:1"])
+    world.dialer.hint(None, [])
+    run(world.clock, 10)
+    assert world.dialled == []
+
+
+def test_addresses_are_tried_in_turn_each_for_its_time() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1", "b:1"])
+    run(world.clock, ANSWER_TIMEOUT - 0.1)
+    assert world.dialled == ["a:1"]
+    run(world.clock, 1.0)
+    assert world.dialled == ["a:1", "b:1"]
+    assert world.transport.up == ["b:1"], "one dial at a time"
+
+
+def test_a_hint_is_given_up_after_some_attempts_and_followed_anew_later() -> None:
+    world = World()
+    known = world.dialer.known
+    world.dialer.hint(ID, ["a:1"])
+    assert world.dialer.known == known + 1
+    run(world.clock, 120)
+    attempts = len(world.dialled)
+    assert 2 <= attempts <= 6
+    assert world.dialer.known == known
+    assert world.transport.up == []
+    world.dialer.hint(ID, ["a:1"])
+    assert len(world.dialled) == attempts + 1
+
+
+def test_a_failed_member_is_redialled_for_hours_at_growing_intervals() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1"], redial=True)
+    run(world.clock, 0.4)
+    assert world.dialled == [], "it rests first"
+    run(world.clock, 0.2)
+    assert world.dialled == ["a:1"]
+    run(world.clock, 600)
+    first = len(world.dialled)
+    assert 600 / 6 < first < 600 / 2
+    run(world.clock, 3600)
+    assert 3600 / 15 < len(world.dialled) - first < 3600 / 10
+
+
+def test_dials_are_paced() -> None:
+    world = World()
+    for i in range(1000):
+        world.dialer.hint(i.to_bytes(16, "big") + b"", [f"a{i}:1"])
+    run(world.clock, 1.0)
+    assert abs(len(world.dialled) - DIALS_PER_SECOND) <= 2
+
+
+def test_an_address_that_refused_rests_whatever_hints_say() -> None:
+    world = World()
+    world.dialer.hint(None, ["a:1"])
+    world.dialer.refused(world.transport.dials[0], REFUSED_MESH, "another mesh")
+    assert world.transport.up == []
+    for _ in range(10):
+        world.dialer.hint(None, ["a:1"])
+        world.dialer.hint(ID, ["a:1"])
+        run(world.clock, REFUSED_REST / 11)
+    assert world.dialled == ["a:1"]
+    assert world.dialer.refusals["a:1"][:2] == (REFUSED_MESH, "another mesh")
+    run(world.clock, REFUSED_REST / 5)
+    world.dialer.hint(None, ["a:1"])
+    assert world.dialled == ["a:1", "a:1"]
+
+
+def test_a_target_whose_address_refused_goes_on_to_its_next() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1", "b:1"])
+    world.dialer.refused(world.transport.dials[0], REFUSED_MESH, "no")
+    run(world.clock, 0.1)
+    assert world.dialled == ["a:1", "b:1"]
+
+
+def test_an_address_of_a_linked_peer_is_not_dialled_for_another() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1"])
+    world.answer(ID)
+    world.dialer.hint(None, ["a:1"])
+    world.dialer.hint(OTHER, ["a:1"])
+    run(world.clock, 60)
+    assert world.dialled == ["a:1"]
+    world.dialer.forget_address("a:1")
+    world.dialer.hint(OTHER, ["a:1"])
+    assert world.dialled == ["a:1", "a:1"]
+
+
+def test_an_address_is_dialled_once_at_a_time() -> None:
+    world = World()
+    world.dialer.hint(None, ["a:1"])
+    world.dialer.hint(ID, ["a:1"])
+    run(world.clock, 1.0)
+    assert world.dialled == ["a:1"]
+    world.answer(ID)
+    run(world.clock, 60)
+    assert world.dialled == ["a:1"]
+
+
+def test_an_address_that_is_our_own_is_remembered() -> None:
+    world = World()
+    world.dialer.hint(None, ["alias:1"])
+    world.dialer.reached_self(world.transport.dials[0])
+    world.dialer.hint(None, ["alias:1"])
+    run(world.clock, 10)
+    assert world.dialled == ["alias:1"]
+    assert world.transport.up == []
+
+
+def test_settled_means_answered_refused_or_silent_once() -> None:
+    world = World()
+    assert world.dialer.is_settled
+    world.dialer.hint(ID, ["a:1"])
+    assert not world.dialer.is_settled
+    run(world.clock, ANSWER_TIMEOUT + 0.1)
+    assert world.dialer.is_settled
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    world = World()
+    for i in range(10_000):
+        world.dialer.hint(i.to_bytes(16, "big"), [f"a{i}:1"])
+    assert world.dialer.known <= 4096 + 1, "targets, and ourselves"
+    assert world.core.counters["hints_dropped"] > 0
+
+
+def test_after_close_nothing_is_dialled_and_nothing_is_up() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1"])
+    world.dialer.close()
+    world.dialer.hint(OTHER, ["b:1"])
+    run(world.clock, 60)
+    assert world.dialled == ["a:1"]
+    assert world.transport.up == []
