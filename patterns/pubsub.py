@@ -174,7 +174,7 @@ class PubSub:
         for entry in entries:
             try:
                 subject, data = entry[0], entry[1]
-                headers = entry[2] if len(entry) > 2 else {}
+                headers = {} if len(entry) == 2 else _headers(entry[2])
                 if subject != last_subject:
                     subscriptions = match(subject)
                     last_subject = subject
@@ -230,6 +230,12 @@ class PubSub:
         for subscription in list(self._subscriptions):
             subscription.cancel()
         self._subscriptions.clear()
+
+
+def _headers(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise TypeError("headers must be a map")
+    return value
 
 
 def _decrement(counts: dict[str, int], key: str) -> bool:

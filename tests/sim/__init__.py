@@ -3,7 +3,7 @@
 ``Simulation`` is the way in. The same seed gives the same run, event by event.
 """
 
-from tests.sim.simulation import Simulation, SimNode
+from tests.sim.simulation import SimNode, Simulation
 from tests.sim.waiter import SimWaiter
 
 __all__ = ["SimNode", "SimWaiter", "Simulation"]

@@ -1,204 +1,30 @@
-"""The simulated network: who reaches whom, connections, and what breaks them.
+"""The simulated network: who reaches whom, and what breaks connections.
 
 It behaves as TCP and libzmq do:
 
-* A connection is two channels, each in order. While the path is blocked they hold what was sent,
-  as TCP does, and deliver it when the path is back.
-* A connector connects again by itself, at growing intervals, until it is hung up. It then repeats
-  what it said first, at whoever listens there.
 * The listening side of a *link* has heartbeats: it gives up a connection whose other end was
   silent for ``HEARTBEAT_TIMEOUT``. Nothing else notices silence.
 * A process that ends takes its connections with it: the other ends know ``DEATH_NOTICE`` later,
   after what was on its way.
+* The rest is in ``tests.sim.connections``.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
-from tests.sim.clock import SimClock, SimTimer
+from tests.sim.clock import SimClock
+from tests.sim.connections import END, RECONNECT, Connector, Pipe, Server
 from tests.sim.process import Process
 
-__all__ = ["Connector", "Network", "Pipe", "Server"]
+__all__ = ["Network"]
 
 HEARTBEAT_TIMEOUT = 2.7
 DEATH_NOTICE = 0.001
-RECONNECT = 0.1
-RECONNECT_MAX = 5.0
 PROBE_TIMEOUT = 1.0
-END: Any = object()
-"""The last item of a channel: its sender has closed the connection."""
-
-
-class Server(Protocol):
-    """A bound socket."""
-
-    process: Process
-    has_heartbeats: bool
-
-    def on_item(self, pipe: Pipe, item: Any) -> None: ...
-
-    def on_end(self, pipe: Pipe) -> None: ...
-
-
-class Channel:
-    """One direction of a connection."""
-
-    def __init__(
-        self, network: Network, source: str, target: str, deliver: Callable[[Any], None]
-    ) -> None:
-        self._network = network
-        self._path = (source, target)
-        self._deliver = deliver
-        self._held: deque[Any] = deque()
-        self._last_arrival = 0.0
-        self.is_closed = False
-
-    def send(self, item: Any, delay: float = 0.0) -> None:
-        if self.is_closed:
-            return
-        network = self._network
-        if self._held or network.is_blocked(*self._path):
-            self._held.append(item)
-            return
-        clock = network.clock
-        arrival = clock.now() + delay + network.latency(*self._path)
-        self._last_arrival = max(self._last_arrival, arrival)
-        clock.call_at(self._last_arrival, lambda: self._arrive(item))
-
-    def release(self) -> None:
-        """The path is back: what was held goes on."""
-        held, self._held = self._held, deque()
-        for item in held:
-            self.send(item)
-
-    def close(self) -> None:
-        """Nothing comes out any more."""
-        self.is_closed = True
-        self._held.clear()
-
-    def _arrive(self, item: Any) -> None:
-        if self.is_closed:
-            return
-        self._network.record(self._path, item)
-        self._deliver(item)
-
-
-class Pipe:
-    """One established connection. ``label`` is the server's, to name it by."""
-
-    def __init__(self, network: Network, connector: Connector, server: Server) -> None:
-        here, there = connector.process.host, server.process.host
-        self.network = network
-        self.connector = connector
-        self.server = server
-        self.up = Channel(network, here, there, self._at_server)
-        self.down = Channel(network, there, here, self._at_client)
-        self.label: Any = None
-        self.silence: SimTimer | None = None
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether the connecting side answers no heartbeat."""
-        client, server = self.connector.process, self.server.process
-        return client.is_frozen or self.network.is_blocked(client.host, server.host)
-
-    def end_at_server(self) -> None:
-        """The server gives it up, or learns that it is gone."""
-        if self not in self.network.pipes:
-            return
-        self.network.forget(self)
-        self.up.close()
-        self.server.on_end(self)
-        self.down.send(END)
-
-    def _at_server(self, item: Any) -> None:
-        if item is END:
-            self.end_at_server()
-        else:
-            self.server.on_item(self, item)
-
-    def _at_client(self, item: Any) -> None:
-        if item is END:
-            self.connector.process.in_background(lambda: self.connector.lose(self))
-        elif self.connector.pipe is self:
-            self.connector.on_item(item)
-
-
-class Connector:
-    """A connecting socket: connected by itself, again and again, until ``hang_up``.
-
-    ``greeting`` is said first on each connection. With ``keeps`` what is sent while there is no
-    connection waits for the next one, whoever answers there (a DEALER does that).
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        process: Process,
-        address: str,
-        on_item: Callable[[Any], None],
-        greeting: Iterable[Any] = (),
-        *,
-        keeps: bool = False,
-    ) -> None:
-        self._network = network
-        self.process = process
-        self.address = address
-        self.on_item = on_item
-        self.pipe: Pipe | None = None
-        self.is_hung_up = False
-        self._greeting = tuple(greeting)
-        self._keeps = keeps
-        self._kept: list[Any] = []
-        self._interval = RECONNECT
-        network.connect(self)
-
-    def send(self, item: Any) -> None:
-        if self.pipe is not None:
-            self.pipe.up.send(item)
-        elif self._keeps:
-            self._kept.append(item)
-
-    def hang_up(self) -> None:
-        self.is_hung_up = True
-        if self.pipe is not None:
-            self.pipe.down.close()
-            self.pipe.up.send(END)
-            self.pipe = None
-
-    def lose(self, pipe: Pipe) -> None:
-        """The connection is gone at this end."""
-        if self.pipe is pipe:
-            self.pipe = None
-            pipe.down.close()
-            self.retry(RECONNECT)
-
-    def retry(self, delay: float) -> None:
-        self._network.clock.call_later(
-            delay, lambda: self.process.in_background(lambda: self._network.connect(self))
-        )
-
-    def refused(self) -> None:
-        self.retry(self._interval)
-        self._interval = min(2 * self._interval, RECONNECT_MAX)
-
-    def establish(self, server: Server) -> None:
-        """The handshake is through, if both ends still want it."""
-        if self.is_hung_up or self.pipe is not None or not self.process.is_alive:
-            return
-        if not server.process.is_alive or not self._network.reaches(self.process, server.process):
-            self.retry(RECONNECT)
-            return
-        self._interval = RECONNECT
-        self.pipe = self._network.new_pipe(self, server)
-        kept, self._kept = self._kept, []
-        for item in (*self._greeting, *kept):
-            self.pipe.up.send(item)
 
 
 class Network:
@@ -291,9 +117,11 @@ class Network:
             return
         self.clock.call_later(
             round_trip,
-            lambda: server.process.in_background(lambda: connector.establish(server))
-            if server.process.is_alive
-            else connector.refused(),
+            lambda: (
+                server.process.in_background(lambda: connector.establish(server))
+                if server.process.is_alive
+                else connector.refused()
+            ),
         )
 
     def new_pipe(self, connector: Connector, server: Server) -> Pipe:

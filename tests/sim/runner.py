@@ -19,7 +19,7 @@ class Cancelled(BaseException):
     """What a cancelled handler is thrown."""
 
 
-class sleep:  # noqa: N801  reads like asyncio.sleep
+class sleep:
     """``await sleep(seconds)`` of virtual time, in a handler that a ``SimRunner`` runs."""
 
     def __init__(self, seconds: float) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from mesh.engine.ports import Dial, Lane, ProbeResult, TransportEvents
 from mesh.wire import frames
-from tests.sim.network import Connector, Network, Pipe
+from tests.sim.connections import Connector, Pipe
+from tests.sim.network import Network
 from tests.sim.process import Process
 
 __all__ = ["LINK_PORT", "REQUEST_PORT", "SimTransport"]
@@ -181,29 +182,17 @@ class SimTransport:
         for lane in list(self._lanes):
             self.close_lane(lane)
 
-    def on_topic(
-        self, pipe: Pipe, topic: bytes, name_pipe: Callable[[Pipe, bytes, int], int]
-    ) -> None:
-        """A link string was read."""
-        hello = frames.unpack_hello(topic)
-        if hello is None:
-            self.events.on_info(topic)
-        else:
-            self.events.on_hello(hello[0], name_pipe(pipe, *hello))
-
-    def on_bye(self, id: bytes, link: int) -> None:
-        self.events.on_bye(id, link)
-
-    def on_request(self, route: bytes, frame: bytes) -> None:
-        self.events.on_request_frame(route, frame)
-
     def _check_open(self) -> None:
         if self.is_closed:
             raise AssertionError("a closed transport is used")
 
 
 class _Publisher:
-    """The bound link socket."""
+    """The bound link socket.
+
+    The end of a pipe is told by its hello, so of several pipes with the same hello (one dial,
+    connected again) the oldest is taken for the one that ended.
+    """
 
     has_heartbeats = True
 
@@ -212,26 +201,38 @@ class _Publisher:
         self._transport = transport
         self._inlet = _Inlet(transport)
         self._pipes: dict[bytes, Pipe] = {}
+        self._links: dict[bytes, list[int]] = {}
         self._last_link = 0
 
     def on_item(self, pipe: Pipe, item: Any) -> None:
-        self._inlet.put(lambda: self._transport.on_topic(pipe, item, self._name))
+        self._inlet.put(lambda: self._on_topic(pipe, item))
 
-    def _name(self, pipe: Pipe, id: bytes, dial: int) -> int:
+    def _on_topic(self, pipe: Pipe, topic: bytes) -> None:
+        hello = frames.unpack_hello(topic)
+        if hello is None:
+            self._transport.events.on_info(topic)
+            return
+        id, dial = hello
         self._last_link += 1
         link = frames.link_number(dial, self._last_link)
-        pipe.label = id, link, frames.link_prefix(id, link)
-        self._pipes[pipe.label[2]] = pipe
-        return link
+        pipe.label = topic, frames.link_prefix(id, link)
+        self._pipes[pipe.label[1]] = pipe
+        self._links.setdefault(topic, []).append(link)
+        self._transport.events.on_hello(id, link)
 
     def on_end(self, pipe: Pipe) -> None:
-        def bye() -> None:
-            if pipe.label is not None:
-                id, link, prefix = pipe.label
-                del self._pipes[prefix]
-                self._transport.on_bye(id, link)
+        self._inlet.put(lambda: self._on_bye(pipe))
 
-        self._inlet.put(bye)
+    def _on_bye(self, pipe: Pipe) -> None:
+        if pipe.label is None:
+            return
+        topic, prefix = pipe.label
+        del self._pipes[prefix]
+        links = self._links[topic]
+        link = links.pop(0)
+        if not links:
+            del self._links[topic]
+        self._transport.events.on_bye(topic[1 : 1 + frames.ID_SIZE], link)
 
     def send(self, frame: bytes) -> None:
         pipe = self._pipes.get(frame[: frames.LINK_PREFIX_SIZE])
@@ -256,7 +257,7 @@ class _Router:
             self._last_route += 1
             pipe.label = self._last_route.to_bytes(5, "big")
             self._pipes[pipe.label] = pipe
-        self._inlet.put(lambda: self._transport.on_request(pipe.label, item))
+        self._inlet.put(lambda: self._transport.events.on_request_frame(pipe.label, item))
 
     def on_end(self, pipe: Pipe) -> None:
         if pipe.label is not None:

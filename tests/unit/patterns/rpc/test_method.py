@@ -103,7 +103,9 @@ def test_a_request_is_filled_in_and_invisible_to_callers(position: str) -> None:
     def keyword(a: int, b: int, *, request: Request) -> Any:
         return request, a, b
 
-    function = {"first": first, "middle": middle, "keyword": keyword}[position]
+    functions: dict[str, Callable[..., Any]]
+    functions = {"first": first, "middle": middle, "keyword": keyword}
+    function = functions[position]
     m = method(function)
     assert m.wants_request
     request = Request("caller", 1.0, {})
