@@ -46,10 +46,13 @@ REFUSALS_NEEDED = 2
 
 
 class _Suspicion:
-    __slots__ = ("deadline", "is_over", "probes", "refusals", "timer")
+    """``since`` is the first loss of a link, ``deadline`` counts from the newest."""
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
+    __slots__ = ("deadline", "is_over", "probes", "refusals", "since", "timer")
+
+    def __init__(self, now: float, since: float | None = None) -> None:
+        self.since = now if since is None else since
+        self.deadline = now + SUSPICION
         self.probes = 0
         self.refusals = 0
         self.is_over = False
@@ -90,12 +93,18 @@ class Liveness:
             self._change(session, State.ALIVE, "it answers again")
 
     def link_lost(self, session: Session, reason: str) -> None:
-        """Its link to us is gone: suspect it and look for evidence."""
-        if session.state not in (State.ALIVE, State.UNRESPONSIVE):
-            return
-        suspicion = session.suspicion = _Suspicion(self._core.clock.now() + SUSPICION)
-        self._change(session, State.SUSPECT, reason)
-        if session.suspicion is suspicion:
+        """Its link to us is gone: suspect it and look for evidence.
+
+        Time runs from the newest loss: a link that was up meanwhile was a sign of life.
+        """
+        if session.state in (State.ALIVE, State.UNRESPONSIVE):
+            suspicion = session.suspicion = _Suspicion(self._core.clock.now())
+            self._change(session, State.SUSPECT, reason)
+            if session.suspicion is suspicion:
+                self._probe(session, suspicion)
+        elif session.suspicion is not None and session.suspicion.is_over:
+            now = self._core.clock.now()
+            suspicion = session.suspicion = _Suspicion(now, session.suspicion.since)
             self._probe(session, suspicion)
 
     def link_up(self, session: Session) -> None:
@@ -164,13 +173,14 @@ class Liveness:
                 self._ask_for_life(session, now)
 
     def _judge_suspect(self, session: Session, now: float) -> None:
-        if session.suspicion is None or now < session.suspicion.deadline:
+        suspicion = session.suspicion
+        if suspicion is None:
             return
-        if session.links:
+        if session.links and now >= suspicion.since + SUSPICION:
             # Its libzmq has connected again, so the process lives; its Python has not caught up.
             self.settle(session)
             self._change(session, State.UNRESPONSIVE, "linked again, but it does not answer")
-        else:
+        elif not session.links and now >= suspicion.deadline:
             self.fail(session, f"silent: no link for {SUSPICION:g} s")
 
     def _ask_for_life(self, session: Session, now: float) -> None:
@@ -191,4 +201,5 @@ class Liveness:
             session.last_heard = now
             session.pinged_at = None
             if session.suspicion is not None:
+                session.suspicion.since += late
                 session.suspicion.deadline += late

@@ -293,7 +293,7 @@ def test_arguments_are_json_or_text_and_may_be_named(
 
 
 def test_only_what_json_knows_is_taken_for_json(meshctl: Meshctl, calc: mesh.Node) -> None:
-    done = meshctl.run("call", "--json", "calc.kinds", "NaN", "-Infinity", "1", "1.0", "[" * 9999)
+    done = meshctl.run("call", "--json", "calc.kinds", "NaN", "Infinity", "1", "1.0", "[" * 9999)
     assert done.json == ["str", "str", "int", "float", "str"]
 
 
@@ -400,6 +400,16 @@ def test_pub_reaches_every_subscriber_and_tells_how_many(
     assert done.json == {"subject": "sensors.x", "nodes": 2}
     until(lambda: len(got) == 4)
     assert got[-1].data is None
+
+
+def test_pub_waits_for_nodes_that_only_multicast_finds(
+    meshctl: Meshctl, make_node: MakeNode
+) -> None:
+    """They answer after a tenth of a second or so, not within the start as neighbours do."""
+    node = make_node("far", discovery=("mdns",))
+    node.subscriber("sensors.>")(lambda message: None)
+    node.start()
+    assert meshctl.run("pub", "sensors.a", "1").out == "sent to 1 node\n"
 
 
 def test_a_large_message_has_left_when_pub_ends(meshctl: Meshctl, make_node: MakeNode) -> None:

@@ -16,6 +16,10 @@ LINK_BACK = 20.0
 """Seconds for ZeroMQ to reconnect: 0.1 to 0.2 s when nobody else wants the CPU."""
 
 
+LONGER_THAN_SUSPICION = 5.0
+"""Seconds of blocked Python after which a peer without any link would have been given up."""
+
+
 def replace_link(proxy: Proxy) -> None:
     """Cut, and wait until the subscriber's ZeroMQ has connected anew and was sent something."""
     before = proxy.accepted
@@ -26,14 +30,15 @@ def replace_link(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("blocks", "cuts"),
+    ("blocks", "seconds", "cuts"),
     [
-        pytest.param(1, 8, id="short"),
-        pytest.param(7, 8, id="long", marks=pytest.mark.slow),
+        pytest.param(1, LONGER_THAN_SUSPICION, 15, id="15 cuts in one block"),
+        pytest.param(7, 2.5, 8, id="8 cuts in each of 7 blocks", marks=pytest.mark.slow),
+        pytest.param(1, 13.0, 50, id="50 cuts in one block", marks=pytest.mark.slow),
     ],
 )
 def test_the_gap_is_exact_when_links_are_replaced_behind_a_blocked_subscriber(
-    start_process: Start, blocks: int, cuts: int
+    start_process: Start, blocks: int, seconds: float, cuts: int
 ) -> None:
     publisher = start_process("publisher", discovery=())
     with Proxy(publisher.address) as proxy:
@@ -43,8 +48,10 @@ def test_the_gap_is_exact_when_links_are_replaced_behind_a_blocked_subscriber(
         publisher.ask("wait_state", peer=subscriber.id, states=["alive"])
         published = 0
         for _ in range(blocks):
-            subscriber.ask("block", seconds=2.5)
-            flowing = publisher.begin("publish_for", subject="flow", seconds=3.0, pause=0.0002)
+            subscriber.ask("block", seconds=seconds)
+            flowing = publisher.begin(
+                "publish_for", subject="flow", seconds=seconds + 0.5, pause=0.0002
+            )
             for _ in range(cuts):
                 replace_link(proxy)
             count, receivers = flowing(30.0)

@@ -34,6 +34,9 @@ LATENCY = 0.0003
 
 JITTER = 0.5
 
+SEEDS_EVERY = 5.0
+"""Seconds between hints at a seed, as in ``discovery.Seeds``."""
+
 
 class SimNode:
     """One node. ``events`` are all it was told, in order; ``at`` are their times."""
@@ -70,7 +73,7 @@ class SimNode:
         return f"{self.host}:{LINK_PORT}"
 
     def open(self, seeds: Iterable[str] = ()) -> SimNode:
-        """Start, watch, and dial the seeds ("host:port")."""
+        """Start, watch, and hint at the seeds ("host:port") now and then, as discovery does."""
         watcher = self.engine.watch()
 
         def collect() -> None:
@@ -82,9 +85,14 @@ class SimNode:
 
         watcher.on_ready = collect
         self.engine.open()
-        for seed in seeds:
-            self.engine.hint(None, [seed])
+        if addresses := list(seeds):
+            self._hint_at_seeds(addresses)
         return self
+
+    def _hint_at_seeds(self, addresses: list[str]) -> None:
+        for address in addresses:
+            self.engine.hint(None, [address])
+        self.process.clock.call_later(SEEDS_EVERY, lambda: self._hint_at_seeds(addresses))
 
     def saw(self, kind: type[e.Event], of: SimNode) -> list[e.Event]:
         """The events of that kind about that node."""

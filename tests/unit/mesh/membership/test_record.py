@@ -151,19 +151,14 @@ TestTold = Told.TestCase
 def test_a_record_that_would_not_fit_a_frame_is_refused_and_stays_as_it_was() -> None:
     record = own()
     count = 0
-    while len(Codec().pack(record.to_wire())) < MAX_RECORD_BYTES * 0.95:
-        for _ in range(100):
-            record.want(f"subject.number.{count}")
-            count += 1
-    too_long = "x" * 250
     while True:
         try:
-            record.want(f"{too_long}.{count}")
+            record.want(f"subject.number.{count}")
         except ConfigError:
             break
         count += 1
     with pytest.raises(ConfigError):
-        record.serve("calc", too_long)
+        record.serve("calc", "x" * 64)
     record.take_delta()
     assert len(record.to_wire()["interest"]) == count
     assert len(Codec().pack(record.to_wire())) <= MAX_RECORD_BYTES
