@@ -280,6 +280,7 @@ class LinkPlane:
         """The peer has failed or left: give back what it held; its numbers stay."""
         session.is_joined = False
         session.record = None
+        session.pinged_at = None
         session.acked_version = 0
         self._liveness.settle(session)
         session.hang_up()
