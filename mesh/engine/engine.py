@@ -79,7 +79,7 @@ class Engine:
         self._core = core = Core(config, clock, transport, random, Membership(wall_clock))
         self._pack = core.codec.pack
         self._dialer = Dialer(core, self._is_linked)
-        self._liveness = Liveness(core, self._on_change)
+        self._liveness = Liveness(core, self._on_change, self._on_abandoned)
         self._local = LocalSession(core, wall_clock())
         self._providers = Providers(random)
         self._calls = CallPlane(core, self._local, self._liveness)
@@ -108,6 +108,9 @@ class Engine:
         control.renewed = self._calls.on_link_renewed
         control.confirmed = self._waits.poke
         control.on_call_control = self._calls.on_control
+
+    def _on_abandoned(self, session: Session) -> None:
+        self._links.abandon(session)
 
     def _on_change(self, session: Session, state: State, reason: str) -> None:
         self._roster.change(session, state, reason)

@@ -139,8 +139,21 @@ class LinkPlane:
         session.outbox.close()
         if session.is_joined and not session.has_left:
             self._liveness.link_lost(session, "its link was lost")
-        elif session.dial is None:
+        else:
             session.is_accepted = False
+            if session.dial is not None and not session.has_left:
+                self.abandon(session)
+
+    def abandon(self, session: Session) -> None:
+        """It answered our dial and is gone again, or silent, before it joined: begin anew.
+
+        Its address may be somebody else's by now, so nothing is remembered of it.
+        """
+        address = session.address
+        session.hang_up()
+        session.record = None
+        self._dialer.forget_address(address)
+        self._dialer.hint(session.id, [address, *session.info_addresses])
 
     # Our side: frames on the connections that we dialled.
 

@@ -29,6 +29,9 @@ SUSPICION = 4.0
 """Seconds from suspect to failed without evidence; the floor that simulation showed to be safe."""
 
 UNRESPONSIVE_AFTER = 5.0
+JOIN_WITHIN = 5.0
+"""Seconds without a word from a peer that answered our dial but has not joined."""
+
 PING_AFTER = 2.0
 """Seconds of silence from a peer before it is asked for a sign of life."""
 
@@ -66,11 +69,21 @@ class _Suspicion:
 
 
 class Liveness:
-    """Watches sessions. ``change(session, state, reason)`` moves a member and tells everybody."""
+    """Watches sessions.
 
-    def __init__(self, core: Core, change: Callable[[Session, State, str], None]) -> None:
+    ``change(session, state, reason)`` moves a member and tells everybody; ``abandon(session)``
+    gives up a peer that answered our dial and never joined.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        change: Callable[[Session, State, str], None],
+        abandon: Callable[[Session], None],
+    ) -> None:
         self._core = core
         self._change = change
+        self._abandon = abandon
         self._timer: Timer | None = None
         self._last_tick = 0.0
         self._pings = 0
@@ -171,6 +184,8 @@ class Liveness:
                 self._judge_suspect(session, now)
             elif state in (State.ALIVE, State.UNRESPONSIVE):
                 self._ask_for_life(session, now)
+            elif session.dial is not None and now - session.last_heard > JOIN_WITHIN:
+                self._abandon(session)
 
     def _judge_suspect(self, session: Session, now: float) -> None:
         suspicion = session.suspicion

@@ -46,6 +46,7 @@ class SimNode:
     ) -> None:
         self.simulation = simulation
         self.host = host
+        self.aliases = tuple(aliases)
         self.config = config
         self.id = config.id.hex()
         self.name = config.name

@@ -21,7 +21,7 @@ class World:
         self.transport: FakeTransport
         self.core, self.clock, self.transport = make_core()
         self.changes: list[tuple[float, State]] = []
-        self.liveness = Liveness(self.core, self.change)
+        self.liveness = Liveness(self.core, self.change, lambda session: None)
         self.peer = joined(self.core)
         self.liveness.open()
 
