@@ -34,6 +34,8 @@ logger = logging.getLogger("mesh.link")
 MAX_SESSIONS = 4096
 """Nodes known at once, ended ones included: four times what the design is for."""
 
+REPLACED = "another node answers at its address"
+
 IDLE_ACK_AFTER = 0.05
 """Seconds after which consumed bytes below the regular step are acknowledged too."""
 
@@ -137,7 +139,9 @@ class LinkPlane:
             return
         session.link = None
         session.outbox.close()
-        if session.is_joined and not session.has_left:
+        if session.is_joined and session.is_replaced:
+            self._liveness.fail(session, REPLACED)
+        elif session.is_joined and not session.has_left:
             self._liveness.link_lost(session, "its link was lost")
         else:
             session.is_accepted = False
@@ -258,6 +262,7 @@ class LinkPlane:
             # Two ways to one peer: what came by the older was sent before this epoch began.
             self._core.transport.finish(session.dial)
         session.dial = dial
+        session.is_replaced = False
         dial.owner = session
         session.last_heard = self._core.clock.now()
         self._control.on_entries(session, link, entries)
@@ -271,9 +276,13 @@ class LinkPlane:
         self._dialer.hint(actual, [address])
 
     def _on_replaced(self, id: bytes) -> None:
+        """Evidence, unless its own connection to us proves the contrary, as yet."""
         session = self._core.sessions.get(id)
-        if session is not None and not session.links:
-            self._liveness.fail(session, "another node answers at its address")
+        if session is None:
+            return
+        session.is_replaced = True
+        if not session.links:
+            self._liveness.fail(session, REPLACED)
 
     def _bad_frame(self, dial: Dial, error: BadFrame) -> None:
         self._core.count("bad_frames")

@@ -36,6 +36,7 @@ class Session:
         "is_accepted",
         "is_dirty",
         "is_joined",
+        "is_replaced",
         "knows",
         "lane",
         "last_heard",
@@ -71,6 +72,8 @@ class Session:
         self.acked_version = 0
         """The version of our record that is in force there."""
         self.is_joined = False
+        self.is_replaced = False
+        """Whether somebody else has answered at its address."""
         self.knows = 0
         """How many nodes it knew when it opened its link."""
         self.has_left = False
