@@ -54,12 +54,18 @@ class _Suspicion:
     __slots__ = ("deadline", "is_over", "probes", "refusals", "since", "timer")
 
     def __init__(self, now: float, since: float | None = None) -> None:
-        self.since = now if since is None else since
-        self.deadline = now + SUSPICION
+        self.start(now)
+        if since is not None:
+            self.since = since
         self.probes = 0
         self.refusals = 0
         self.is_over = False
         self.timer: Timer | None = None
+
+    def start(self, now: float) -> None:
+        """The time begins, or begins again."""
+        self.since = now
+        self.deadline = now + SUSPICION
 
     def stop_probing(self) -> None:
         self.is_over = True
@@ -176,7 +182,7 @@ class Liveness:
         self._timer = clock.call_later(TICK, self._tick)
         if late > LATE_TICK:
             self._core.count("pauses_noticed")
-            self._start_clocks_again(now, late)
+            self._start_clocks_again(now)
             return
         for session in list(self._core.sessions.values()):
             state = session.state
@@ -211,10 +217,9 @@ class Liveness:
                 session, State.UNRESPONSIVE, f"linked, but nothing heard for {silence:.1f} s"
             )
 
-    def _start_clocks_again(self, now: float, late: float) -> None:
+    def _start_clocks_again(self, now: float) -> None:
         for session in self._core.sessions.values():
             session.last_heard = now
             session.pinged_at = None
             if session.suspicion is not None:
-                session.suspicion.since += late
-                session.suspicion.deadline += late
+                session.suspicion.start(now)

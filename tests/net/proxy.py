@@ -27,6 +27,9 @@ class Proxy:
         """Connections so far."""
         self.forwarded = 0
         """Bytes that the target has sent through, all connections."""
+        self.swallowed = 0
+        """Bytes of the target that were not passed on."""
+        self._is_swallowing = False
         self.address = ""
 
     def __enter__(self) -> Self:
@@ -43,13 +46,18 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
+    def swallow(self) -> None:
+        """Pass on nothing that the target sends, until the next ``cut``: a link that is dying."""
+        self._is_swallowing = True
+
     def cut(self) -> None:
-        """Reset every connection that is open now; new ones are accepted."""
+        """Reset every connection that is open now; new ones are accepted, and work."""
         done = threading.Event()
 
         def abort() -> None:
             for writer in self._open:
                 writer.transport.abort()
+            self._is_swallowing = False
             done.set()
 
         self._loop.call_soon_threadsafe(abort)
@@ -64,9 +72,13 @@ class Proxy:
         server.close()
         for writer in self._open:
             writer.transport.abort()
-        loop.run_until_complete(asyncio.gather(*self._pumps, return_exceptions=True))
-        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(self._end())
         loop.close()
+
+    async def _end(self) -> None:
+        if self._pumps:
+            await asyncio.wait(self._pumps)
+        await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -93,6 +105,9 @@ class Proxy:
     ) -> None:
         try:
             while data := await reader.read(CHUNK):
+                if is_counted and self._is_swallowing:
+                    self.swallowed += len(data)
+                    continue
                 writer.write(data)
                 if is_counted:
                     self.forwarded += len(data)

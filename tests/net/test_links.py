@@ -15,18 +15,23 @@ Start = Callable[..., NodeProcess]
 LINK_BACK = 20.0
 """Seconds for ZeroMQ to reconnect: 0.1 to 0.2 s when nobody else wants the CPU."""
 
+MESSAGES = 1_000
+"""Bytes: more than a handshake, or a heartbeat, so there are messages among them."""
 
 LONGER_THAN_SUSPICION = 5.0
 """Seconds of blocked Python after which a peer without any link would have been given up."""
 
 
 def replace_link(proxy: Proxy) -> None:
-    """Cut, and wait until the subscriber's ZeroMQ has connected anew and was sent something."""
+    """Lose something on the link, cut it, and wait until a new one has carried something."""
+    swallowed = proxy.swallowed
+    proxy.swallow()
+    until(lambda: proxy.swallowed > swallowed + MESSAGES, LINK_BACK, "traffic to lose")
     before = proxy.accepted
     proxy.cut()
     until(lambda: proxy.accepted > before, LINK_BACK, "a new connection")
     sent = proxy.forwarded
-    until(lambda: proxy.forwarded > sent, LINK_BACK, "traffic on the new connection")
+    until(lambda: proxy.forwarded > sent + MESSAGES, LINK_BACK, "traffic on the new connection")
 
 
 @pytest.mark.parametrize(

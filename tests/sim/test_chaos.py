@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -88,6 +89,7 @@ class Chaos:
 
     def befall(self) -> None:
         one, other = self.random.choice(self.live), self.random.choice(self.live)
+        faults: list[Callable[[SimNode, SimNode], None]]
         faults = [self.kill, self.stop, self.stop, self.split, self.mend, self.break_link]
         faults += [self.break_link, self.restart, self.resubscribe, self.go_on]
         self.random.choice(faults)(one, other)

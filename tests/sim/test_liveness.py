@@ -92,6 +92,18 @@ def test_a_node_that_was_stopped_itself_judges_nobody(seconds: float) -> None:
     assert e.PeerFailed not in {type(x) for x in nodes[0].events}
 
 
+def test_who_is_found_lost_after_a_long_sleep_is_judged_by_the_usual_time() -> None:
+    sim = Simulation()
+    sleeper, lost = sim.meshed(2)
+    sim.freeze(sleeper)
+    sim.run(10)
+    sim.kill(lost)
+    sim.run(3600)
+    sim.partition([sleeper], [lost])
+    sim.thaw(sleeper)
+    sim.until(lambda: bool(sleeper.saw(e.PeerFailed, lost)), 8.0)
+
+
 def test_all_asleep_and_awake_again_is_no_death() -> None:
     sim = Simulation()
     nodes = sim.meshed(4)
