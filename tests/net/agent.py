@@ -34,6 +34,7 @@ class Agent:
         self.events: list[tuple[float, mesh.Event]] = []
         self.subscriptions: dict[str, Any] = {}
         self._block_for = 0.0
+        self._is_blocked = False
         self.worked: list[int] = []
         self._threads: list[threading.Thread] = []
         inline = settings.get("inline", True)
@@ -79,7 +80,9 @@ class Agent:
         self.messages.append(message)
         if self._block_for:
             seconds, self._block_for = self._block_for, 0.0
+            self._is_blocked = True
             time.sleep(seconds)
+            self._is_blocked = False
 
     def _watch(self) -> None:
         for event in self.node.watch():
@@ -186,6 +189,9 @@ class Agent:
     def block(self, seconds: float) -> None:
         """The handler sleeps that long on the loop, once, at the next message."""
         self._block_for = seconds
+
+    def is_blocked(self) -> bool:
+        return self._is_blocked
 
     def subscribe(self, pattern: str) -> list[str]:
         """An iterator, drained into ``received``; returns the ids in ``unconfirmed``."""

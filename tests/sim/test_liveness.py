@@ -260,8 +260,11 @@ def test_a_restarted_node_is_a_new_member_and_the_old_one_failed(seed: int) -> N
             assert mine == list(range(100)), "nothing is lost between nodes that stay up"
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_what_was_meant_for_a_dead_node_is_never_handled_by_its_successor(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("knows_us", [False, True])
+def test_what_was_meant_for_a_dead_node_is_never_handled_by_its_successor(
+    seed: int, knows_us: bool
+) -> None:
     sim, client, old = pair(seed)
     old.serve("add", lambda x: x, service="calc")
     sim.outcome(old.confirm())
@@ -277,7 +280,10 @@ def test_what_was_meant_for_a_dead_node_is_never_handled_by_its_successor(seed: 
     new.serve("add", lambda x: handled.append(x), service="calc")
     heard = new.hear("n")
     sim.run(sim.random.random() * 0.01)
-    new.open()
+    new.open([client.address] if knows_us else [])
+    for i in range(20):
+        pending.append(client.call("calc.add", i, peer=old))
+        sim.run(0.005)
     sim.run(10)
     for waiter in pending:
         assert isinstance(waiter.error, PeerLost)
@@ -301,6 +307,20 @@ def test_calls_with_retry_survive_a_death(seed: int) -> None:
     sim.run(sim.random.random() * 0.2)
     sim.kill(servers[0])
     assert [sim.outcome(waiter) for waiter in waiters] == [i * i for i in range(60)]
+
+
+def test_calls_with_retry_leave_a_suspect_before_it_has_failed() -> None:
+    sim = Simulation()
+    client, *servers = sim.meshed(3)
+    for server in servers:
+        server.serve("who", lambda server=server: server.id, service="calc")
+    sim.run(1.5)
+    sim.freeze(servers[0])
+    waiters = [client.call("calc.who", retry=True, timeout=4.0) for _ in range(20)]
+    sim.run(0.1)
+    assert not all(waiter.done() for waiter in waiters)
+    assert {sim.outcome(waiter) for waiter in waiters} == {servers[1].id}
+    assert client.peers()[servers[0].id] == "suspect"
 
 
 def test_calls_without_retry_fail_within_milliseconds_of_a_death() -> None:

@@ -107,6 +107,30 @@ def test_what_is_published_on_peer_joined_reaches_that_peer(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_peer_is_joined_only_when_our_record_is_in_force_there(seed: int) -> None:
+    sim = Simulation(seed, latency=0.01, jitter=3.0)
+    nodes = [sim.node(f"n{i}", open=False) for i in range(4)]
+    by_id = {node.id: node for node in nodes}
+    checked = []
+
+    def check_on_join(node: SimNode) -> None:
+        def on_event(event: e.Event) -> None:
+            if isinstance(event, e.PeerJoined):
+                there = by_id[event.peer.id].engine._core.sessions[node.config.id]
+                assert there.record is not None
+                assert there.record.name == node.name
+                checked.append(node)
+
+        node.on_event = on_event
+
+    for node in nodes:
+        check_on_join(node)
+        node.open([nodes[0].address] if node is not nodes[0] else [])
+    sim.until(lambda: all_know_all(nodes), 5.0)
+    assert len(checked) == 12
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("latency", [0.0003, 0.02])
 def test_simultaneous_dials_give_one_session_and_no_duplicate(seed: int, latency: float) -> None:
     sim = Simulation(seed, latency=latency, jitter=1.0)
