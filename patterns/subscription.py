@@ -140,7 +140,8 @@ class Subscription:
         """Handle one message here and now; what it raises is logged."""
         try:
             self.handler(message)  # type: ignore[misc]
-        except Exception:
+        except BaseException:
+            # Whatever it is, a handler cannot end the node.
             logger.exception("the handler of %r raised", self.pattern)
 
     def accept(self, hold: Hold | None, now: float) -> None:

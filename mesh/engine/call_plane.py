@@ -245,7 +245,10 @@ class LocalRoute:
         self.is_dirty = False
 
     def flush(self) -> None:
-        while (batch := self.queue.pop()) is not None:
+        for _ in range(self.queue.seal()):
+            batch = self.queue.pop()
+            if batch is None:
+                return
             self.plane.settle_local(batch.entries)
 
 

@@ -169,6 +169,10 @@ class Engine:
             lost.append(f"{calls} calls in flight")
         return ", ".join(lost)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NodeClosed("this node is closed")
+
     @property
     def is_open(self) -> bool:
         return self._opened_at is not None and not self._closed
@@ -192,8 +196,10 @@ class Engine:
         self._core.begin_drain()
 
     def end_drain(self) -> None:
-        self._calls.serve_arrived()
-        self._core.flush()
+        try:
+            self._calls.serve_arrived()
+        finally:
+            self._core.flush()
 
     def on_hello(self, id: bytes, link: int) -> None:
         self._links.on_hello(id, link)
@@ -264,6 +270,7 @@ class Engine:
 
     def subscribe(self, subscription: Subscription) -> None:
         """Deliver to it from now on, and let everybody know at the end of the turn."""
+        self._check_open()
         if self.config.is_observer and subscription.handler is not None:
             raise ConfigError("an observer takes no work; make the node without observer=True")
         if not self.pubsub.wants(subscription.pattern):
@@ -289,6 +296,7 @@ class Engine:
 
     def serve(self, service: str, method: Method) -> None:
         """Serve a method, and let everybody know at the end of the turn."""
+        self._check_open()
         if self.config.is_observer:
             raise ConfigError("an observer serves nothing; make the node without observer=True")
         self.server.add(service, method)
@@ -338,6 +346,7 @@ class Engine:
 
     def watch(self) -> Watcher:
         """A new reader of events, its snapshot first."""
+        self._check_open()
         return self._roster.watch()
 
     def unwatch(self, watcher: Watcher) -> None:

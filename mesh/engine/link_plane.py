@@ -149,13 +149,19 @@ class LinkPlane:
                 self.abandon(session)
 
     def abandon(self, session: Session) -> None:
-        """It answered our dial and is gone again, or silent, before it joined: begin anew.
+        """Give up our connection to it and dial anew.
 
-        Its address may be somebody else's by now, so nothing is remembered of it.
+        For one that answered our dial and is gone, or silent, before it joined: its address may
+        be somebody else's by now. And for a peer that has said nothing for long although it is
+        linked: our connection may be one that libzmq ended for good, which nothing tells.
         """
         address = session.address
-        session.hang_up()
-        session.record = None
+        dial, session.dial = session.dial, None
+        if dial is not None:
+            self._core.transport.finish(dial)
+            dial.owner = None
+        if not session.is_joined:
+            session.record = None
         self._dialer.forget_address(address)
         self._dialer.hint(session.id, [address, *session.info_addresses])
 
@@ -241,23 +247,31 @@ class LinkPlane:
         if checked is None:
             return
         kind, fields = checked
+        owner = dial.owner
+        if isinstance(owner, Session) and kind in (c.OPEN, c.REFUSE):
+            self._on_wrong_peer(dial, owner, sender)
+            return
         if kind == c.REFUSE:
             self._dialer.refused(dial, fields[0], fields[1])
             return
         if kind != c.OPEN:
             return
-        owner = dial.owner
-        if isinstance(owner, Session):
-            self._on_wrong_peer(dial, owner, sender)
-            return
-        expected = owner.id if isinstance(owner, Target) else None
         session = self.session(sender)
         if session is None or session.has_left:
             self._dialer.refused(dial, "left", "that node has said goodbye")
             return
+        expected = owner.id if isinstance(owner, Target) else None
         self._dialer.answered(dial, sender)
+        if self._is_stale(session, fields):
+            self._core.transport.hang_up(dial)
+            return
         if expected is not None and expected != sender:
             self._on_replaced(expected)
+        self._bind(dial, session)
+        self._control.on_entries(session, link, entries)
+
+    def _bind(self, dial: Dial, session: Session) -> None:
+        """From now on ``dial`` is our connection to that peer."""
         if session.dial is not None and session.dial is not dial:
             # Two ways to one peer: what came by the older was sent before this epoch began.
             self._core.transport.finish(session.dial)
@@ -265,7 +279,18 @@ class LinkPlane:
         session.is_replaced = False
         dial.owner = session
         session.last_heard = self._core.clock.now()
-        self._control.on_entries(session, link, entries)
+
+    def _is_stale(self, session: Session, fields: list[Any]) -> bool:
+        """Whether an OPEN on a second dial is older than what came by the first.
+
+        Two dials are two connections, and a Python that was blocked may read the older one last.
+        """
+        if session.dial is None or session.record is None or session.inbox.expected is None:
+            return False
+        next_number, record = fields[0], fields[1]
+        version = record.get("version")
+        is_older = isinstance(version, int) and version < session.record.version
+        return next_number < session.inbox.expected or is_older
 
     def _on_wrong_peer(self, dial: Dial, expected: Session, actual: bytes) -> None:
         """Another node answers at a linked peer's address: its process is gone."""

@@ -6,6 +6,8 @@
   twice (no process listens there), or somebody else answers.
 * Without evidence it fails after ``SUSPICION``: a time-out proves nothing, and shorter timers
   multiply false deaths when machines stall.
+* A process that greets our probe is alive, and stays suspect: its libzmq answers while its Python
+  is blocked, and it cannot link again before that ends.
 * A peer that is linked but whose Python answers nothing for ``UNRESPONSIVE_AFTER`` is
   *unresponsive*: kept, avoided, shown.
 * One tick serves all timers. A tick that comes late means that *we* were stopped or asleep: then
@@ -29,8 +31,15 @@ SUSPICION = 4.0
 """Seconds from suspect to failed without evidence; the floor that simulation showed to be safe."""
 
 UNRESPONSIVE_AFTER = 5.0
+MAX_SUSPICION = 60.0
+"""Seconds for which signs of life without a link keep a suspect from failing: whoever greets us
+there may be somebody else's process."""
+
 JOIN_WITHIN = 5.0
 """Seconds without a word from a peer that answered our dial but has not joined."""
+
+RENEW_AFTER = 10.0
+"""Seconds between new connections to a peer that is linked and says nothing."""
 
 PING_AFTER = 2.0
 """Seconds of silence from a peer before it is asked for a sign of life."""
@@ -67,6 +76,10 @@ class _Suspicion:
         self.since = now
         self.deadline = now + SUSPICION
 
+    def saw_life(self, now: float) -> None:
+        """A process answers there: silence counts from now, but not for ever."""
+        self.deadline = min(now, self.since + MAX_SUSPICION) + SUSPICION
+
     def stop_probing(self) -> None:
         self.is_over = True
         if self.timer is not None:
@@ -78,7 +91,7 @@ class Liveness:
     """Watches sessions.
 
     ``change(session, state, reason)`` moves a member and tells everybody; ``abandon(session)``
-    gives up a peer that answered our dial and never joined.
+    gives up our connection to a peer and dials anew.
     """
 
     def __init__(
@@ -162,6 +175,8 @@ class Liveness:
             if suspicion.is_over:
                 return
             suspicion.probes += 1
+            if result == "alive":
+                suspicion.saw_life(self._core.clock.now())
             suspicion.refusals = suspicion.refusals + 1 if result == "refused" else 0
             if suspicion.refusals >= REFUSALS_NEEDED:
                 self.fail(session, "its process is gone: nobody listens at its address")
@@ -211,7 +226,11 @@ class Liveness:
                 session.pinged_at = now
                 self._pings += 1
                 session.control(PING, self._pings)
-        elif now - pinged_at > UNRESPONSIVE_AFTER - PING_AFTER and session.state is State.ALIVE:
+        elif session.state is State.UNRESPONSIVE:
+            if now - pinged_at > RENEW_AFTER:
+                session.pinged_at = now
+                self._abandon(session)
+        elif now - pinged_at > UNRESPONSIVE_AFTER - PING_AFTER:
             silence = now - session.last_heard
             self._change(
                 session, State.UNRESPONSIVE, f"linked, but nothing heard for {silence:.1f} s"

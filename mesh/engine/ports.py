@@ -16,7 +16,8 @@ from patterns.port import Clock
 __all__ = ["Clock", "Dial", "Lane", "ProbeResult", "Transport", "TransportEvents"]
 
 ProbeResult = str
-"""What a plain connect met: "open", "refused" (nobody listens: evidence) or "unknown"."""
+"""What a plain connect met: "refused" (nobody listens: evidence), "alive" (a process greeted us,
+maybe not the one we mean), "open" (connected, but nothing was said) or "unknown"."""
 
 
 class Dial(Protocol):
@@ -54,7 +55,8 @@ class Transport(Protocol):
 
     def close_lane(self, lane: Lane) -> None: ...
 
-    def send_request(self, lane: Lane, frame: bytes) -> None: ...
+    def send_request(self, lane: Lane, frame: bytes) -> bool:
+        """False when the connection is of no use any more: open another."""
 
     def send_reply(self, route: bytes, frame: bytes) -> bool:
         """Answer on the connection that a request came by; False when it is gone."""

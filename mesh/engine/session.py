@@ -174,21 +174,32 @@ class RequestLane:
         record = session.record
         if record is None or not session.address:
             return
-        if self.lane is None:
-            host = session.address.rpartition(":")[0]
-            self.lane = core.transport.open_lane(f"{host}:{record.rpc_port}")
-            self.lane.owner = session
         while (batch := self.queue.pop()) is not None:
             header = frames.pack_data(
                 batch.kind, core.id, session.id, session.link or 0, len(batch.entries)
             )
-            core.transport.send_request(self.lane, b"".join((header, *batch.entries)))
+            frame = b"".join((header, *batch.entries))
+            if not core.transport.send_request(self._open_lane(record), frame):
+                core.count("lanes_reopened")
+                self._drop_lane()
+                core.transport.send_request(self._open_lane(record), frame)
 
-    def close(self) -> None:
-        self.queue.clear()
+    def _open_lane(self, record: Record) -> Lane:
+        if self.lane is None:
+            session = self.session
+            host = session.address.rpartition(":")[0]
+            self.lane = session.core.transport.open_lane(f"{host}:{record.rpc_port}")
+            self.lane.owner = session
+        return self.lane
+
+    def _drop_lane(self) -> None:
         if self.lane is not None:
             self.session.core.transport.close_lane(self.lane)
             self.lane = None
+
+    def close(self) -> None:
+        self.queue.clear()
+        self._drop_lane()
 
 
 class ReplyRoute:

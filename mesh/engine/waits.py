@@ -37,6 +37,7 @@ class Waits:
         self._clock = clock
         self._waits: dict[_Wait, None] = {}
         self._is_poke_due = False
+        self._closed_by: BaseException | None = None
 
     def add(
         self,
@@ -49,6 +50,9 @@ class Waits:
 
         After ``timeout`` seconds ``on_timeout()`` gives the result, or the exception, instead.
         """
+        if self._closed_by is not None:
+            waiter.set_exception(self._closed_by)
+            return
         wait = _Wait(check, waiter, on_timeout)
         if self._try(wait):
             return
@@ -62,7 +66,8 @@ class Waits:
             self._clock.call_soon(self._ask_all)
 
     def close(self, error: BaseException) -> None:
-        """Fail what is left."""
+        """Fail what is left, and what is added from now on."""
+        self._closed_by = error
         for wait in list(self._waits):
             self._finish(wait, error)
 

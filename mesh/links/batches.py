@@ -12,7 +12,8 @@ from collections import deque
 __all__ = ["BATCH_BYTES", "BATCH_ENTRIES", "Batch", "BatchQueue"]
 
 BATCH_BYTES = 64 * 1024
-"""A frame's target size: past this batching gains nothing, and the receiver's turns get long."""
+"""A frame's size: past this batching gains nothing, and the receiver's turns get long. An entry
+above it travels alone, so a frame is never larger than this or than its one entry."""
 
 BATCH_ENTRIES = 1024
 """Entries in a frame: bounds one decode at the receiver to about a millisecond."""
@@ -45,16 +46,21 @@ class BatchQueue:
     def append(self, kind: int, entry: bytes) -> None:
         """Queue one packed entry behind all others."""
         batch = self.open
-        if batch is None or batch.kind != kind:
+        size = len(entry)
+        if batch is None or batch.kind != kind or batch.size + size > BATCH_BYTES:
             batch = self.open = Batch(kind, self.next_number)
             self.batches.append(batch)
-        size = len(entry)
         batch.entries.append(entry)
         batch.size += size
         self.size += size
         self.next_number += 1
         if batch.size >= BATCH_BYTES or len(batch.entries) >= BATCH_ENTRIES:
             self.open = None
+
+    def seal(self) -> int:
+        """Let what is appended from now on begin a new batch; returns how many there are."""
+        self.open = None
+        return len(self.batches)
 
     def pop(self) -> Batch | None:
         """The oldest batch, closed; None when there is none."""

@@ -41,6 +41,10 @@ HEARTBEAT_TIMEOUT_MS = 2500
 """A frozen or unplugged peer is noticed after 2.5 to 3 s; answered by libzmq's own thread."""
 
 XPUB_SNDBUF_BYTES = 128 * 1024
+WIRE_OVERHEAD_BYTES = 64
+"""libzmq holds MAXMSGSIZE against what is on the wire: encryption adds 33 bytes to a message, a
+subscription's command name 10."""
+
 BACKLOG = 4096
 """A thousand nodes dial at once after a power cut; with the default 100 that takes 28 s."""
 
@@ -60,7 +64,7 @@ def new_socket(
     socket.set(zmq.LINGER, 0)
     socket.set(zmq.SNDHWM, 0)
     socket.set(zmq.RCVHWM, 0)
-    socket.set(zmq.MAXMSGSIZE, max_bytes)
+    socket.set(zmq.MAXMSGSIZE, max_bytes + WIRE_OVERHEAD_BYTES)
     socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_IVL_MS)
     socket.set(zmq.IPV6, 1)
     if kind in (zmq.XPUB, zmq.ROUTER):

@@ -277,16 +277,23 @@ class ZmqTransport:
             if lane.dealer is not None:
                 lane.dealer.close()
 
-    def send_request(self, lane: Lane, frame: bytes) -> None:
+    def send_request(self, lane: Lane, frame: bytes) -> bool:
+        """False when libzmq has ended the connection for good (it does after an error)."""
         dealer = lane.dealer if isinstance(lane, _Lane) else None
-        if dealer is not None and not dealer.socket.closed:
+        if dealer is None or dealer.socket.closed:
+            return False
+        try:
             dealer.socket.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
-            dealer.check()
+        except zmq.Again:
+            return False
+        dealer.check()
+        return True
 
     # Probes.
 
     def probe(self, address: str, done: Callable[[ProbeResult], None]) -> None:
-        """A plain TCP connect: only a refusal proves something."""
+        """A plain TCP connect. A refusal proves a process gone; the greeting that libzmq's own
+        thread sends (RFC 23) proves one alive, also while its Python is blocked."""
         host, _, port = address.rpartition(":")
         self._spawn(self._probe(host.strip("[]"), int(port), done))
 
@@ -298,14 +305,15 @@ class ZmqTransport:
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT):
                     await self._loop.sock_connect(probe, (host, port))
-                result = "open"
-                # A TCP socket can meet itself on a free local port; that is nobody listening.
-                if probe.getsockname() == probe.getpeername():
-                    result = "refused"
+                    # A TCP socket can meet itself on a free local port: nobody listens there.
+                    is_itself = probe.getsockname() == probe.getpeername()
+                    result = "refused" if is_itself else "open"
+                    if not is_itself and await self._loop.sock_recv(probe, 1):
+                        result = "alive"
             except ConnectionRefusedError:
                 result = "refused"
-            except (OSError, TimeoutError):
-                result = "unknown"
+            except (OSError, TimeoutError) as error:
+                logger.debug("probe of %s:%d: %r", host, port, error)
         if not self._closed:
             done(result)
 

@@ -30,8 +30,8 @@ logger = logging.getLogger("mesh.rpc")
 MAX_WAITING = 1024
 """Requests of one method that wait for a free slot: about a deadline's worth at 200 calls/s."""
 
-MAX_TRACEBACK_CHARS = 8000
-"""A remote traceback is for reading; a recursion's is not worth megabytes on the wire."""
+MAX_TEXT_CHARS = 8000
+"""A remote text is for reading; a recursion's traceback is not worth megabytes on the wire."""
 
 
 class _Job:
@@ -96,44 +96,53 @@ class RpcServer:
     def on_requests(self, caller: Handle, route: Any, entries: Iterable[Any]) -> int:
         """Serve the request entries of one frame; returns how many were malformed."""
         malformed = 0
-        methods, port = self.methods, self._port
-        now = port.now()
+        now = self._port.now()
         for entry in entries:
             try:
-                call_id, name, budget_ms, args = entry[0], entry[1], entry[2], entry[3]
-                kwargs = entry[4] if len(entry) > 4 else {}
-                headers = entry[5] if len(entry) > 5 else {}
-                if not (
-                    type(call_id) is int
-                    and type(budget_ms) is int
-                    and type(args) is list
-                    and type(kwargs) is dict
-                    and type(headers) is dict
-                ):
-                    malformed += 1
-                    continue
-                method = methods.get(name)
-            except (TypeError, IndexError, KeyError):
+                is_request = self._serve(caller, route, entry, now)
+            except Exception:
+                # A fault of ours in one request must not cost the others of its frame.
+                logger.exception("a request of %s could not be served", caller.peer)
+                is_request = False
+            if not is_request:
                 malformed += 1
-                continue
-            if method is None:
-                self._refuse_unknown(route, call_id, name)
-                continue
-            try:
-                args, kwargs = method.check(args, kwargs)
-            except BadRequest as error:
-                port.send_reply(route, port.pack([call_id, m.STATUS_BAD_REQUEST, str(error)]))
-                continue
-            if method.inline and not method.wants_request:
-                if port.now() - now < budget_ms / 1000:
-                    self._serve_inline(method, route, call_id, args, kwargs)
-                else:
-                    self._refuse_expired(route, call_id)
-                continue
-            self._admit(
-                _Job(self, method, call_id, args, kwargs, headers, now + budget_ms / 1000, caller,
-                     route))  # fmt: skip
         return malformed
+
+    def _serve(self, caller: Handle, route: Any, entry: Any, now: float) -> bool:
+        """Serve one request entry; False when it is malformed."""
+        try:
+            call_id, name, budget_ms, args = entry[0], entry[1], entry[2], entry[3]
+            kwargs = entry[4] if len(entry) > 4 else {}
+            headers = entry[5] if len(entry) > 5 else {}
+        except (TypeError, IndexError, KeyError):
+            return False
+        if not (
+            type(call_id) is int
+            and type(name) is str
+            and type(budget_ms) is int
+            and type(args) is list
+            and type(kwargs) is dict
+            and type(headers) is dict
+        ):
+            return False
+        method = self.methods.get(name)
+        if method is None:
+            self._refuse(route, call_id, m.STATUS_NO_METHOD, self._unknown(name))
+            return True
+        try:
+            args, kwargs = method.check(args, kwargs)
+        except BadRequest as error:
+            self._refuse(route, call_id, m.STATUS_BAD_REQUEST, str(error))
+            return True
+        if method.inline and not method.wants_request:
+            if self._port.now() - now < budget_ms / 1000:
+                self._serve_inline(method, route, call_id, args, kwargs)
+            else:
+                self._refuse_expired(route, call_id)
+            return True
+        deadline = now + budget_ms / 1000
+        self._admit(_Job(self, method, call_id, args, kwargs, headers, deadline, caller, route))
+        return True
 
     def cancel(self, caller: bytes, call_ids: Iterable[Any]) -> None:
         """The caller has given up on these: what waits is not started, a coroutine is cancelled.
@@ -170,7 +179,7 @@ class RpcServer:
     ) -> None:
         try:
             value = method.function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001  whatever it is, the caller is told
+        except BaseException as error:  # noqa: BLE001  a handler cannot end the node
             self._reply_error(route, method.name, call_id, error)
             return
         self._reply(route, method.name, call_id, value)
@@ -186,9 +195,7 @@ class RpcServer:
         line = self._waiting.setdefault(method, deque())
         if len(line) >= MAX_WAITING:
             text = f"{method.name}: {method.concurrency} calls run and {MAX_WAITING} wait already"
-            self._port.send_reply(
-                job.route, self._port.pack([job.call_id, m.STATUS_OVERLOADED, text])
-            )
+            self._refuse(job.route, job.call_id, m.STATUS_OVERLOADED, text)
             return
         self._jobs[job.caller.id, job.call_id] = job
         line.append(job)
@@ -210,7 +217,7 @@ class RpcServer:
         if method.inline:
             try:
                 value, error = method.function(*args, **kwargs), None
-            except Exception as caught:  # noqa: BLE001  whatever it is, the caller is told
+            except BaseException as caught:  # noqa: BLE001  a handler cannot end the node
                 value, error = None, caught
             self._finish(job, value, error)
             return
@@ -249,19 +256,34 @@ class RpcServer:
         self._port.send_reply(route, entry)
 
     def _reply_error(self, route: Any, name: str, call_id: int, error: BaseException) -> None:
-        logger.warning("%s raised %s: %s", name, type(error).__name__, error, exc_info=error)
-        text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARS:]
-        fields = [call_id, m.STATUS_ERROR, type(error).__name__, str(error)[:MAX_TRACEBACK_CHARS]]
-        self._port.send_reply(route, self._port.pack([*fields, text]))
+        kind, message = type(error).__name__, _text_of(error)
+        logger.warning("%s raised %s: %s", name, kind, message, exc_info=error)
+        trace = _sendable("".join(traceback.format_exception(error))[-MAX_TEXT_CHARS:])
+        reply = [call_id, m.STATUS_ERROR, kind, message, trace]
+        self._port.send_reply(route, self._port.pack(reply))
 
     def _refuse_expired(self, route: Any, call_id: int) -> None:
         self.expired += 1
         text = "the deadline had passed before the call was started"
-        self._port.send_reply(route, self._port.pack([call_id, m.STATUS_EXPIRED, text]))
+        self._refuse(route, call_id, m.STATUS_EXPIRED, text)
 
-    def _refuse_unknown(self, route: Any, call_id: int, name: Any) -> None:
-        service = str(name).partition(".")[0]
-        prefix = service + "."
+    def _refuse(self, route: Any, call_id: int, status: int, text: str) -> None:
+        self._port.send_reply(route, self._port.pack([call_id, status, _sendable(text)]))
+
+    def _unknown(self, name: str) -> str:
+        prefix = name.partition(".")[0] + "."
         known = ", ".join(n[len(prefix) :] for n in self.methods if n.startswith(prefix)) or "none"
-        text = f"service {service!r} has no method {name!r} at this node; its methods: {known}"
-        self._port.send_reply(route, self._port.pack([call_id, m.STATUS_NO_METHOD, text]))
+        return f"this node has no method {name!r:.140}; its methods of that service: {known}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001  a text is needed, whatever its author wrote
+        text = f"<its text cannot be made: {type(failure).__name__}>"
+    return _sendable(text)
+
+
+def _sendable(text: str) -> str:
+    """A text that always packs: bounded, and without the lone surrogates of odd file names."""
+    return text[:MAX_TEXT_CHARS].encode("utf-8", "backslashreplace").decode()

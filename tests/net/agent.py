@@ -97,6 +97,10 @@ class Agent:
         """Ids and states."""
         return {peer.id: peer.state for peer in self.node.peers(all=all)}
 
+    def address_of(self, peer: str) -> str | None:
+        """Where a peer is linked at; None while it is not."""
+        return next((p.address for p in self.node.peers() if p.id == peer), None)
+
     def wait_state(self, peer: str, states: list[str], timeout: float = 10.0) -> str:
         """Until a peer is in one of the states; "unknown" counts as one."""
         deadline = time.monotonic() + timeout

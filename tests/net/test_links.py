@@ -56,10 +56,7 @@ def test_the_gap_is_exact_when_links_are_replaced_behind_a_blocked_subscriber(
 ) -> None:
     publisher = start_process("publisher", discovery=())
     with Proxy(publisher.address) as proxy:
-        subscriber = start_process(
-            "subscriber", discovery=(), seeds=[proxy.address], subscribe=("flow",)
-        )
-        publisher.ask("wait_state", peer=subscriber.id, states=["alive"])
+        subscriber = start_behind(proxy, publisher, start_process)
         published = 0
         for _ in range(blocks):
             subscriber.ask("block", seconds=seconds)
@@ -91,6 +88,21 @@ def test_the_gap_is_exact_when_links_are_replaced_behind_a_blocked_subscriber(
         "PeerJoined",
         "Gap",
     }
+
+
+def start_behind(proxy: Proxy, publisher: NodeProcess, start: Start) -> NodeProcess:
+    """A subscriber that is linked through the proxy.
+
+    The publisher dials back and tells its own address, which sometimes answers first.
+    """
+    for _ in range(10):
+        subscriber = start("subscriber", discovery=(), seeds=[proxy.address], subscribe=("flow",))
+        publisher.ask("wait_state", peer=subscriber.id, states=["alive"])
+        address = until(lambda s=subscriber: s.ask("address_of", peer=publisher.id))
+        if address == proxy.address:
+            return subscriber
+        subscriber.close()
+    raise AssertionError("no subscriber was linked through the proxy")
 
 
 def accounted(subscriber: NodeProcess) -> int:

@@ -153,11 +153,13 @@ class SimTransport:
             del self._lanes[lane]
             lane.connector.hang_up()
 
-    def send_request(self, lane: Lane, frame: bytes) -> None:
+    def send_request(self, lane: Lane, frame: bytes) -> bool:
         if len(frame) > frames.MAX_DATA_FRAME_BYTES:
             raise AssertionError(f"a request frame of {len(frame)} bytes")
         if isinstance(lane, SimLane) and lane in self._lanes:
             lane.connector.send(frame)
+            return True
+        return False
 
     def send_reply(self, route: bytes, frame: bytes) -> bool:
         return not self.is_closed and self._router.send(route, frame)
