@@ -38,7 +38,7 @@ there may be somebody else's process."""
 JOIN_WITHIN = 5.0
 """Seconds without a word from a peer that answered our dial but has not joined."""
 
-RENEW_AFTER = 10.0
+RENEW_AFTER = 30.0
 """Seconds between new connections to a peer that is linked and says nothing."""
 
 PING_AFTER = 2.0
