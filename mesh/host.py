@@ -150,8 +150,7 @@ class Host:
         self.is_closed = True
         lost = [text for text in (self.engine.close(),) if text]
         self.handover.close()
-        if still_running := await self.runner.close():
-            lost.append(f"{still_running} handlers still run in threads")
+        lost += await self.runner.close()
         await self._transport.wait_closed()
         await asyncio.gather(closing_discovery, return_exceptions=True)
         if self._tasks:

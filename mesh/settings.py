@@ -21,6 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from discovery.address import parse_address
+from mesh.membership.record import check_tags
+from mesh.security.keys import check_key
 from mesh.transport.addresses import is_loopback
 from patterns.errors import ConfigError
 from patterns.names import check_name
@@ -68,30 +70,20 @@ class Settings:
         """Raises BadName and ConfigError for what cannot work."""
         id = secrets.token_bytes(16)
         mesh = check_name("mesh", mesh or _env("MESH_NAME") or DEFAULT_MESH)
-        key = key or _env("MESH_KEY")
+        key = _key(key)
         if insecure is None:
             insecure = _env_bool("MESH_INSECURE")
-        host = host or _env("MESH_HOST")
-        if host is None:
-            host = "0.0.0.0" if key or insecure else "127.0.0.1"
-        elif not is_loopback(host) and not key and not insecure:
-            raise ConfigError(
-                f"host={host!r} is on the network and there is no key: anybody there could join; "
-                "give key='some words', or say insecure=True"
-            )
-        if not isinstance(port, int) or not 0 <= port < 65536:
-            raise ConfigError(f"port {port!r} is no port")
         return cls(
             id=id,
             name=f"anon-{id.hex()[:8]}" if name is None else check_name("node", name),
             mesh=mesh,
             key=key,
-            host=host,
-            port=port,
+            host=_host(host, bool(key or insecure)),
+            port=_port(port),
             seeds=_seeds(seeds),
             discovery=_sources(discovery),
-            tags=dict(tags or {}),
-            is_observer=observer,
+            tags=check_tags(tags),
+            is_observer=bool(observer),
         )
 
     @property
@@ -100,7 +92,40 @@ class Settings:
 
 
 def _env(name: str) -> str | None:
-    return os.environ.get(name) or None
+    return os.environ.get(name, "").strip() or None
+
+
+def _key(key: object) -> str | None:
+    if key is None or (isinstance(key, str) and not key.strip()):
+        key = _env("MESH_KEY")
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise ConfigError(f"key must be a str (a passphrase or a generated key), not {key!r:.20}")
+    check_key(key)
+    return key
+
+
+def _host(host: object, may_be_on_network: bool) -> str:
+    if host is None:
+        host = _env("MESH_HOST")
+    if host is None:
+        return "0.0.0.0" if may_be_on_network else "127.0.0.1"
+    if not isinstance(host, str) or not host.strip():
+        raise ConfigError(f"host={host!r}: give an address of this machine")
+    host = host.strip().strip("[]")
+    if not may_be_on_network and not is_loopback(host):
+        raise ConfigError(
+            f"host={host!r} is on the network and there is no key: anybody there could join; "
+            "give key='some words', or say insecure=True"
+        )
+    return host
+
+
+def _port(port: object) -> int:
+    if type(port) is not int or not 0 <= port < 65536:
+        raise ConfigError(f"port={port!r} is no port")
+    return port
 
 
 def _env_bool(name: str) -> bool:
@@ -111,10 +136,12 @@ def _env_bool(name: str) -> bool:
 
 
 def _seeds(seeds: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(seeds, str):
-        raise ConfigError(f"seeds={seeds!r}: give a list of 'host:port', not one string")
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise ConfigError(f"seeds={seeds!r}: give a list of 'host:port'")
     given = tuple(seeds) or tuple((_env("MESH_SEEDS") or "").replace(",", " ").split())
     for seed in given:
+        if not isinstance(seed, str):
+            raise ConfigError(f"seed {seed!r}: give 'host:port'")
         try:
             parse_address(seed)
         except ValueError as error:
@@ -123,8 +150,8 @@ def _seeds(seeds: Iterable[str]) -> tuple[str, ...]:
 
 
 def _sources(discovery: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(discovery, str):
-        raise ConfigError(f"discovery={discovery!r}: give a list of source names, not one string")
+    if isinstance(discovery, str) or not isinstance(discovery, Iterable):
+        raise ConfigError(f"discovery={discovery!r}: give a list of source names")
     names = tuple(discovery)
     if unknown := [name for name in names if name not in SOURCES]:
         raise ConfigError(

@@ -174,6 +174,7 @@ class CallPlane:
         session.lane.close()
         if actual == session.id:
             reason = "the peer does not know this node any more"
+            self._liveness.forgotten_by(session)
         else:
             reason = f"another node ({actual.hex()[:8]}) answers at its address"
             if not session.links:

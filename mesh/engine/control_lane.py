@@ -14,7 +14,7 @@ from typing import Any
 
 from mesh.engine import control as c
 from mesh.engine.core import Core
-from mesh.engine.dialer import Dialer
+from mesh.engine.dialer import Dialer, Why
 from mesh.engine.exchange import Exchange
 from mesh.engine.liveness import Liveness
 from mesh.engine.session import Session
@@ -107,7 +107,7 @@ class ControlLane:
         address = session.address
         session.hang_up()
         self._dialer.forget_address(address)
-        self._dialer.hint(session.id, [address, *session.info_addresses], redial=True)
+        self._dialer.hint(session.id, [address, *session.info_addresses], Why.REDIAL)
 
     # Joining.
 

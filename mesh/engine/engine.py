@@ -79,7 +79,7 @@ class Engine:
         self._core = core = Core(config, clock, transport, random, Membership(wall_clock))
         self._pack = core.codec.pack
         self._dialer = Dialer(core, self._is_linked)
-        self._liveness = Liveness(core, self._on_change, self._on_abandoned)
+        self._liveness = Liveness(core, self._on_change, self._on_silence)
         self._local = LocalSession(core, wall_clock())
         self._providers = Providers(random)
         self._calls = CallPlane(core, self._local, self._liveness)
@@ -99,6 +99,7 @@ class Engine:
         self._roster = Roster(core, self.pubsub, self._providers, self._client, self._waits.poke)
         self._wire_control()
         self._opened_at: float | None = None
+        self._calls_lost = 0
         self._closed = False
         self._is_poll_due = False
 
@@ -109,8 +110,8 @@ class Engine:
         control.confirmed = self._waits.poke
         control.on_call_control = self._calls.on_control
 
-    def _on_abandoned(self, session: Session) -> None:
-        self._links.abandon(session)
+    def _on_silence(self, session: Session) -> None:
+        self._links.renew(session)
 
     def _on_change(self, session: Session, state: State, reason: str) -> None:
         self._roster.change(session, state, reason)
@@ -136,6 +137,9 @@ class Engine:
 
     def leave(self, reason: str, waiter: Waiter) -> None:
         """Say goodbye; ``waiter`` ends when all alive peers have heard it, or soon anyway."""
+        # From here on peers may have forgotten us: what is under way ends as what it is.
+        self._calls_lost = len(self._client)
+        self._client.close()
         told = self._control.say_goodbye(reason)
         self._core.flush()
 
@@ -154,7 +158,7 @@ class Engine:
             sum(len(batch.entries) for batch in s.outbox.queue.batches)
             for s in self._core.sessions.values()
         )
-        calls = len(self._client)
+        calls = self._calls_lost
         self._waits.close(NodeClosed("the node was closed during the wait"))
         self._client.close()
         self.server.close()

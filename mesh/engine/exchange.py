@@ -18,7 +18,7 @@ from typing import Any
 
 from mesh.engine import control as c
 from mesh.engine.core import Core
-from mesh.engine.dialer import Dialer
+from mesh.engine.dialer import Dialer, Why
 from mesh.engine.session import Session
 from mesh.membership import State
 from mesh.wire import frames
@@ -91,7 +91,7 @@ class Exchange:
                     frames.is_address(address) for address in addresses
                 ):
                     told.add(id)
-                    self._dialer.hint(id, addresses)
+                    self._dialer.hint(id, addresses, Why.TOLD)
                 case _:
                     raise BadFrame("a peer is told as [id, [address, ...]]")
         if is_all:

@@ -19,7 +19,7 @@ from typing import Any
 from mesh.engine import control as c
 from mesh.engine.control_lane import ControlLane
 from mesh.engine.core import Core
-from mesh.engine.dialer import Dialer, Target
+from mesh.engine.dialer import Dialer, Target, Why
 from mesh.engine.liveness import Liveness
 from mesh.engine.ports import Dial
 from mesh.engine.session import Session
@@ -33,6 +33,12 @@ logger = logging.getLogger("mesh.link")
 
 MAX_SESSIONS = 4096
 """Nodes known at once, ended ones included: four times what the design is for."""
+
+MAX_STRANGERS = 256
+"""Hellos without an info: the info follows at once, on the same connection."""
+
+MAX_LINKS_PER_PEER = 8
+"""Connections of one peer that are remembered: an honest one has one, for moments two."""
 
 REPLACED = "another node answers at its address"
 
@@ -62,6 +68,8 @@ class LinkPlane:
         self._control = control
         self._deliver = deliver
         self._unacked: dict[Session, None] = {}
+        self._strangers: dict[bytes, int] = {}
+        """Link numbers of hellos whose info has not been read, the oldest first."""
 
     # Their side of the handshake: somebody connected to us.
 
@@ -77,22 +85,32 @@ class LinkPlane:
         return session
 
     def _forget_one(self) -> bool:
-        for id, session in self._core.sessions.items():
-            if not session.is_joined and not session.links and session.dial is None:
-                del self._core.sessions[id]
-                return True
-        return False
+        """Make room: first by what is gone, then by the oldest that never joined."""
+        sessions = self._core.sessions
+        gone = (s for s in sessions.values() if not s.is_joined and not s.links and s.dial is None)
+        session = next(gone, None) or next(
+            (s for s in sessions.values() if not s.is_joined and not s.has_left), None
+        )
+        if session is None:
+            return False
+        session.hang_up()
+        del sessions[session.id]
+        return True
 
     def on_hello(self, id: bytes, link: int) -> None:
-        """A connection of ``id`` came up."""
-        session = self.session(id)
+        """A connection of ``id`` came up. Only its info makes a stranger more than a number."""
+        session = self._core.sessions.get(id)
         if session is None:
+            self._strangers.pop(id, None)
+            self._strangers[id] = link
+            if len(self._strangers) > MAX_STRANGERS:
+                del self._strangers[next(iter(self._strangers))]
             return
         session.links[link] = None
         session.link = link
-        if id == self._core.id:
-            session.refuse(c.REFUSED_SELF, "you reached yourself")
-        elif session.is_accepted and not session.has_left:
+        if len(session.links) > MAX_LINKS_PER_PEER:
+            del session.links[next(iter(session.links))]
+        if session.is_accepted and not session.has_left:
             self._control.open_link(session)
             self._liveness.link_up(session)
 
@@ -104,27 +122,46 @@ class LinkPlane:
             self._core.count("bad_frames")
             logger.info("a malformed info was ignored: %s", error)
             return
-        session = self._core.sessions.get(id)
-        if session is None or session.has_left or id == self._core.id:
+        link = self._strangers.pop(id, None)
+        refusal = self._refusal_of(id, info)
+        if refusal is not None:
+            if link is not None:
+                self._refuse(id, link, *refusal)
             return
-        config = self._core.config
+        session = self.session(id)
+        if session is None or session.has_left:
+            return
+        if link is not None:
+            session.links[link] = None
+            session.link = link
+        session.info_addresses = tuple(info["link"])
+        if not session.is_accepted:
+            session.is_accepted = True
+            self._control.open_link(session)
+        if session.dial is None:
+            self._dialer.hint(id, session.info_addresses)
+
+    def _refusal_of(self, id: bytes, info: frames.LinkInfo) -> tuple[str, str] | None:
+        """Why a node with that info gets no link: code and text; None when it is welcome."""
+        if id == self._core.id:
+            return c.REFUSED_SELF, "you reached yourself"
         if info["v"] != frames.PROTOCOL_VERSION:
             ours = frames.PROTOCOL_VERSION
-            text = f"this node speaks protocol {ours}, you speak {info['v']}"
-            session.refuse(c.REFUSED_PROTOCOL, text)
-        elif info["mesh"] != config.mesh:
-            text = f"this is mesh {config.mesh!r}, not {info['mesh']!r}"
-            session.refuse(c.REFUSED_MESH, text)
-        else:
-            session.info_addresses = tuple(info["link"])
-            if not session.is_accepted:
-                session.is_accepted = True
-                self._control.open_link(session)
-            if session.dial is None:
-                self._dialer.hint(id, session.info_addresses)
+            return c.REFUSED_PROTOCOL, f"this node speaks protocol {ours}, you speak {info['v']}"
+        ours_too = self._core.config.mesh
+        if info["mesh"] != ours_too:
+            return c.REFUSED_MESH, f"this is mesh {ours_too!r}, not {info['mesh']!r:.80}"
+        return None
+
+    def _refuse(self, id: bytes, link: int, code: str, text: str) -> None:
+        entry = self._core.pack(c.REFUSE, code, text)
+        header = frames.pack_link(id, link, frames.CONTROL, self._core.id, 0, 1)
+        self._core.transport.send_link(header + entry)
 
     def on_bye(self, id: bytes, link: int) -> None:
         """A connection of ``id`` is gone."""
+        if self._strangers.get(id) == link:
+            del self._strangers[id]
         session = self._core.sessions.get(id)
         if session is None or link not in session.links:
             return
@@ -146,24 +183,24 @@ class LinkPlane:
         else:
             session.is_accepted = False
             if session.dial is not None and not session.has_left:
-                self.abandon(session)
+                self.renew(session)
 
-    def abandon(self, session: Session) -> None:
-        """Give up our connection to it and dial anew.
+    def renew(self, session: Session) -> None:
+        """Dial anew one that is silent.
 
-        For one that answered our dial and is gone, or silent, before it joined: its address may
-        be somebody else's by now. And for a peer that has said nothing for long although it is
-        linked: our connection may be one that libzmq ended for good, which nothing tells.
+        A joined peer keeps the connection that it has until it answers on the new one: its Python
+        may be blocked, or one side may have lost what the other believes to have, and a new hello
+        heals that. One that answered our dial and never joined is given up: its address may be
+        somebody else's by now.
         """
-        address = session.address
-        dial, session.dial = session.dial, None
-        if dial is not None:
-            self._core.transport.finish(dial)
-            dial.owner = None
-        if not session.is_joined:
-            session.record = None
-        self._dialer.forget_address(address)
-        self._dialer.hint(session.id, [address, *session.info_addresses])
+        addresses = [session.address, *session.info_addresses]
+        if session.is_joined:
+            self._dialer.hint(session.id, addresses, Why.RENEWAL)
+            return
+        session.hang_up()
+        session.record = None
+        self._dialer.forget_address(addresses[0])
+        self._dialer.hint(session.id, addresses)
 
     # Our side: frames on the connections that we dialled.
 
@@ -343,4 +380,4 @@ class LinkPlane:
         else:
             address = session.address
             self._dialer.forget_address(address)
-            self._dialer.hint(session.id, [address, *session.info_addresses], redial=True)
+            self._dialer.hint(session.id, [address, *session.info_addresses], Why.REDIAL)

@@ -38,7 +38,7 @@ there may be somebody else's process."""
 JOIN_WITHIN = 5.0
 """Seconds without a word from a peer that answered our dial but has not joined."""
 
-RENEW_AFTER = 30.0
+RENEW_AFTER = 5.0
 """Seconds between new connections to a peer that is linked and says nothing."""
 
 PING_AFTER = 2.0
@@ -90,19 +90,19 @@ class _Suspicion:
 class Liveness:
     """Watches sessions.
 
-    ``change(session, state, reason)`` moves a member and tells everybody; ``abandon(session)``
-    gives up our connection to a peer and dials anew.
+    ``change(session, state, reason)`` moves a member and tells everybody; ``renew(session)``
+    dials anew a peer that is silent.
     """
 
     def __init__(
         self,
         core: Core,
         change: Callable[[Session, State, str], None],
-        abandon: Callable[[Session], None],
+        renew: Callable[[Session], None],
     ) -> None:
         self._core = core
         self._change = change
-        self._abandon = abandon
+        self._renew = renew
         self._timer: Timer | None = None
         self._last_tick = 0.0
         self._pings = 0
@@ -138,6 +138,10 @@ class Liveness:
             now = self._core.clock.now()
             suspicion = session.suspicion = _Suspicion(now, session.suspicion.since)
             self._probe(session, suspicion)
+
+    def forgotten_by(self, session: Session) -> None:
+        """The peer says that it does not know us: a new hello brings us back to its mind."""
+        self._renew(session)
 
     def link_up(self, session: Session) -> None:
         """It has a new link: its process lives. It stays suspect until it has caught up."""
@@ -206,7 +210,7 @@ class Liveness:
             elif state in (State.ALIVE, State.UNRESPONSIVE):
                 self._ask_for_life(session, now)
             elif session.dial is not None and now - session.last_heard > JOIN_WITHIN:
-                self._abandon(session)
+                self._renew(session)
 
     def _judge_suspect(self, session: Session, now: float) -> None:
         suspicion = session.suspicion
@@ -229,7 +233,7 @@ class Liveness:
         elif session.state is State.UNRESPONSIVE:
             if now - pinged_at > RENEW_AFTER:
                 session.pinged_at = now
-                self._abandon(session)
+                self._renew(session)
         elif now - pinged_at > UNRESPONSIVE_AFTER - PING_AFTER:
             silence = now - session.last_heard
             self._change(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.engine.control import REFUSE, REPLY
+from mesh.engine.control import REPLY
 from mesh.engine.core import Core
 from mesh.engine.ports import Dial, Lane
 from mesh.links import BatchQueue, Inbox, Outbox
@@ -136,11 +136,6 @@ class Session:
         if dial is not None:
             dial.owner = None
             self.core.transport.hang_up(dial)
-
-    def refuse(self, code: str, text: str) -> None:
-        """Say no on a link that was never opened."""
-        if self.link is not None:
-            self._send_control(self.link, [self.core.pack(REFUSE, code, text)])
 
     def _flush_control(self, link: int) -> None:
         entries, self.outbox.control = self.outbox.control, []

@@ -10,12 +10,24 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.engine.ports import Clock
+from patterns.errors import ConfigError
 from patterns.port import Timer, Waiter
 
-__all__ = ["NOT_YET", "Waits"]
+__all__ = ["NOT_YET", "Waits", "check_seconds"]
 
 NOT_YET: Any = object()
 """What a check returns while its condition does not hold."""
+
+
+MAX_SECONDS = 365 * 86_400.0
+"""The longest wait; event loops refuse infinity."""
+
+
+def check_seconds(name: str, value: object) -> float:
+    """A time to wait, bounded; below 0 is 0. Raises ConfigError for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ConfigError(f"{name}={value!r}: give seconds")
+    return max(0.0, min(float(value), MAX_SECONDS))
 
 
 class _Wait:
@@ -53,11 +65,12 @@ class Waits:
         if self._closed_by is not None:
             waiter.set_exception(self._closed_by)
             return
+        seconds = check_seconds("timeout", timeout)
         wait = _Wait(check, waiter, on_timeout)
         if self._try(wait):
             return
         self._waits[wait] = None
-        wait.timer = self._clock.call_later(max(0.0, timeout), lambda: self._expire(wait))
+        wait.timer = self._clock.call_later(seconds, lambda: self._expire(wait))
 
     def poke(self) -> None:
         """Something changed: ask the checks, once, at the end of the turn."""

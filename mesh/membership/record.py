@@ -16,10 +16,13 @@ from mesh.wire.frames import BadFrame
 from patterns.errors import BadName, ConfigError
 from patterns.names import check_name, check_pattern, group_of
 
-__all__ = ["MAX_RECORD_BYTES", "OwnRecord", "Record"]
+__all__ = ["MAX_RECORD_BYTES", "OwnRecord", "Record", "check_tags"]
 
 MAX_RECORD_BYTES = 240 * 1024
 """A packed record must fit one frame of the link with its header; about 9,000 subscriptions."""
+
+MAX_INTEREST = 65_536
+"""Patterns of one node; the shortest that fit ``MAX_RECORD_BYTES`` would be that many."""
 
 MAX_TAGS = 64
 MAX_TEXT = 255
@@ -53,6 +56,8 @@ class Record:
         record.version = _count(fields.get("version"), "version")
         record.services = _services(fields.get("services"))
         record.interest = dict.fromkeys(_patterns(fields.get("interest")))
+        if len(record.interest) > MAX_INTEREST:
+            raise BadFrame(f"a node may want at most {MAX_INTEREST} patterns")
         record.tags = _tags(fields.get("tags"))
         record.addresses = tuple(_text(a, "address") for a in _list(fields.get("addresses")))
         record.rpc_port = _count(fields.get("rpc"), "rpc port")
@@ -73,8 +78,12 @@ class Record:
         if version != self.version + 1:
             raise BadFrame(f"delta to version {version} does not follow version {self.version}")
         services = _services(delta["services"]) if "services" in delta else self.services
-        added = [p for p in _patterns(delta.get("add", [])) if p not in self.interest]
-        removed = [p for p in _patterns(delta.get("remove", [])) if p in self.interest]
+        wanted = dict.fromkeys(_patterns(delta.get("add", [])))
+        unwanted = dict.fromkeys(_patterns(delta.get("remove", [])))
+        added = [p for p in wanted if p not in self.interest]
+        removed = [p for p in unwanted if p in self.interest]
+        if len(self.interest) + len(added) > MAX_INTEREST:
+            raise BadFrame(f"a node may want at most {MAX_INTEREST} patterns")
         self.services = services
         for pattern in removed:
             del self.interest[pattern]
@@ -105,15 +114,9 @@ class OwnRecord:
         addresses: Iterable[str] = (),
         rpc_port: int = 0,
     ) -> None:
-        if len(tags) > MAX_TAGS:
-            raise ConfigError(f"{len(tags)} tags; at most {MAX_TAGS} are allowed")
-        for key, value in tags.items():
-            for text in (key, value):
-                if not isinstance(text, str) or len(text) > MAX_TEXT:
-                    raise ConfigError(f"tag {key!r}: {text!r} is no text of up to {MAX_TEXT}")
         self.id = id
         self.name = name
-        self.tags = dict(tags)
+        self.tags = check_tags(tags)
         self.is_observer = is_observer
         self.addresses = tuple(addresses)
         self.rpc_port = rpc_port
@@ -125,7 +128,7 @@ class OwnRecord:
         self._added: dict[str, None] = {}
         self._removed: dict[str, None] = {}
         self._services_changed = False
-        self._size = 512 + sum(len(k) + len(v) + 8 for k, v in tags.items())
+        self._size = 512 + sum(len(k) + len(v) + 8 for k, v in self.tags.items())
 
     def want(self, pattern: str) -> None:
         """Add a pattern. Raises ConfigError when the record would not fit a frame any more."""
@@ -193,6 +196,19 @@ class OwnRecord:
             "rpc": self.rpc_port,
             "observer": self.is_observer,
         }
+
+
+def check_tags(tags: object) -> dict[str, str]:
+    """A user's tags as they may travel. Raises ConfigError."""
+    if tags is None:
+        return {}
+    if not isinstance(tags, Mapping) or len(tags) > MAX_TAGS:
+        raise ConfigError(f"tags must be a dict of at most {MAX_TAGS} texts")
+    for text in (*tags.keys(), *tags.values()):
+        is_text = isinstance(text, str) and len(text) <= MAX_TEXT
+        if not is_text or text != text.encode("utf-8", "replace").decode():
+            raise ConfigError(f"tag {text!r:.40} is no text of up to {MAX_TEXT} characters")
+    return dict(tags)
 
 
 def _name(value: object) -> str:

@@ -2,6 +2,6 @@
 
 from mesh.runtime.clock import LoopClock
 from mesh.runtime.runner import LoopRunner
-from mesh.runtime.threads import Handover, ThreadWaiter
+from mesh.runtime.threads import Gate, Handover, ThreadWaiter
 
-__all__ = ["Handover", "LoopClock", "LoopRunner", "ThreadWaiter"]
+__all__ = ["Gate", "Handover", "LoopClock", "LoopRunner", "ThreadWaiter"]

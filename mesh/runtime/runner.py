@@ -31,7 +31,7 @@ MAX_THREADS = 64
 """As many as the default concurrency of a method; each costs about 0.1 MB while it exists."""
 
 CLOSE_WAIT = 0.5
-"""Seconds that ``close`` waits for handlers in threads; Python cannot stop one that goes on."""
+"""Seconds that ``close`` waits for handlers; Python cannot stop one that goes on."""
 
 Done = Callable[[Any, BaseException | None], None]
 
@@ -44,12 +44,35 @@ def _new_task(
     return loop.create_task(coroutine)
 
 
-def _report(task: asyncio.Task[Any], done: Done) -> None:
-    if task.cancelled():
-        done(None, asyncio.CancelledError("the handler was cancelled"))
+async def _outcome(
+    function: Callable[..., Coroutine[Any, Any, Any]], args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[Any, BaseException | None]:
+    """What it returns, and what it raises, which must not be the task's own end.
+
+    SystemExit and KeyboardInterrupt of a task would pass the loop and end it.
+    """
+    try:
+        return await function(*args, **kwargs), None
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  goes to whoever asked
+        return None, error
+
+
+def _report(task: asyncio.Task[tuple[Any, BaseException | None]], done: Done) -> None:
+    if task.cancelled():  # before it began
+        outcome: tuple[Any, Any] = None, asyncio.CancelledError("the handler was cancelled")
     else:
-        error = task.exception()
-        done(None if error is not None else task.result(), error)
+        outcome = task.result()
+    _finish(lambda: done(*outcome))
+
+
+def _finish(finish: Callable[[], None]) -> None:
+    """Deliver an outcome; an error there is ours, and must not hold up those behind it."""
+    try:
+        finish()
+    except Exception:
+        logger.exception("the outcome of a handler could not be delivered")
 
 
 class LoopRunner:
@@ -96,26 +119,41 @@ class LoopRunner:
         done: Callable[[], None],
     ) -> asyncio.Task[Any] | None:
         if is_async:
-
-            async def each() -> None:
-                for message in messages:
-                    try:
-                        await function(message)
-                    except Exception:
-                        logger.exception("a handler raised on %r", message)
-
-            return self._run_coroutine(each, (), {}, lambda value, error: done())
+            return self._run_coroutine(
+                self._each, (function, messages), {}, lambda value, error: done()
+            )
 
         def work() -> Callable[[], None]:
             for message in messages:
+                if self._closed:
+                    break
                 try:
                     function(message)
-                except Exception:
+                except BaseException:
                     logger.exception("a handler raised on %r", message)
             return done
 
         self._to_pool(work)
         return None
+
+    async def _each(self, function: Callable[[Any], Any], messages: Sequence[Any]) -> None:
+        for message in messages:
+            # A handler that swallowed its cancellation does not get the rest.
+            if self._closed:
+                return
+            try:
+                await function(message)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+                    raise
+                logger.exception("a handler raised on %r", message)
+
+    def _is_cancelled(self) -> bool:
+        """Whether the current task is, and not just something that its handler awaited."""
+        task = asyncio.current_task(self._loop)
+        return self._closed or (task is not None and task.cancelling() > 0)
 
     def _run_coroutine(
         self,
@@ -124,11 +162,7 @@ class LoopRunner:
         kwargs: dict[str, Any],
         done: Done,
     ) -> asyncio.Task[Any] | None:
-        try:
-            task = _new_task(self._loop, function(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  goes to whoever asked
-            done(None, error)
-            return None
+        task = _new_task(self._loop, _outcome(function, args, kwargs))
         if task.done():
             _report(task, done)
             return None
@@ -155,7 +189,7 @@ class LoopRunner:
         self._work.put(work)
 
     def _serve(self) -> None:
-        while (work := self._work.get()) is not None:
+        while (work := self._work.get()) is not None and not self._closed:
             finish = work()
             self._finished.append(finish)
             # Append first, then look: the loop clears the flag before it empties the deque.
@@ -171,23 +205,32 @@ class LoopRunner:
         finished = self._finished
         while finished:
             self._busy -= 1
-            finished.popleft()()
+            _finish(finished.popleft())
 
     # The end.
 
-    async def close(self) -> int:
-        """Cancel coroutines, let threads end; returns how many threads still run a handler."""
+    def stop(self) -> None:
+        """Start nothing more, cancel coroutines, let threads end; idempotent."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_WAIT)
-        threads, self._threads = self._threads, []
-        for _ in threads:
+        for _ in self._threads:
             self._work.put(None)
+
+    async def close(self) -> list[str]:
+        """``stop``, and wait for what runs, a bounded time; returns what goes on even so."""
+        self.stop()
+        lost = []
+        if self._tasks:
+            _, left = await asyncio.wait(self._tasks, timeout=CLOSE_WAIT)
+            if left:
+                lost.append(f"{len(left)} handlers that do not end when they are cancelled")
+        threads, self._threads = self._threads, []
         if threads:
             await call_in_thread(self._loop, lambda: _join_all(threads))
-        return sum(thread.is_alive() for thread in threads)
+        if still_running := sum(thread.is_alive() for thread in threads):
+            lost.append(f"{still_running} handlers still run in threads")
+        return lost
 
 
 def _join_all(threads: list[threading.Thread]) -> None:

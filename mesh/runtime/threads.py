@@ -6,11 +6,17 @@ in bytes: past that the thread waits, which is the back-pressure of a publisher 
 own node.
 
 Back: a ``ThreadWaiter`` per blocking verb, a lock that the loop releases.
+
+Nothing here holds a lock that two threads share. A signal handler runs in the middle of any of
+these functions, may call any verb and wait for the loop there: a lock that the interrupted
+function held would never be given back. What is shared is a deque, whose ends are atomic.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,12 +24,40 @@ from typing import Any
 
 from patterns.errors import NodeClosed
 
-__all__ = ["MAX_HANDOVER_BYTES", "Handover", "ThreadWaiter"]
+__all__ = ["MAX_HANDOVER_BYTES", "Gate", "Handover", "ThreadWaiter", "call_in_thread"]
+
+logger = logging.getLogger("mesh")
 
 MAX_HANDOVER_BYTES = 8 * 1024 * 1024
 """Handed over and not yet taken by the loop: some 20 ms of the fastest publisher."""
 
 Item = tuple[Callable[..., Any], tuple[Any, ...], int]
+
+
+class Gate:
+    """Holds threads until it is opened, once, for all. ``threading.Event`` for signal handlers."""
+
+    __slots__ = ("_held", "is_open")
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._held: deque[threading.Lock] = deque()
+
+    def open(self) -> None:
+        """Let everybody through from now on."""
+        self.is_open = True
+        while self._held:
+            self._held.popleft().release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it is open, or ``timeout`` seconds; returns whether it is."""
+        lock = threading.Lock()
+        lock.acquire()
+        # Append first, then look: ``open`` sets the flag before it empties the deque.
+        self._held.append(lock)
+        if not self.is_open:
+            lock.acquire(timeout=-1 if timeout is None else timeout)
+        return self.is_open
 
 
 class Handover:
@@ -33,44 +67,84 @@ class Handover:
         self._loop = loop
         self._items: deque[Item] = deque()
         self._size = 0
+        """Bytes in ``_items``, about: the bound is soft, so nobody locks for it."""
+        self._room = Gate()
         self._is_awake = False
+        self._waking: set[int] = set()
         self._is_closed = False
-        self._changed = threading.Condition(threading.Lock())
 
     def put(self, function: Callable[..., Any], args: tuple[Any, ...], size: int = 0) -> None:
         """Run ``function(*args)`` on the loop soon; waits while too many bytes are under way.
 
-        ``function`` must not raise. Raises NodeClosed once the node is closed.
+        What it raises is logged. A ``ThreadWaiter`` among ``args`` fails with NodeClosed if the
+        node ends first. Raises NodeClosed once the node is closed.
         """
-        with self._changed:
-            while self._size > MAX_HANDOVER_BYTES and not self._is_closed:
-                self._changed.wait()
-            if self._is_closed:
-                raise NodeClosed("this node is closed")
+        if size:
+            if self._size > MAX_HANDOVER_BYTES:
+                self._wait_for_room()
             self._size += size
-            self._items.append((function, args, size))
-            if self._is_awake:
+        if self._is_closed:
+            raise NodeClosed("this node is closed")
+        self._items.append((function, args, size))
+        # A signal handler may come between the flag and the wake-up: then it wakes the loop itself.
+        if not self._is_awake or self._waking:
+            self._wake()
+
+    def _wake(self) -> None:
+        me = threading.get_ident()
+        self._waking.add(me)
+        self._is_awake = True
+        try:
+            self._loop.call_soon_threadsafe(self.drain)
+        except RuntimeError:  # the loop was closed, and the node was not
+            self._is_closed = True
+        finally:
+            self._waking.discard(me)
+        if self._is_closed:
+            self._give_up()
+
+    def _wait_for_room(self) -> None:
+        while not self._is_closed:
+            room = self._room
+            if self._size <= MAX_HANDOVER_BYTES:
                 return
-            self._is_awake = True
-        self._loop.call_soon_threadsafe(self.drain)
+            self._wake()
+            room.wait()
 
     def drain(self) -> None:
         """Run what is there; on the loop's thread."""
-        with self._changed:
-            items, self._items = self._items, deque()
-            self._is_awake = False
-            if self._size:
-                self._size = 0
-                self._changed.notify_all()
-        for function, args, _ in items:
-            function(*args)
+        self._is_awake = False
+        if self._size:
+            self._size = 0
+            room, self._room = self._room, Gate()
+            room.open()
+        items = self._items
+        for _ in range(len(items)):
+            if not items:
+                break  # a function drained in its turn
+            function, args, _ = items.popleft()
+            try:
+                function(*args)
+            except Exception:
+                logger.exception("what a thread handed over raised")
 
     def close(self) -> None:
-        """Run what is left; from now on ``put`` raises, and threads that wait there are let go."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
-        self.drain()
+        """Give up what is left; from now on ``put`` raises, and threads that wait are let go."""
+        self._is_closed = True
+        # Whoever puts at this moment has to come by and see that it is too late.
+        self._is_awake = False
+        self._room.open()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        while self._items:
+            try:
+                _, args, _ = self._items.popleft()
+            except IndexError:
+                return  # another thread gives up as well
+            for waiter in args:
+                if isinstance(waiter, ThreadWaiter):
+                    waiter.set_exception(NodeClosed("this node is closed"))
 
 
 class ThreadWaiter:
@@ -109,22 +183,30 @@ class ThreadWaiter:
 async def call_in_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], Any]) -> Any:
     """Run a slow function off the loop, in a thread that ends with it.
 
-    Not ``asyncio.to_thread``: the default executor's threads outlive the node.
+    Not ``asyncio.to_thread``: the default executor's threads outlive the node. Cancelled, it does
+    not wait: the function goes on to its end, and its result goes nowhere.
     """
-    outcome = loop.create_future()
-    waiter = ThreadWaiter()
+    outcome: asyncio.Future[Any] = loop.create_future()
+
+    def finish(result: Any, error: BaseException | None) -> None:
+        if outcome.done():
+            return
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(result)
 
     def work() -> None:
         try:
-            waiter.set_result(function())
-        except Exception as error:  # noqa: BLE001  raised where it is awaited
-            waiter.set_exception(error)
-        loop.call_soon_threadsafe(outcome.set_result, None)
+            result, error = function(), None
+        except Exception as caught:  # noqa: BLE001  raised where it is awaited
+            result, error = None, caught
+        # A loop that was closed in between: nobody waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(finish, result, error)
 
     thread = threading.Thread(target=work, name="mesh-once")
     thread.start()
-    try:
-        await outcome
-    finally:
-        thread.join()
-    return waiter.wait()
+    result = await outcome
+    thread.join()
+    return result

@@ -15,7 +15,7 @@ import secrets
 
 from patterns.errors import ConfigError
 
-__all__ = ["GENERATED_PREFIX", "derive", "generate_key"]
+__all__ = ["GENERATED_PREFIX", "check_key", "derive", "generate_key"]
 
 GENERATED_PREFIX = "mesh1-"
 
@@ -34,13 +34,22 @@ def generate_key() -> str:
     return GENERATED_PREFIX + text
 
 
+def check_key(key: str) -> None:
+    """Raises ConfigError for a key that cannot be one; costs nothing, unlike ``derive``."""
+    if not key:
+        raise ConfigError("the mesh key is empty")
+    if key.startswith(GENERATED_PREFIX):
+        _decoded(key)
+    elif key != key.encode("utf-8", "replace").decode():
+        raise ConfigError("the mesh key is not UTF-8 text")
+
+
 def derive(key: str, mesh: str) -> tuple[bytes, str]:
     """The 32-byte secret and the public fingerprint (16 hex digits) of a key in a mesh.
 
     Raises ConfigError for a key that is empty, or begins like a generated one and is none.
     """
-    if not key:
-        raise ConfigError("the mesh key is empty")
+    check_key(key)
     if key.startswith(GENERATED_PREFIX):
         material = hashlib.blake2b(_decoded(key), key=mesh.encode(), digest_size=64).digest()
     else:

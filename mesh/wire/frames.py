@@ -98,7 +98,7 @@ MAX_ENTRIES = 65_536
 """Values in one frame. A smallest real entry takes more than 4 bytes, so no honest link frame has
 more; it bounds the list that a frame of one-byte values would become."""
 
-MAX_INFO_BYTES = 2048
+MAX_INFO_BYTES = 512
 """The info string. ZeroMQ keeps it in its subscription trie for as long as the link lives; a
 handful of addresses takes 100 to 300 bytes."""
 

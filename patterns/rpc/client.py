@@ -196,7 +196,7 @@ class RpcClient:
                 else:
                     error = _error_of(status, entry, pending.method, sender)
                     self._on_refusal(call_id, pending, status, error)
-            except (TypeError, IndexError, KeyError):
+            except (TypeError, ValueError, IndexError, KeyError):
                 malformed += 1
         return malformed
 
@@ -352,9 +352,11 @@ class RpcClient:
 
 def _error_of(status: int, entry: Any, method: str, sender: Handle) -> MeshError:
     """The error that a reply entry stands for."""
+    texts = [text if isinstance(text, str) else "" for text in entry[2:5]]
     if status == m.STATUS_ERROR:
-        return RemoteError(str(entry[2]), str(entry[3]), str(entry[4]), sender.peer)
-    text = str(entry[2])
+        kind, message, trace = texts
+        return RemoteError(kind, message, trace, sender.peer)
+    text = texts[0]
     if status == m.STATUS_BAD_REQUEST:
         return BadRequest(text)
     if status == m.STATUS_OVERLOADED:

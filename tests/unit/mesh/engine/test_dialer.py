@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesh.engine.control import REFUSED_MESH
-from mesh.engine.dialer import ANSWER_TIMEOUT, DIALS_PER_SECOND, REFUSED_REST, Dialer
+from mesh.engine.dialer import ANSWER_TIMEOUT, DIALS_PER_SECOND, REFUSED_REST, Dialer, Why
 from tests.sim.clock import SimClock
 from tests.unit.mesh.engine.harness import FakeTransport, make_core, run
 
@@ -77,7 +77,7 @@ def test_a_hint_is_given_up_after_some_attempts_and_followed_anew_later() -> Non
 
 def test_a_failed_member_is_redialled_for_hours_at_growing_intervals() -> None:
     world = World()
-    world.dialer.hint(ID, ["a:1"], redial=True)
+    world.dialer.hint(ID, ["a:1"], Why.REDIAL)
     run(world.clock, 0.4)
     assert world.dialled == [], "it rests first"
     run(world.clock, 0.2)

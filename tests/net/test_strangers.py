@@ -1,0 +1,126 @@
+"""What a program gets that speaks the wire protocol by hand: only what a member should."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+import mesh
+from mesh.security import CurveKeys
+from mesh.wire import frames
+from mesh.wire.codec import Codec
+from tests.net.processes import NodeProcess
+
+Make = Callable[..., mesh.Node]
+Start = Callable[..., NodeProcess]
+
+SILENCE_MS = 500
+"""Milliseconds in which an answer would have come hundreds of times."""
+
+ANSWER_MS = 10_000
+KEY = "open sesame"
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[Any]]:
+    with zmq.Context() as made:
+        yield made
+        made.destroy(linger=0)
+
+
+def listening_ports(pid: int) -> set[int]:
+    """The TCP ports that a process listens at."""
+    inodes = set()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+        except FileNotFoundError:
+            continue  # closed since it was listed
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
+def test_a_request_meant_for_another_node_is_refused_and_not_started(
+    start_process: Start, make_node: Make, context: zmq.Context[Any]
+) -> None:
+    target = start_process("target")
+    caller = make_node("caller").start()
+    caller.wait_for("target", timeout=20.0)
+    assert caller.call("target.echo", 1) == 1, "the caller is known there"
+    (port,) = listening_ports(target.pid) - {int(target.address.rpartition(":")[2])}
+    socket = context.socket(zmq.DEALER)
+    socket.connect(f"tcp://127.0.0.1:{port}")
+
+    def ask(receiver: bytes, number: int) -> frames.DataHeader:
+        sender = bytes.fromhex(caller.id)
+        header = frames.pack_data(frames.REQUEST, sender, receiver, 0, 1)
+        socket.send(header + Codec().pack([number, "target.work", 5000, [number]]))
+        assert socket.poll(ANSWER_MS), "no answer"
+        return frames.unpack_data(socket.recv())
+
+    assert ask(secrets.token_bytes(16), 1).kind != frames.REPLY
+    assert target.ask("started") == []
+    assert ask(bytes.fromhex(target.id), 2).kind == frames.REPLY
+    assert target.ask("started") == [2]
+
+
+def test_a_request_of_a_node_that_is_not_known_is_refused_and_not_started(
+    start_process: Start, context: zmq.Context[Any]
+) -> None:
+    target = start_process("target")
+    (port,) = listening_ports(target.pid) - {int(target.address.rpartition(":")[2])}
+    socket = context.socket(zmq.DEALER)
+    socket.connect(f"tcp://127.0.0.1:{port}")
+    sender, receiver = secrets.token_bytes(16), bytes.fromhex(target.id)
+    header = frames.pack_data(frames.REQUEST, sender, receiver, 0, 1)
+    socket.send(header + Codec().pack([1, "target.work", 5000, [1]]))
+    assert socket.poll(ANSWER_MS), "no answer"
+    assert frames.unpack_data(socket.recv()).kind != frames.REPLY
+    assert target.ask("started") == []
+
+
+def test_nobody_can_subscribe_to_what_goes_to_others(
+    make_node: Make, context: zmq.Context[Any]
+) -> None:
+    speaker, listener = make_node("speaker").start(), make_node("listener").start()
+    speaker.wait_for("listener", timeout=20.0)
+    socket = context.socket(zmq.SUB)
+    socket.connect(f"tcp://{speaker.me.address}")
+    for topic in (b"", b"\x00", b"\x00" + bytes.fromhex(listener.id)[:8]):
+        socket.subscribe(topic)
+    for link in range(4):
+        socket.subscribe(frames.link_prefix(bytes.fromhex(listener.id), link))
+    with listener.subscribe("news") as subscription:
+        for number in range(100):
+            assert speaker.publish("news", number) == 1
+        assert [subscription.get(timeout=10.0).data for _ in range(100)] == list(range(100))
+        assert not socket.poll(SILENCE_MS), "somebody else's frame"
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["our secret key", "the public key alone"])
+def test_a_stranger_who_knows_the_public_key_gets_no_link(
+    make_node: Make, mesh_name: str, context: zmq.Context[Any], is_ours: bool
+) -> None:
+    node = make_node("keyed", key=KEY, host="127.0.0.1").start()
+    socket = context.socket(zmq.SUB)
+    CurveKeys(KEY, mesh_name).apply(socket, serves=False)
+    if not is_ours:
+        socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+    id = secrets.token_bytes(16)
+    info: Any = {"v": frames.PROTOCOL_VERSION, "mesh": mesh_name, "link": ["127.0.0.1:1"]}
+    socket.connect(f"tcp://{node.me.address}")
+    socket.subscribe(frames.pack_hello(id, 1))
+    socket.subscribe(frames.pack_info(id, info | {"rpc": 1}))
+    assert bool(socket.poll(ANSWER_MS if is_ours else SILENCE_MS)) is is_ours
+    assert node.peers(all=True) == []
