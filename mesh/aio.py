@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import signal
 import threading
+from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,7 @@ from discovery import SourceState
 from mesh.host import Attach, Host
 from mesh.membership import Peer
 from mesh.registrations import Registrations
+from mesh.runtime.signals import stop_on_signals
 from mesh.services import AsyncService, make_options
 from mesh.settings import SOURCES, Settings
 from mesh.streams import AsyncSubscription, AsyncWatch
@@ -82,10 +83,13 @@ class AsyncNode(Registrations):
             observer=observer,
         )
         super().__init__(s.name, s.is_observer)
-        self._to_attach: list[Attach] = []
+        self._to_attach: deque[Attach] = deque()
+        """What the decorators added and no engine has yet."""
         self._host: Host | None = None
         self._starting: asyncio.Lock = asyncio.Lock()
-        self._is_closed = False
+        self.stopping = asyncio.Event()
+        """Set by ``close``, and by whatever else asks for the end of ``run``."""
+        self.is_closed = False
 
     # Who it is.
 
@@ -109,7 +113,7 @@ class AsyncNode(Registrations):
         return self.host.engine.me
 
     def __repr__(self) -> str:
-        state = "closed" if self._is_closed else "running" if self._host else "not started"
+        state = "closed" if self.is_closed else "running" if self._host else "not started"
         return f"<{type(self).__name__} {self.name}/{self.id[:8]} in {self.mesh!r}, {state}>"
 
     # Life.
@@ -120,14 +124,18 @@ class AsyncNode(Registrations):
         Raises NodeClosed after close, ConfigError for a bad key, OSError when the address or the
         port is not to be had.
         """
-        if self._is_closed:
+        if self.is_closed:
             raise NodeClosed("this node was closed; make a new one")
         async with self._starting:
             if self._host is None:
                 host = Host(self._settings)
-                await host.start(self._to_attach)
+                at_start = tuple(self._to_attach)
+                await host.start(at_start)
+                for _ in at_start:
+                    self._to_attach.popleft()
                 self._host = host
-                if self._is_closed:
+                self._attach_waiting(host)
+                if self.is_closed:
                     await host.close()
                     raise NodeClosed("this node was closed while it started")
         return self
@@ -137,7 +145,8 @@ class AsyncNode(Registrations):
 
         Calls and waits still open end with NodeClosed. What was lost is logged in one line.
         """
-        self._is_closed = True
+        self.is_closed = True
+        self.stopping.set()
         if self._host is not None:
             await self._host.close()
 
@@ -151,30 +160,28 @@ class AsyncNode(Registrations):
         traceback: TracebackType | None,
     ) -> None:
         """Leaving normally is ``flush(1)`` and ``close()``; with an exception ``close()`` alone."""
-        if error is None and self._host is not None and not self._is_closed:
+        if error is None and self._host is not None and not self.is_closed:
             try:
                 await self.flush(1)
-            except TimeoutError as left:
+            except (TimeoutError, NodeClosed) as left:
                 logger.warning("%r: %s", self, left)
         await self.close()
 
     async def run(self) -> None:
-        """Serve until SIGINT or SIGTERM: start, wait, flush, close."""
+        """Serve until SIGINT, SIGTERM or ``close``: start, wait, flush, close.
+
+        Outside the main thread there are no signals: whoever owns it cancels this.
+        """
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        handled = []
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                loop.add_signal_handler(number, stop.set)
-            except (NotImplementedError, RuntimeError, ValueError):
-                continue  # not the main thread: whoever owns it ends us by cancelling
-            handled.append(number)
-        try:
+        with stop_on_signals(lambda: loop.call_soon_threadsafe(self.stopping.set)):
             async with self:
-                await stop.wait()
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
+                await self.stopping.wait()
+
+    def forget(self) -> None:
+        """In a forked child: the node is closed here, and its parent's sockets are let alone."""
+        self.is_closed = True
+        if self._host is not None:
+            self._host.forget()
 
     # Publish, broadcast, send: from any thread.
 
@@ -377,12 +384,16 @@ class AsyncNode(Registrations):
         return host
 
     def _not_running(self) -> NodeClosed:
-        what = "is closed" if self._is_closed else "is not started: call start(), or use 'with'"
+        what = "is closed" if self.is_closed else "is not started: call start(), or use 'with'"
         return NodeClosed(f"the node {self.name} {what}")
 
     def _now_or_at_start(self, attach: Attach) -> None:
+        # Append first, then look: ``start`` sets the host before it takes what is here.
+        self._to_attach.append(attach)
         host = self._host
-        if host is None:
-            self._to_attach.append(attach)
-        else:
-            host.on_loop(attach, host.engine, host.runner)
+        if host is not None:
+            host.on_loop(self._attach_waiting, host)
+
+    def _attach_waiting(self, host: Host) -> None:
+        while self._to_attach:
+            self._to_attach.popleft()(host.engine, host.runner)

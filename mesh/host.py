@@ -12,7 +12,7 @@ import logging
 import random
 import resource
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ import discovery as d
 from discovery.address import parse_address
 from mesh.engine import Engine, EngineConfig
 from mesh.runtime import Handover, LoopClock, LoopRunner
+from mesh.runtime.runner import CLOSE_WAIT
 from mesh.runtime.threads import ThreadWaiter, call_in_thread
 from mesh.security import CurveKeys
 from mesh.settings import Settings
@@ -53,6 +54,7 @@ class Host:
         self._codecs = threading.local()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Future[None] | None = None
+        self._until_loop_ends = self._stop_with_loop()
         self.is_closed = False
 
     # Life.
@@ -80,6 +82,7 @@ class Host:
         self.discovery = d.Discovery(self._sources(), self._on_candidate)
         try:
             await self.discovery.start(self._announcement(addresses))
+            await anext(self._until_loop_ends)
         except BaseException:
             await self.close()
             raise
@@ -138,26 +141,81 @@ class Host:
 
     async def close(self) -> None:
         """Say goodbye and give everything back, within a second. Idempotent."""
+        if asyncio.get_running_loop() is not self.loop:
+            await self._close_from_elsewhere()
+            return
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close())
         await asyncio.shield(self._closing)
 
+    async def _close_from_elsewhere(self) -> None:
+        if self.loop.is_running():
+            closing = asyncio.run_coroutine_threadsafe(self.close(), self.loop)
+            await asyncio.wrap_future(closing)
+        else:
+            self._stop_late()
+
+    async def _stop_with_loop(self) -> AsyncGenerator[None, None]:
+        """Waits for ``asyncio.run`` to end without ``close``: a loop's end closes generators."""
+        try:
+            yield
+        finally:
+            self._stop_late()
+
+    def _stop_late(self) -> None:
+        if not self.is_closed:
+            logger.info("%s: its loop ended before close(): no goodbye was said", self._title)
+            self._tell(self._stop())
+
     async def _close(self) -> None:
         closing_discovery = asyncio.ensure_future(self.discovery.close())
-        left = self.loop.create_future()
-        self.engine.leave("closed", left)
-        await left
-        self.is_closed = True
-        lost = [text for text in (self.engine.close(),) if text]
-        self.handover.close()
-        lost += await self.runner.close()
-        await self._transport.wait_closed()
-        await asyncio.gather(closing_discovery, return_exceptions=True)
+        try:
+            left = self.loop.create_future()
+            self.engine.leave("closed", left)
+            await left
+        finally:
+            # Also when the end of ``asyncio.run`` cancels this.
+            lost = self._stop()
+        await self._until_loop_ends.aclose()
+        ends = await asyncio.gather(
+            self.runner.close(),
+            self._transport.wait_closed(),
+            closing_discovery,
+            return_exceptions=True,
+        )
+        for end in ends:
+            if isinstance(end, BaseException):
+                logger.error("%s: closing went wrong", self._title, exc_info=end)
+        if not isinstance(ends[0], BaseException):
+            lost += ends[0]
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=CLOSE_WAIT)
+        self._tell(lost)
+
+    def _tell(self, lost: list[str]) -> None:
         if lost:
-            name, id = self._settings.name, self._settings.id.hex()[:8]
-            logger.warning("%s/%s lost at close: %s", name, id, ", ".join(lost))
+            logger.warning("%s lost at close: %s", self._title, ", ".join(lost))
+
+    def _stop(self) -> list[str]:
+        """What needs no wait: everything that is asked from now on, or waits, is NodeClosed."""
+        self.is_closed = True
+        lost = []
+        try:
+            lost = [text for text in (self.engine.close(),) if text]
+        except Exception:
+            logger.exception("%s: closing went wrong", self._title)
+        self.handover.close()
+        self.runner.stop()
+        return lost
+
+    def forget(self) -> None:
+        """In a forked child: nothing here is ours."""
+        self.is_closed = True
+        self.handover.close()
+
+    @property
+    def _title(self) -> str:
+        return f"{self._settings.name}/{self._settings.id.hex()[:8]}"
 
     # From other threads.
 
@@ -207,7 +265,7 @@ class Host:
 def _complete(waiter: ThreadWaiter, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     try:
         waiter.set_result(function(*args))
-    except Exception as error:  # noqa: BLE001  raised in the thread that waits
+    except BaseException as error:  # noqa: BLE001  raised in the thread that waits
         waiter.set_exception(error)
 
 

@@ -7,14 +7,15 @@ for itself for ever. Plain handlers run in a bounded pool, coroutines on the nod
 
 from __future__ import annotations
 
-import asyncio
 import atexit
+import contextlib
 import logging
-import signal
+import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from types import FrameType, TracebackType
+from queue import Empty, SimpleQueue
+from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from discovery import SourceState
@@ -23,10 +24,11 @@ from mesh.engine import Engine
 from mesh.host import Attach
 from mesh.membership import Peer
 from mesh.registrations import Registrations
-from mesh.runtime.threads import ThreadWaiter
+from mesh.runtime import LoopThread, ThreadWaiter
+from mesh.runtime.signals import stop_on_signals
 from mesh.services import Service
 from mesh.settings import SOURCES
-from mesh.streams import BlockingSubscription, BlockingWatch
+from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
 from patterns.errors import NodeClosed
 from patterns.rpc import CallOptions
 from patterns.subscription import DEFAULT_BUFFER
@@ -72,10 +74,10 @@ class Node(Registrations):
             observer=observer,
         )
         super().__init__(self.aio.name, observer)
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._life = threading.Lock()
-        self._ended = threading.Event()
+        self._running: LoopThread | None = None
+        self._life = threading.RLock()
+        """Guards ``_running``. Re-entrant, and never held while anything is waited for: a signal
+        handler may call ``close`` in the middle of ``start``."""
 
     @property
     def id(self) -> str:
@@ -103,69 +105,64 @@ class Node(Registrations):
 
     def start(self) -> Self:
         """Bind and announce; does not wait for peers. A second start does nothing."""
-        with self._life:
-            if self._thread is not None and not self._ended.is_set():
-                return self
-            if self._ended.is_set():
-                raise NodeClosed("this node was closed; make a new one")
-            self._start_thread()
+        running = self._running
+        if running is not None and running.is_current:
+            return self
+        try:
+            running = self._begin()
+            running.started.wait()
+        except NodeClosed:
+            raise
+        except BaseException:  # Ctrl-C: nothing stays behind
+            self.close()
+            raise
+        if running.error is not None or self.aio.is_closed:
+            running.ended.wait()
+            with self._life:
+                if self._running is running:
+                    self._running = None
+            raise running.error or NodeClosed("this node was closed while it started")
         return self
 
-    def _start_thread(self) -> None:
-        loop = _new_loop()
-        waiter = ThreadWaiter()
-        thread = threading.Thread(
-            target=self._run_loop, args=(loop, waiter), name=f"mesh-{self.name}", daemon=True
-        )
-        self._loop, self._thread = loop, thread
-        thread.start()
-        try:
-            waiter.wait()
-        except BaseException:
-            self._ended.set()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            raise
-        _open_nodes.add(self)
+    def _begin(self) -> LoopThread:
+        with self._life:
+            if self.aio.is_closed:
+                raise NodeClosed("this node was closed; make a new one")
+            if self._running is not None:
+                return self._running
+            running = LoopThread(f"mesh-{self.name}", self._live)
+            try:
+                running.thread.start()
+            finally:
+                # Not before: a signal handler that closes waits for the thread that is here.
+                if running.thread.ident is not None:
+                    self._running = running
+                    _open_nodes.add(self)
+        return running
 
-    def _run_loop(self, loop: asyncio.AbstractEventLoop, started: ThreadWaiter) -> None:
-        asyncio.set_event_loop(loop)
-        starting = loop.create_task(_report(self.aio.start(), started))
-        try:
-            loop.run_forever()
-        finally:
-            starting.cancel()
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            asyncio.set_event_loop(None)
-            loop.close()
+    async def _live(self, running: LoopThread) -> None:
+        await self.aio.start()
+        running.started.open()
+        await self.aio.stopping.wait()
+        await self.aio.close()
 
     def close(self) -> None:
         """Say goodbye and give everything back, within a second. Never raises; idempotent."""
         self._check_thread("close")
         with self._life:
-            thread, loop = self._thread, self._loop
-            if thread is None or loop is None or self._ended.is_set():
-                self._ended.set()
-                return
-            waiter = ThreadWaiter()
+            self.aio.is_closed = True
+            running = self._running
+        if running is None:
+            return
+        running.call_soon(self.aio.stopping.set)
+        running.ended.wait()
+        _open_nodes.discard(self)
 
-            def begin() -> None:
-                closing.append(loop.create_task(_report(self.aio.close(), waiter)))
-
-            closing: list[asyncio.Task[None]] = []
-            loop.call_soon_threadsafe(begin)
-            try:
-                waiter.wait()
-            except Exception:
-                logger.exception("%r: closing went wrong", self)
-            self._ended.set()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            _open_nodes.discard(self)
+    def _forget(self) -> None:
+        """In a forked child: the thread is not here, the sockets and the locks are not ours."""
+        self._life = threading.RLock()
+        self._running = None
+        self.aio.forget()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -177,7 +174,7 @@ class Node(Registrations):
         traceback: TracebackType | None,
     ) -> None:
         """Leaving normally is ``flush(1)`` and ``close()``; with an exception ``close()`` alone."""
-        if error is None and not self._ended.is_set():
+        if error is None and not self.aio.is_closed:
             try:
                 self.flush(1)
             except (TimeoutError, NodeClosed) as left:
@@ -185,23 +182,15 @@ class Node(Registrations):
         self.close()
 
     def run(self) -> None:
-        """Serve until Ctrl-C or SIGTERM: start, wait, flush, close."""
-        stop = threading.Event()
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            stop.set()
-
-        before: dict[signal.Signals, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before[number] = signal.signal(number, on_signal)
-        try:
-            with self:
-                while not stop.wait(_SIGNAL_POLL) and not self._ended.is_set():
-                    pass
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        """Serve until Ctrl-C, SIGTERM or ``close``: start, wait, flush, close."""
+        self._check_thread("run")
+        # Of all that wakes a thread, putting on this one is what a signal handler may do.
+        stop: SimpleQueue[None] = SimpleQueue()
+        with stop_on_signals(lambda: stop.put(None)), self:
+            while not self.aio.is_closed:
+                with contextlib.suppress(Empty):
+                    stop.get(timeout=_CLOSED_POLL)
+                    break
 
     # Verbs that do not wait.
 
@@ -256,7 +245,7 @@ class Node(Registrations):
 
     def watch(self) -> BlockingWatch:
         """Changes of the mesh: ``for event in node.watch()``; the known peers first."""
-        return BlockingWatch(self._on_loop(self.aio.watch), self._on_loop)
+        return BlockingWatch(self._on_loop(self.aio.watch), self._on_loop, self._check_thread)
 
     # Verbs that wait.
 
@@ -275,8 +264,9 @@ class Node(Registrations):
             return waiter.wait()
         except BaseException:
             # Ctrl-C ends the wait, not the call: tell whoever runs it.
-            if not waiter.done() and waiter.call_id is not None:
-                host.hand_over(host.engine.cancel, waiter.call_id)
+            if not waiter.done():
+                with contextlib.suppress(NodeClosed):
+                    host.hand_over(_cancel_call, host.engine, waiter)
             raise
 
     def subscribe(
@@ -292,9 +282,7 @@ class Node(Registrations):
         source = self._on_loop(
             lambda: self.aio.subscribe(pattern, buffer=buffer, echo=echo, timeout=timeout)
         )
-        subscription = BlockingSubscription(source, self._on_loop)
-        self._wait(source.begin)
-        return subscription
+        return self._begun(source)
 
     def join(
         self,
@@ -309,9 +297,7 @@ class Node(Registrations):
         source = self._on_loop(
             lambda: self.aio.join(group, buffer=buffer, echo=echo, timeout=timeout)
         )
-        subscription = BlockingSubscription(source, self._on_loop)
-        self._wait(source.begin)
-        return subscription
+        return self._begun(source)
 
     def wait_for(
         self,
@@ -337,8 +323,17 @@ class Node(Registrations):
 
     # Inside.
 
+    def _begun(self, source: AsyncSubscription) -> BlockingSubscription:
+        subscription = BlockingSubscription(source, self._on_loop, self._check_thread)
+        try:
+            self._wait(source.begin)
+        except BaseException:  # Ctrl-C: nobody will read it
+            subscription.close()
+            raise
+        return subscription
+
     def _check_thread(self, verb: str) -> None:
-        if self._thread is threading.current_thread():
+        if self._running is not None and self._running.is_current:
             raise RuntimeError(
                 f"Node.{verb}() would block the node's own loop; in a coroutine handler use "
                 f"'await node.aio.{verb}(...)', in a plain one inline=False"
@@ -360,7 +355,7 @@ class Node(Registrations):
         self.aio._now_or_at_start(attach)
 
 
-_SIGNAL_POLL = 0.5
+_CLOSED_POLL = 0.5
 """Seconds between looks at whether somebody else closed the node; signals end the wait at once."""
 
 
@@ -386,22 +381,10 @@ def _begin_call(
         waiter.set_exception(error)
 
 
-async def _report(work: Coroutine[Any, Any, Any], waiter: ThreadWaiter) -> None:
-    try:
-        result = await work
-    except BaseException as error:  # noqa: BLE001  raised in the thread that waits
-        waiter.set_exception(error)
-    else:
-        waiter.set_result(result)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
+def _cancel_call(engine: Engine, waiter: _CallWaiter) -> None:
+    # Handed over behind ``_begin_call``, so the call has an id, or could not begin.
+    if waiter.call_id is not None:
+        engine.cancel(waiter.call_id)
 
 
 @atexit.register
@@ -409,3 +392,12 @@ def _close_at_exit() -> None:
     """A program that ends without ``close()`` still says goodbye, and does not hang."""
     for node in list(_open_nodes):
         node.close()
+
+
+def _forget_in_child() -> None:
+    for node in list(_open_nodes):
+        node._forget()
+    _open_nodes.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -136,7 +136,7 @@ class Registrations(ABC):
         ``concurrency`` messages at once; order is kept at 1. ``buffer`` messages are kept for a
         handler that has stalled, then the oldest give way. ``echo=False`` refuses the node's own.
 
-        Raises BadName, and ConfigError for an observer.
+        Raises BadName, and ConfigError for an observer and for limits below 1.
         """
         return self._handler(check_pattern(pattern), concurrency, inline, buffer, echo)
 
@@ -157,6 +157,9 @@ class Registrations(ABC):
         self, pattern: str, concurrency: int, inline: bool | None, buffer: int, echo: bool
     ) -> Callable[[F], F]:
         self._check_may_serve()
+        for option, value in (("concurrency", concurrency), ("buffer", buffer)):
+            if value < 1:
+                raise ConfigError(f"{option} must be at least 1, not {value}")
         inline = self._inline_by_default if inline is None else inline
 
         def decorate(function: F) -> F:

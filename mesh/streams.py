@@ -19,6 +19,7 @@ from typing import Any, Generic, Self, TypeVar
 from mesh.engine.engine import Engine
 from mesh.engine.events import Event
 from mesh.membership import Peer
+from mesh.runtime import Gate
 from patterns.errors import NodeClosed, Timeout
 from patterns.messages import Message
 from patterns.subscription import Subscription
@@ -35,12 +36,14 @@ class _AsyncStream(Generic[T]):
         self._loop = loop
         self._take = take
         self._items: deque[T] = deque()
-        self._waiting: asyncio.Future[None] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        """One for each task that reads and has nothing."""
         self._is_closed = False
 
     def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
 
     async def _next(self) -> T | None:
         while True:
@@ -52,11 +55,12 @@ class _AsyncStream(Generic[T]):
                 continue
             if self._is_ended():
                 return None
-            self._waiting = self._loop.create_future()
+            waiting = self._loop.create_future()
+            self._waiting.add(waiting)
             try:
-                await self._waiting
+                await waiting
             finally:
-                self._waiting = None
+                self._waiting.discard(waiting)
 
     def _is_ended(self) -> bool:
         return self._is_closed
@@ -113,10 +117,10 @@ class AsyncSubscription(_AsyncStream[Message]):
         """Subscribe, and wait until every alive peer has confirmed or the time is over."""
         if not self._is_started:
             self._is_started = True
-            self._engine.subscribe(self.core)
-            confirmed = self._loop.create_future()
-            self._engine.confirm(self._timeout, confirmed)
             try:
+                self._engine.subscribe(self.core)
+                confirmed = self._loop.create_future()
+                self._engine.confirm(self._timeout, confirmed)
                 self.unconfirmed = await confirmed
             except BaseException:
                 self.close()
@@ -180,39 +184,40 @@ class AsyncWatch(_AsyncStream[Event]):
 class _BlockingStream(ABC, Generic[T]):
     """Items for ``for`` and ``get``, from any thread, one reader at a time.
 
-    ``take`` runs the engine's take on the loop's thread. ``ready`` is set by the loop's thread.
+    ``take`` runs the engine's take on the loop's thread. ``_ready`` is opened by the loop's thread.
+    ``check_thread`` raises RuntimeError on that one, for it would wait for itself.
     """
 
-    def __init__(self, take: Callable[[], Any]) -> None:
+    def __init__(self, take: Callable[[], Any], check_thread: Callable[[str], None]) -> None:
         self._take = take
+        self._check_thread = check_thread
         self._items: deque[T] = deque()
-        self._ready = threading.Event()
+        self._ready = Gate()
         self._reading = threading.Lock()
         self._is_closed = False
 
     def _wake(self) -> None:
-        self._ready.set()
+        self._ready.open()
 
     def _end(self) -> None:
         self._is_closed = True
-        self._ready.set()
+        self._ready.open()
 
     def get(self, timeout: float | None = None) -> T:
         """The next one; None waits for ever. Raises Timeout, and NodeClosed at the end."""
+        self._check_thread("get")
         deadline = None if timeout is None else monotonic() + timeout
         if not self._reading.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             raise Timeout(f"nothing came within {timeout:g} s")
         try:
             while not self._items:
-                self._ready.clear()
+                ready = self._ready = Gate()
                 taken = self._take()
                 if taken:
                     self._items = deque(taken) if isinstance(taken, list) else taken
                 elif self._is_closed:
                     raise NodeClosed("the subscription has ended")
-                elif not self._ready.wait(
-                    None if deadline is None else max(0.0, deadline - monotonic())
-                ):
+                elif not ready.wait(None if deadline is None else max(0.0, deadline - monotonic())):
                     raise Timeout(f"nothing came within {timeout:g} s")
             return self._items.popleft()
         finally:
@@ -250,10 +255,11 @@ class BlockingSubscription(_BlockingStream[Message]):
         self,
         source: AsyncSubscription,
         on_loop: Callable[..., Any],
+        check_thread: Callable[[str], None],
     ) -> None:
         self._source = source
         self._on_loop = on_loop
-        super().__init__(lambda: self._try_on_loop(source.core.take))
+        super().__init__(lambda: self._try_on_loop(source.core.take), check_thread)
         source.core.on_ready = self._wake
         source.core.on_end = self._end
 
@@ -281,16 +287,21 @@ class BlockingSubscription(_BlockingStream[Message]):
 class BlockingWatch(_BlockingStream[Event]):
     """Events to iterate; see ``AsyncWatch``."""
 
-    def __init__(self, source: AsyncWatch, on_loop: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        source: AsyncWatch,
+        on_loop: Callable[..., Any],
+        check_thread: Callable[[str], None],
+    ) -> None:
         self._source = source
         self._on_loop = on_loop
         self._watcher = source.watcher
-        super().__init__(self._take_on_loop)
+        super().__init__(self._take_on_loop, check_thread)
         self._watcher.on_ready = self._on_ready
 
     def _on_ready(self) -> None:
         self._is_closed = self._is_closed or self._watcher.is_closed
-        self._ready.set()
+        self._ready.open()
 
     def _take_on_loop(self) -> Any:
         try:

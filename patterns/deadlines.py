@@ -36,6 +36,8 @@ class Deadlines:
         self._expire = expire
         self._buckets: dict[int, set[Hashable]] = {}
         self._ticks: list[int] = []
+        self._known_ticks: set[int] = set()
+        """What is in the heap; a tick stays there when its bucket has become empty."""
         self._timer: Timer | None = None
         self._timer_tick = 0
 
@@ -45,7 +47,9 @@ class Deadlines:
         bucket = self._buckets.get(tick)
         if bucket is None:
             self._buckets[tick] = {key}
-            heappush(self._ticks, tick)
+            if tick not in self._known_ticks:
+                self._known_ticks.add(tick)
+                heappush(self._ticks, tick)
             if self._timer is None or tick < self._timer_tick:
                 self._arm()
         else:
@@ -57,11 +61,14 @@ class Deadlines:
         bucket = self._buckets.get(tick)
         if bucket is not None:
             bucket.discard(key)
+            if not bucket:
+                del self._buckets[tick]
 
     def close(self) -> None:
         """Forget all; nothing expires afterwards."""
         self._buckets.clear()
         self._ticks.clear()
+        self._known_ticks.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -79,11 +86,16 @@ class Deadlines:
         now = self._now()
         # Judged by the expression that armed the timer: another rounding could never be reached.
         while self._ticks and self._ticks[0] * TICK <= now:
-            bucket = self._buckets.pop(heappop(self._ticks), None)
+            bucket = self._buckets.pop(self._pop_tick(), None)
             for key in tuple(bucket or ()):
                 self._expire(key)
         # Ticks whose keys were all discarded cost nothing more than their place in the heap.
-        while self._ticks and not self._buckets.get(self._ticks[0]):
-            self._buckets.pop(heappop(self._ticks), None)
+        while self._ticks and self._ticks[0] not in self._buckets:
+            self._pop_tick()
         if self._ticks and self._timer is None:
             self._arm()
+
+    def _pop_tick(self) -> int:
+        tick = heappop(self._ticks)
+        self._known_ticks.discard(tick)
+        return tick

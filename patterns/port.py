@@ -7,6 +7,7 @@ All calls happen on one thread, in turns: a pattern never needs a lock.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Protocol
@@ -68,11 +69,14 @@ class Runner(Protocol):
     def start_each(
         self,
         function: Callable[[Any], Any],
-        messages: Sequence[Any],
+        messages: deque[Any],
         is_async: bool,
         done: Callable[[], None],
     ) -> Running | None:
-        """Run it for each message in order; one that raises is logged and the rest go on."""
+        """Run it for each message in order, each taken from the left when its turn comes.
+
+        What is left tells how far it is. One that raises is logged and the rest go on.
+        """
 
 
 class Handle(Protocol):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from patterns import messages as m
-from patterns.names import check_name, check_subject, group_subject
+from patterns.names import MAX_SUBJECT_BYTES, check_name, check_subject, group_subject
 from patterns.port import Handle, PubSubPort, Timer
 from patterns.subjects import SubjectMap
 from patterns.subscription import STALL_AFTER, Hold, Subscription
@@ -176,7 +176,7 @@ class PubSub:
                 subject, data = entry[0], entry[1]
                 headers = {} if len(entry) == 2 else _headers(entry[2])
                 if subject != last_subject:
-                    subscriptions = match(subject)
+                    subscriptions = match(_short(subject))
                     last_subject = subject
             except (TypeError, IndexError, KeyError, ValueError, AttributeError):
                 self.malformed += 1
@@ -230,6 +230,13 @@ class PubSub:
         for subscription in list(self._subscriptions):
             subscription.cancel()
         self._subscriptions.clear()
+
+
+def _short(subject: str) -> str:
+    """A subject from outside; only its length matters here, for it is remembered."""
+    if len(subject) > MAX_SUBJECT_BYTES:
+        raise ValueError("no sender of ours lets such a subject pass")
+    return subject
 
 
 def _headers(value: object) -> dict[str, str]:

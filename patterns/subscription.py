@@ -2,14 +2,15 @@
 
 How the window works with it. The bytes of a frame count against its sender's window until every
 subscription that the frame reached has *consumed* its part: handled it, or taken it into a queue
-that is bounded in messages. So a fast reader holds a fast sender back by a moment and nothing is
-lost, and the rule that keeps one slow reader from holding back everybody else is:
+that is bounded. So a reader holds a sender that is faster back and nothing is lost, and the rule
+that keeps one reader from holding back everybody else for long is:
 
-    a subscription whose oldest message has waited for ``STALL_AFTER`` is *stalled*:
-    it holds no window, and past ``buffer`` messages its oldest are dropped and counted.
+    a subscription is *stalled* when messages wait and it took none for ``STALL_AFTER``,
+    or when the oldest has waited for ``MAX_LAG``. Then it holds no window, and past ``buffer``
+    messages (or ``STALLED_BYTES``) its oldest are dropped and counted.
 
-It needs no state: the age of the head of the queue says it. A reader that never reads, one that
-reads too slowly and one whose handler hangs all fall under it, and recover from it, alike.
+The first half is about readers that do not read and handlers that hang; the second about those
+that go on, but so slowly that the others on the same link would wait with them.
 """
 
 from __future__ import annotations
@@ -23,15 +24,25 @@ from patterns.errors import ConfigError
 from patterns.messages import Message
 from patterns.port import Runner, Running
 
-__all__ = ["DEFAULT_BUFFER", "STALL_AFTER", "Hold", "Portion", "Subscription"]
+__all__ = ["DEFAULT_BUFFER", "MAX_LAG", "STALL_AFTER", "Hold", "Portion", "Subscription"]
 
 logger = logging.getLogger("mesh.pubsub")
 
 STALL_AFTER = 0.25
 """Seconds: long enough for a garbage collection or a slow log line, short for everybody else."""
 
+MAX_LAG = 5.0
+"""Seconds that a reader may be behind and still hold its senders back."""
+
+MOST_TAKEN = 1024
+"""Messages handed to an iterator at once, so that crossing to its thread costs little for each."""
+
 DEFAULT_BUFFER = 10_000
 """Messages that a stalled subscription keeps."""
+
+
+STALLED_BYTES = 64 * 1024 * 1024
+"""Bytes that a stalled subscription keeps: large messages must not make ``buffer`` gigabytes."""
 
 
 class Hold:
@@ -52,14 +63,18 @@ class Hold:
 
 
 class Portion:
-    """The messages of one frame for one subscription, and the frame's hold while it lasts."""
+    """The messages of one frame for one subscription, and the frame's hold while it lasts.
 
-    __slots__ = ("arrived", "hold", "messages")
+    ``size`` is the frame's, in bytes: what the messages take here is about that.
+    """
+
+    __slots__ = ("arrived", "hold", "messages", "size")
 
     def __init__(self, messages: deque[Message], hold: Hold | None, arrived: float) -> None:
         self.messages = messages
         self.hold = hold
         self.arrived = arrived
+        self.size = hold.size if hold is not None else 0
 
     def let_go(self) -> None:
         if self.hold is not None:
@@ -79,8 +94,12 @@ class Subscription:
         "_closed",
         "_in_hand",
         "_is_pumping",
+        "_progress",
+        "_progress_at",
+        "_queued_bytes",
         "_runner",
         "_running",
+        "_started",
         "buffer",
         "concurrency",
         "echo",
@@ -128,11 +147,15 @@ class Subscription:
         """Called when the node ends it."""
         self.queue: deque[Portion] = deque()
         self.queued = 0
+        self._queued_bytes = 0
         self.fresh: list[Message] = []
         """Messages of the frame being delivered, until ``accept`` makes them a portion."""
         self._runner = runner
         self._running: dict[Portion, Running | None] = {}
-        self._in_hand: Portion | None = None
+        self._in_hand: list[Portion] = []
+        self._started = 0
+        self._progress = (0, 0)
+        self._progress_at = 0.0
         self._closed = False
         self._is_pumping = False
 
@@ -155,37 +178,34 @@ class Subscription:
             return
         self.queue.append(portion)
         self.queued += len(portion.messages)
+        self._queued_bytes += portion.size
         if self.is_stalled(now):
             portion.let_go()
             self._drop_excess()
         self._pump()
 
     def is_stalled(self, now: float) -> bool:
-        """Whether the oldest message here has waited for longer than ``STALL_AFTER``."""
-        oldest = min(
-            (p.arrived for p in (*self._running, *((self._in_hand,) if self._in_hand else ()))),
-            default=None,
-        )
-        if oldest is None:
-            if not self.queue:
-                return False
-            oldest = self.queue[0].arrived
-        return now - oldest > STALL_AFTER
+        """Whether it holds others back; asked at each frame and now and then while it might."""
+        started = (*self._running, *self._in_hand)
+        if not started and not self.queue:
+            return False
+        progress = self._started, sum(len(portion.messages) for portion in started)
+        if progress != self._progress:
+            self._progress = progress
+            self._progress_at = now
+        oldest = min(p.arrived for p in (*started, *((self.queue[0],) if self.queue else ())))
+        idle = now - max(self._progress_at, oldest)
+        return bool(idle > STALL_AFTER or now - oldest > MAX_LAG)
 
     def holds_window(self) -> bool:
         """Whether any frame's bytes are still held here."""
-        return any(
-            p.hold is not None
-            for p in (*self._running, *self.queue, *((self._in_hand,) if self._in_hand else ()))
-        )
+        return any(p.hold is not None for p in (*self._running, *self.queue, *self._in_hand))
 
     def release_if_stalled(self, now: float) -> None:
         """Apply the stall rule; called now and then while ``holds_window``."""
         if self.is_stalled(now):
-            for portion in (*self._running, *self.queue):
+            for portion in (*self._running, *self.queue, *self._in_hand):
                 portion.let_go()
-            if self._in_hand is not None:
-                self._in_hand.let_go()
             self._drop_excess()
 
     def take(self) -> deque[Message] | None:
@@ -193,25 +213,33 @@ class Subscription:
 
         Taking the next ones says that the ones taken before are consumed.
         """
-        if self._in_hand is not None:
-            self._in_hand.let_go()
-            self._in_hand = None
+        self._let_go_in_hand()
         if not self.queue:
             return None
-        portion = self._in_hand = self.queue.popleft()
-        self.queued -= len(portion.messages)
-        return portion.messages
+        first = self._pop_head()
+        self._in_hand.append(first)
+        messages = first.messages
+        while self.queue and len(messages) < MOST_TAKEN:
+            portion = self._pop_head()
+            messages.extend(portion.messages)
+            portion.messages.clear()
+            self._in_hand.append(portion)
+        self._started += 1
+        return messages
+
+    def _let_go_in_hand(self) -> None:
+        for portion in self._in_hand:
+            portion.let_go()
+        self._in_hand.clear()
 
     def close(self) -> None:
         """Take no more; what is queued is given up, what runs is left to end."""
         self._closed = True
-        if self._in_hand is not None:
-            self._in_hand.let_go()
-            self._in_hand = None
+        self._let_go_in_hand()
         for portion in self.queue:
             portion.let_go()
         self.queue.clear()
-        self.queued = 0
+        self.queued = self._queued_bytes = 0
 
     def cancel(self) -> None:
         """Close, and cancel handlers that run and can be cancelled."""
@@ -229,7 +257,7 @@ class Subscription:
 
     def _drop_excess(self) -> None:
         queue = self.queue
-        if self.queued <= self.buffer:
+        if not self._has_excess():
             return
         if not self.is_dropping:
             self.is_dropping = True
@@ -238,16 +266,29 @@ class Subscription:
                 self.pattern,
                 self.buffer,
             )
-        while self.queued > self.buffer:
+        while self._has_excess():
             portion = queue[0]
-            excess = min(self.queued - self.buffer, len(portion.messages))
+            excess = len(portion.messages)
+            if self._queued_bytes <= STALLED_BYTES:
+                excess = min(self.queued - self.buffer, excess)
             for _ in range(excess):
                 portion.messages.popleft()
             self.queued -= excess
             self.missed += excess
             if not portion.messages:
                 portion.let_go()
-                queue.popleft()
+                self._pop_head()
+
+    def _has_excess(self) -> bool:
+        """More than may wait here; the newest frame may, whatever its size."""
+        too_many_bytes = self._queued_bytes > STALLED_BYTES and len(self.queue) > 1
+        return self.queued > self.buffer or too_many_bytes
+
+    def _pop_head(self) -> Portion:
+        portion = self.queue.popleft()
+        self.queued -= len(portion.messages)
+        self._queued_bytes -= portion.size
+        return portion
 
     def _pump(self) -> None:
         if self.handler is None:
@@ -271,14 +312,13 @@ class Subscription:
         """
         head = self.queue[0]
         if self.concurrency == 1 or len(head.messages) == 1:
-            self.queue.popleft()
-            self.queued -= len(head.messages)
-            return head
+            return self._pop_head()
         self.queued -= 1
         return Portion(deque((head.messages.popleft(),)), None, head.arrived)
 
     def _start(self, portion: Portion) -> None:
         self._running[portion] = None
+        self._started += 1
 
         def done() -> None:
             self._running.pop(portion, None)

@@ -103,7 +103,7 @@ class CallPlane:
             entries = core.codec.unpack_all(memoryview(frame)[frames.DATA_HEADER_SIZE :], count)
         except BadFrame as error:
             core.count("bad_frames")
-            logger.warning("a request frame was refused: %s", error)
+            logger.info("a request frame was refused: %s", error)
             return
         if kind == frames.REQUEST:
             self._arrived.append((session, self._route(session, route), entries))
@@ -161,7 +161,7 @@ class CallPlane:
             entries = core.codec.unpack_all(memoryview(frame)[frames.DATA_HEADER_SIZE :], count)
         except BadFrame as error:
             core.count("bad_frames")
-            logger.warning("a reply frame was refused: %s", error)
+            logger.info("a reply frame was refused: %s", error)
             return
         session.last_heard = core.clock.now()
         malformed = self.client.on_replies(session, entries)

@@ -17,8 +17,9 @@ from mesh.engine.core import Core
 from mesh.engine.dialer import Dialer, Why
 from mesh.engine.exchange import Exchange
 from mesh.engine.liveness import Liveness
-from mesh.engine.session import Session
-from mesh.membership import Member, Record, State
+from mesh.engine.session import MAX_CONTROLS, Session
+from mesh.membership import MAX_RECORD_BYTES, Member, Record, State
+from mesh.membership.record import MAX_TEXT
 from mesh.wire.frames import BadFrame
 
 __all__ = ["ControlLane"]
@@ -85,6 +86,9 @@ class ControlLane:
 
     def on_entries(self, session: Session, link: int, entries: Sequence[Any]) -> None:
         """The control messages of one frame; nonsense resets the link."""
+        if len(entries) > MAX_CONTROLS:
+            self.reset(session, BadFrame(f"{len(entries)} control messages in a frame"))
+            return
         for entry in entries:
             try:
                 checked = c.check_control(entry)
@@ -205,9 +209,14 @@ class ControlLane:
         delta = self._core.record.take_delta()
         if delta is None:
             return
-        for session in self._core.sessions.values():
-            if session.outbox.link is not None:
+        is_small = len(self._core.pack(c.DELTA, delta)) <= MAX_RECORD_BYTES
+        for session in list(self._core.sessions.values()):
+            if session.outbox.link is None:
+                continue
+            if is_small:
                 session.control(c.DELTA, delta)
+            else:
+                self.open_link(session)
 
     def unconfirmed(self, version: int) -> list[Member]:
         """Alive members in which ``version`` of our record is not in force yet."""
@@ -237,8 +246,11 @@ class ControlLane:
         session.has_left = True
         if self._is_leaving:
             self.confirmed()
+        elif not session.is_joined:
+            session.hang_up()
+            self._dialer.drop(session.id)
         else:
-            self.left(session, fields[0])
+            self.left(session, fields[0][:MAX_TEXT])
 
     def _on_goodbye_ack(self, session: Session, link: int, fields: list[Any]) -> None:
         session.has_left = True

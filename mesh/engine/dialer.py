@@ -17,6 +17,7 @@ An address says nothing about who listens there; only the answer to our hello do
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -25,10 +26,13 @@ from typing import TypeVar
 
 from mesh.engine.core import Core
 from mesh.engine.ports import Dial
+from mesh.membership.record import MAX_TEXT
 from mesh.wire import frames
 from patterns.port import Timer
 
 V = TypeVar("V")
+
+logger = logging.getLogger("mesh.link")
 
 __all__ = ["ANSWER_TIMEOUT", "DIALS_PER_SECOND", "Dialer", "Target", "Why"]
 
@@ -218,7 +222,8 @@ class Dialer:
 
     def refused(self, dial: Dial, code: str, text: str) -> None:
         """Whoever listens there does not want us; it is asked again after a rest."""
-        _remember(self.refusals, dial.address, (code, text, self._core.clock.now()))
+        refusal = (code[:MAX_TEXT], text[:MAX_TEXT], self._core.clock.now())
+        _remember(self.refusals, dial.address, refusal)
         self._end(dial)
 
     def reached_self(self, dial: Dial) -> None:
@@ -281,7 +286,13 @@ class Dialer:
                 # Somebody is dialled, or linked, there already; that may settle this one too.
                 self._try_later(target)
                 continue
-            self._dial(target, address)
+            try:
+                self._dial(target, address)
+            except OSError as error:
+                # Mostly the descriptor limit, and that passes.
+                self._core.count("dials_failed")
+                logger.warning("cannot dial %s: %s", address, error)
+                self._try_later(target)
             self._pace_timer = self._core.clock.call_later(1 / DIALS_PER_SECOND, self._dial_next)
             return
 

@@ -33,6 +33,9 @@ QUIET = 2.0
 DIFFERENCE_PAUSE = 30.0
 """Seconds between digests while views differ and nothing changes."""
 
+MAX_TOLD_ADDRESSES = 3
+"""Addresses told of one peer: a thousand of them must fit one control message."""
+
 FEW = 8
 """Who knows no more than this many is told at once; the list is short, or it is a newcomer."""
 
@@ -124,10 +127,10 @@ class Exchange:
             session.control(c.DIGEST, digest)
 
     def _tell(self, session: Session, known: Iterable[Session], is_all: bool) -> None:
-        peers = [
-            [other.id, list(dict.fromkeys((other.address, *other.info_addresses)))]
-            for other in known
-            if other is not session and other.address
-        ]
+        peers = []
+        for other in known:
+            addresses = dict.fromkeys((other.address, *other.info_addresses))
+            if other is not session and other.address:
+                peers.append([other.id, list(addresses)[:MAX_TOLD_ADDRESSES]])
         if peers or is_all:
             session.control(c.PEERS, peers[: c.MAX_PEERS_TOLD], is_all)

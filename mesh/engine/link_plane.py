@@ -243,7 +243,7 @@ class LinkPlane:
             entries = self._core.codec.unpack_all(body, count)
         except BadFrame as error:
             self._core.count("bad_frames")
-            logger.warning("a frame of %s could not be decoded: %s", session.peer, error)
+            logger.info("a frame of %s could not be decoded: %s", session.peer, error)
             self._control.gap(session, count)
             release(size)
             return
@@ -348,7 +348,7 @@ class LinkPlane:
 
     def _bad_frame(self, dial: Dial, error: BadFrame) -> None:
         self._core.count("bad_frames")
-        logger.warning("a frame from %s was refused: %s", dial.address, error)
+        logger.info("a frame from %s was refused: %s", dial.address, error)
 
     # The control lane.
 

@@ -13,11 +13,15 @@ from typing import Any, Protocol
 
 from patterns.port import Clock
 
-__all__ = ["Clock", "Dial", "Lane", "ProbeResult", "Transport", "TransportEvents"]
+__all__ = ["Clock", "Dial", "Lane", "ProbeResult", "ReplyResult", "Transport", "TransportEvents"]
 
 ProbeResult = str
 """What a plain connect met: "refused" (nobody listens: evidence), "alive" (a process greeted us,
 maybe not the one we mean), "open" (connected, but nothing was said) or "unknown"."""
+
+
+ReplyResult = str
+"""What became of a reply: "sent", "gone" (the connection) or "full" (its reader does not read)."""
 
 
 class Dial(Protocol):
@@ -40,7 +44,10 @@ class Transport(Protocol):
         """Bind; returns the link addresses that others can dial, and the port for requests."""
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
-        """Connect to a peer's link socket and keep it connected until ``hang_up``."""
+        """Connect to a peer's link socket and keep it connected until ``hang_up``.
+
+        Raises OSError when there is no descriptor left for it; so does ``open_lane``.
+        """
 
     def hang_up(self, dial: Dial) -> None: ...
 
@@ -58,8 +65,8 @@ class Transport(Protocol):
     def send_request(self, lane: Lane, frame: bytes) -> bool:
         """False when the connection is of no use any more: open another."""
 
-    def send_reply(self, route: bytes, frame: bytes) -> bool:
-        """Answer on the connection that a request came by; False when it is gone."""
+    def send_reply(self, route: bytes, frame: bytes) -> ReplyResult:
+        """Answer on the connection that a request came by."""
 
     def probe(self, address: str, done: Callable[[ProbeResult], None]) -> None:
         """Try a plain connection, within a second; ``done`` is called once."""

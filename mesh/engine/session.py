@@ -21,6 +21,9 @@ __all__ = ["MAX_CONTROL_BYTES", "ReplyRoute", "RequestLane", "Session"]
 MAX_CONTROL_BYTES = 256 * 1024 - frames.LINK_HEADER_SIZE
 """A control frame is bounded like any other of the link."""
 
+MAX_CONTROLS = 4096
+"""Control messages in a frame."""
+
 
 class Session:
     """One peer. ``flush`` sends what the link's window allows."""
@@ -141,7 +144,8 @@ class Session:
         entries, self.outbox.control = self.outbox.control, []
         start, size = 0, 0
         for index, entry in enumerate(entries):
-            if size and size + len(entry) > MAX_CONTROL_BYTES:
+            is_full = size + len(entry) > MAX_CONTROL_BYTES or index - start >= MAX_CONTROLS
+            if size and is_full:
                 self._send_control(link, entries[start:index])
                 start, size = index, 0
             size += len(entry)
@@ -215,8 +219,11 @@ class ReplyRoute:
             header = frames.pack_data(
                 batch.kind, core.id, session.id, session.link or 0, len(batch.entries)
             )
-            if not core.transport.send_reply(self.route, b"".join((header, *batch.entries))):
+            result = core.transport.send_reply(self.route, b"".join((header, *batch.entries)))
+            if result == "gone":
                 self._send_by_link(batch.entries)
+            elif result == "full":
+                core.count("replies_lost", len(batch.entries))
 
     def _send_by_link(self, entries: list[bytes]) -> None:
         """The connection is gone but the peer may not be: its link still reaches it."""

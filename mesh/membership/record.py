@@ -21,9 +21,6 @@ __all__ = ["MAX_RECORD_BYTES", "OwnRecord", "Record", "check_tags"]
 MAX_RECORD_BYTES = 240 * 1024
 """A packed record must fit one frame of the link with its header; about 9,000 subscriptions."""
 
-MAX_INTEREST = 65_536
-"""Patterns of one node; the shortest that fit ``MAX_RECORD_BYTES`` would be that many."""
-
 MAX_TAGS = 64
 MAX_TEXT = 255
 """Characters in a tag or an address: they are labels, shown in tables."""
@@ -33,7 +30,7 @@ class Record:
     """A peer's record as this node holds it."""
 
     __slots__ = ("addresses", "id", "interest", "is_observer", "name", "rpc_port", "services",
-                 "tags", "version")  # fmt: skip
+                 "size", "tags", "version")  # fmt: skip
 
     id: bytes
     name: str
@@ -44,6 +41,8 @@ class Record:
     addresses: tuple[str, ...]
     rpc_port: int
     is_observer: bool
+    size: int
+    """Bytes that its interest takes in a frame, about."""
 
     @classmethod
     def from_wire(cls, id: bytes, fields: object) -> Record:
@@ -56,8 +55,7 @@ class Record:
         record.version = _count(fields.get("version"), "version")
         record.services = _services(fields.get("services"))
         record.interest = dict.fromkeys(_patterns(fields.get("interest")))
-        if len(record.interest) > MAX_INTEREST:
-            raise BadFrame(f"a node may want at most {MAX_INTEREST} patterns")
+        record.size = _size_of(record.interest)
         record.tags = _tags(fields.get("tags"))
         record.addresses = tuple(_text(a, "address") for a in _list(fields.get("addresses")))
         record.rpc_port = _count(fields.get("rpc"), "rpc port")
@@ -82,8 +80,10 @@ class Record:
         unwanted = dict.fromkeys(_patterns(delta.get("remove", [])))
         added = [p for p in wanted if p not in self.interest]
         removed = [p for p in unwanted if p in self.interest]
-        if len(self.interest) + len(added) > MAX_INTEREST:
-            raise BadFrame(f"a node may want at most {MAX_INTEREST} patterns")
+        size = self.size + _size_of(added) - _size_of(removed)
+        if size > MAX_RECORD_BYTES:
+            raise BadFrame(f"patterns of {size} bytes; a node may want {MAX_RECORD_BYTES}")
+        self.size = size
         self.services = services
         for pattern in removed:
             del self.interest[pattern]
@@ -209,6 +209,10 @@ def check_tags(tags: object) -> dict[str, str]:
         if not is_text or text != text.encode("utf-8", "replace").decode():
             raise ConfigError(f"tag {text!r:.40} is no text of up to {MAX_TEXT} characters")
     return dict(tags)
+
+
+def _size_of(patterns: Iterable[str]) -> int:
+    return sum(len(pattern) + 3 for pattern in patterns)
 
 
 def _name(value: object) -> str:

@@ -53,8 +53,6 @@ async def _outcome(
     """
     try:
         return await function(*args, **kwargs), None
-    except GeneratorExit:
-        raise
     except BaseException as error:  # noqa: BLE001  goes to whoever asked
         return None, error
 
@@ -108,13 +106,13 @@ class LoopRunner:
                 value, error = None, caught
             return lambda: done(value, error)
 
-        self._to_pool(work)
+        self._to_pool(work, lambda error: done(None, error))
         return None
 
     def start_each(
         self,
         function: Callable[[Any], Any],
-        messages: Sequence[Any],
+        messages: deque[Any],
         is_async: bool,
         done: Callable[[], None],
     ) -> asyncio.Task[Any] | None:
@@ -124,27 +122,27 @@ class LoopRunner:
             )
 
         def work() -> Callable[[], None]:
-            for message in messages:
-                if self._closed:
-                    break
+            while messages and not self._closed:
+                message = messages.popleft()
                 try:
                     function(message)
                 except BaseException:
                     logger.exception("a handler raised on %r", message)
             return done
 
-        self._to_pool(work)
+        def refuse(error: RuntimeError) -> None:
+            logger.error("no thread can be started, %d messages are lost", len(messages))
+            done()
+
+        self._to_pool(work, refuse)
         return None
 
-    async def _each(self, function: Callable[[Any], Any], messages: Sequence[Any]) -> None:
-        for message in messages:
-            # A handler that swallowed its cancellation does not get the rest.
-            if self._closed:
-                return
+    async def _each(self, function: Callable[[Any], Any], messages: deque[Any]) -> None:
+        # A handler that swallowed its cancellation does not get the rest.
+        while messages and not self._closed:
+            message = messages.popleft()
             try:
                 await function(message)
-            except GeneratorExit:
-                raise
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
                     raise
@@ -177,15 +175,24 @@ class LoopRunner:
 
     # The pool.
 
-    def _to_pool(self, work: Callable[[], Callable[[], None]]) -> None:
+    def _to_pool(
+        self, work: Callable[[], Callable[[], None]], refuse: Callable[[RuntimeError], None]
+    ) -> None:
         if self._closed:
             return
-        self._busy += 1
-        if self._busy > len(self._threads) and len(self._threads) < MAX_THREADS:
+        if self._busy >= len(self._threads) and len(self._threads) < MAX_THREADS:
             name = f"mesh-worker-{len(self._threads) + 1}"
             thread = threading.Thread(target=self._serve, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # The machine has no more: those that are there take it, if there are any.
+                if not self._threads:
+                    refuse(error)
+                    return
+            else:
+                self._threads.append(thread)
+        self._busy += 1
         self._work.put(work)
 
     def _serve(self) -> None:

@@ -47,7 +47,8 @@ class Gate:
         """Let everybody through from now on."""
         self.is_open = True
         while self._held:
-            self._held.popleft().release()
+            with contextlib.suppress(IndexError):  # it has just given up waiting
+                self._held.popleft().release()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until it is open, or ``timeout`` seconds; returns whether it is."""
@@ -55,8 +56,12 @@ class Gate:
         lock.acquire()
         # Append first, then look: ``open`` sets the flag before it empties the deque.
         self._held.append(lock)
-        if not self.is_open:
-            lock.acquire(timeout=-1 if timeout is None else timeout)
+        try:
+            if not self.is_open:
+                lock.acquire(timeout=-1 if timeout is None else timeout)
+        finally:
+            with contextlib.suppress(ValueError):  # ``open`` had it
+                self._held.remove(lock)
         return self.is_open
 
 
@@ -89,19 +94,24 @@ class Handover:
         # A signal handler may come between the flag and the wake-up: then it wakes the loop itself.
         if not self._is_awake or self._waking:
             self._wake()
+        # And once more: who closed in between may have been by before the append.
+        if self._is_closed:
+            self._give_up()
+            raise NodeClosed("this node is closed")
 
     def _wake(self) -> None:
         me = threading.get_ident()
-        self._waking.add(me)
-        self._is_awake = True
         try:
+            self._waking.add(me)
+            self._is_awake = True
             self._loop.call_soon_threadsafe(self.drain)
         except RuntimeError:  # the loop was closed, and the node was not
-            self._is_closed = True
+            self.close()
+        except BaseException:  # Ctrl-C: the next one wakes it
+            self._is_awake = False
+            raise
         finally:
             self._waking.discard(me)
-        if self._is_closed:
-            self._give_up()
 
     def _wait_for_room(self) -> None:
         while not self._is_closed:
@@ -120,9 +130,10 @@ class Handover:
             room.open()
         items = self._items
         for _ in range(len(items)):
-            if not items:
-                break  # a function drained in its turn
-            function, args, _ = items.popleft()
+            try:
+                function, args, _ = items.popleft()
+            except IndexError:
+                return  # a function drained in its turn, or another thread gives up
             try:
                 function(*args)
             except Exception:
@@ -131,8 +142,6 @@ class Handover:
     def close(self) -> None:
         """Give up what is left; from now on ``put`` raises, and threads that wait are let go."""
         self._is_closed = True
-        # Whoever puts at this moment has to come by and see that it is too late.
-        self._is_awake = False
         self._room.open()
         self._give_up()
 
@@ -184,7 +193,8 @@ async def call_in_thread(loop: asyncio.AbstractEventLoop, function: Callable[[],
     """Run a slow function off the loop, in a thread that ends with it.
 
     Not ``asyncio.to_thread``: the default executor's threads outlive the node. Cancelled, it does
-    not wait: the function goes on to its end, and its result goes nowhere.
+    not wait: the function goes on to its end, and its result goes nowhere. Where no thread can be
+    started (a limit, the interpreter's end since Python 3.12) the loop has to wait.
     """
     outcome: asyncio.Future[Any] = loop.create_future()
 
@@ -206,7 +216,10 @@ async def call_in_thread(loop: asyncio.AbstractEventLoop, function: Callable[[],
             loop.call_soon_threadsafe(finish, result, error)
 
     thread = threading.Thread(target=work, name="mesh-once")
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        return function()
     result = await outcome
     thread.join()
     return result

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import cast
 
 import zmq
@@ -28,6 +29,9 @@ logger = logging.getLogger("mesh.transport")
 # Plain ints: pyzmq's enum members cost several times as much, at every send and receive.
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
+
+DRAIN_SECONDS = 0.01
+"""And no longer than this, whatever is in them: one peer's flood must not stop the others."""
 
 DRAIN = 32
 """Frames read in one turn: a frame is up to a thousand messages, and others wait for the loop."""
@@ -47,6 +51,10 @@ subscription's command name 10."""
 
 BACKLOG = 4096
 """A thousand nodes dial at once after a power cut; with the default 100 that takes 28 s."""
+
+MAX_UNREAD_FRAMES = 1000
+"""Frames on a request connection that its reader has not taken; a frame is many calls or replies.
+There is no window on that plane, so this bounds what a reader that stopped can make us keep."""
 
 HANDSHAKE_IVL_MS = 3000
 RECONNECT_IVL_MS = 100
@@ -78,7 +86,9 @@ def new_socket(
         socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_IVL_MS)
         socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         socket.set(zmq.SNDBUF, XPUB_SNDBUF_BYTES)
-    elif kind == zmq.ROUTER:
+    elif kind in (zmq.ROUTER, zmq.DEALER):
+        socket.set(zmq.SNDHWM, MAX_UNREAD_FRAMES)
+    if kind == zmq.ROUTER:
         socket.set(zmq.ROUTER_MANDATORY, 1)
         socket.set(zmq.LINGER, CLOSE_LINGER_MS)
     return socket
@@ -132,6 +142,7 @@ class DrainedSocket:
         self._begin()
         is_empty = False
         try:
+            until = monotonic() + DRAIN_SECONDS
             for _ in range(self._limit):
                 try:
                     self._receive()
@@ -140,6 +151,8 @@ class DrainedSocket:
                     return
                 if socket.closed or not has_input(socket):
                     is_empty = True
+                    return
+                if monotonic() > until:
                     return
         finally:
             # Also after an exception: the edge is spent, and the next frame must not wait for one.

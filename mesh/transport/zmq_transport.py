@@ -19,10 +19,11 @@ from typing import Any, cast
 import zmq
 
 from discovery.address import format_address
-from mesh.engine.ports import Dial, Lane, ProbeResult, TransportEvents
+from mesh.engine.ports import Dial, Lane, ProbeResult, ReplyResult, TransportEvents
 from mesh.runtime.threads import call_in_thread
 from mesh.security import CurveKeys
 from mesh.transport.addresses import advertised_hosts
+from mesh.transport.backlog import Backlog
 from mesh.transport.sockets import (
     CLOSE_LINGER_MS,
     DRAIN,
@@ -66,9 +67,10 @@ class _Dial:
 class _Lane:
     """One DEALER connected to one peer's ROUTER."""
 
-    __slots__ = ("dealer", "owner")
+    __slots__ = ("backlog", "dealer", "owner")
 
     def __init__(self) -> None:
+        self.backlog = Backlog()
         self.owner: Any = None
         self.dealer: DrainedSocket | None = None
 
@@ -95,6 +97,7 @@ class ZmqTransport:
         self._router: DrainedSocket
         self._dials: set[_Dial] = set()
         self._lanes: set[_Lane] = set()
+        self._backlogs: dict[bytes, Backlog] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_link = 0
         self._links: dict[bytes, deque[int]] = {}
@@ -126,7 +129,10 @@ class ZmqTransport:
     def _new(self, kind: int, max_bytes: int, *, serves: bool) -> zmq.Socket[bytes]:
         if self._context is None:
             raise RuntimeError("the transport is not open")
-        socket = new_socket(self._context, kind, max_bytes)
+        try:
+            socket = new_socket(self._context, kind, max_bytes)
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, f"no socket to be had: {error.strerror}") from error
         if self._keys is not None:
             self._keys.apply(socket, serves=serves)
         return socket
@@ -242,20 +248,37 @@ class ZmqTransport:
             router.recv(_NOBLOCK)
         self._events.on_request_frame(route, frame)
 
-    def send_reply(self, route: bytes, frame: bytes) -> bool:
-        """False when that connection is gone."""
+    def send_reply(self, route: bytes, frame: bytes) -> ReplyResult:
+        """One frame back to where a request came from."""
         if self._closed:
-            return False
+            return "gone"
         router = self._router.socket
+        is_large = len(frame) >= ZERO_COPY_BYTES
+        if is_large and self._backlog_of(route).is_full:
+            return "full"
         try:
             router.send(route, _NOBLOCK | _SNDMORE)
-            router.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+            if is_large:
+                self._backlogs[route].send(router, frame)
+            else:
+                router.send(frame, _NOBLOCK)
+        except zmq.Again:
+            return "full"
         except zmq.ZMQError as error:
-            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+            if error.errno != zmq.EHOSTUNREACH:
                 raise
-            return False
+            self._backlogs.pop(route, None)
+            return "gone"
         self._router.check()
-        return True
+        return "sent"
+
+    def _backlog_of(self, route: bytes) -> Backlog:
+        backlog = self._backlogs.get(route)
+        if backlog is None:
+            for other in [r for r, b in self._backlogs.items() if not b.is_full and b.is_empty]:
+                del self._backlogs[other]
+            backlog = self._backlogs[route] = Backlog()
+        return backlog
 
     def open_lane(self, address: str) -> Lane:
         """Connect a DEALER."""
@@ -278,12 +301,19 @@ class ZmqTransport:
                 lane.dealer.close()
 
     def send_request(self, lane: Lane, frame: bytes) -> bool:
-        """False when libzmq has ended the connection for good (it does after an error)."""
+        """False when the connection is of no use: libzmq has ended it for good, as it does after
+        an error, or its reader takes nothing."""
         dealer = lane.dealer if isinstance(lane, _Lane) else None
-        if dealer is None or dealer.socket.closed:
+        if not isinstance(lane, _Lane) or dealer is None or dealer.socket.closed:
+            return False
+        is_large = len(frame) >= ZERO_COPY_BYTES
+        if is_large and lane.backlog.is_full:
             return False
         try:
-            dealer.socket.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+            if is_large:
+                lane.backlog.send(dealer.socket, frame)
+            else:
+                dealer.socket.send(frame, _NOBLOCK)
         except zmq.Again:
             return False
         dealer.check()
@@ -300,9 +330,9 @@ class ZmqTransport:
     async def _probe(self, host: str, port: int, done: Callable[[ProbeResult], None]) -> None:
         family = stdlib_socket.AF_INET6 if ":" in host else stdlib_socket.AF_INET
         result: ProbeResult = "unknown"
-        with stdlib_socket.socket(family, stdlib_socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)
-            try:
+        try:
+            with stdlib_socket.socket(family, stdlib_socket.SOCK_STREAM) as probe:
+                probe.setblocking(False)
                 async with asyncio.timeout(PROBE_TIMEOUT):
                     await self._loop.sock_connect(probe, (host, port))
                     # A TCP socket can meet itself on a free local port: nobody listens there.
@@ -310,10 +340,10 @@ class ZmqTransport:
                     result = "refused" if is_itself else "open"
                     if not is_itself and await self._loop.sock_recv(probe, 1):
                         result = "alive"
-            except ConnectionRefusedError:
-                result = "refused"
-            except (OSError, TimeoutError) as error:
-                logger.debug("probe of %s:%d: %r", host, port, error)
+        except ConnectionRefusedError:
+            result = "refused"
+        except (OSError, TimeoutError) as error:
+            logger.debug("probe of %s:%d: %r", host, port, error)
         if not self._closed:
             done(result)
 

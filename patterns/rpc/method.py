@@ -11,10 +11,12 @@ The common call (no keywords, nothing to convert) is checked by two comparisons;
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
-from typing import Any, get_type_hints
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from patterns.errors import BadRequest, ConfigError
 
@@ -94,18 +96,19 @@ class Method:
         hints = _hints(self.function)
         visible, self._request, self._request_index = [], None, -1
         for index, parameter in enumerate(signature.parameters.values()):
-            if hints.get(parameter.name) is Request:
+            if _without_none(hints.get(parameter.name)) is Request:
                 self._request = parameter.name
                 if parameter.kind is not parameter.KEYWORD_ONLY:
                     self._request_index = index
             else:
                 visible.append(parameter)
         self._signature = signature.replace(parameters=visible)
-        self._convert = {
-            p.name: hints[p.name]
-            for p in visible
-            if isinstance(hints.get(p.name), type) and is_dataclass(hints[p.name])
-        }
+        self._convert = {}
+        for p in visible:
+            cls = _without_none(hints.get(p.name))
+            if _is_dataclass(cls):
+                may_be_none = p.default is None or cls is not hints[p.name]
+                self._convert[p.name] = (p.kind, cls, may_be_none)
         positional = [p for p in visible if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._min_args = sum(p.default is p.empty for p in positional)
         self._max_args = len(positional)
@@ -129,12 +132,15 @@ class Method:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise BadRequest(f"{self.name}{self._signature}: {error}") from None
-        for name, cls in self._convert.items():
-            if name in bound.arguments:
-                try:
-                    bound.arguments[name] = _build(cls, bound.arguments[name])
-                except (TypeError, ValueError) as error:
-                    raise BadRequest(f"{self.name}: argument {name!r}: {error}") from None
+        for name, (kind, cls, may_be_none) in self._convert.items():
+            value = bound.arguments.get(name)
+            if name not in bound.arguments or (value is None and may_be_none):
+                continue
+            try:
+                bound.arguments[name] = _build_all(kind, cls, value)
+            except Exception as error:  # noqa: BLE001  a dataclass checks itself as it likes
+                what = f"{self.name}: argument {name!r}"
+                raise BadRequest(f"{what}: {_describe(error)}") from None
         return bound.args, bound.kwargs
 
     def inject(
@@ -163,10 +169,62 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         target = target.func
     if not inspect.isroutine(target) and not isinstance(target, type):
         target = getattr(target, "__call__", target)  # noqa: B004  the method is inspected
+    return _resolve_hints(target)
+
+
+def _resolve_hints(target: Any) -> dict[str, Any]:
+    """The annotations of a function or class, each by itself: one that is only there for a type
+    checker must not spoil the others.
+    """
     try:
-        return get_type_hints(target)
-    except (NameError, TypeError, AttributeError):
-        return dict(getattr(target, "__annotations__", {}))
+        hints = get_type_hints(target)
+    except Exception:  # noqa: BLE001  an annotation is any expression; see below
+        hints = _resolve_each(target)
+    return {name: hint for name, hint in hints.items() if name != "return"}
+
+
+def _resolve_each(target: Any) -> dict[str, Any]:
+    hints: dict[str, Any] = {}
+    owners = reversed(target.__mro__) if isinstance(target, type) else (inspect.unwrap(target),)
+    for owner in owners:
+        module = sys.modules.get(getattr(owner, "__module__", ""))
+        names = getattr(owner, "__globals__", None) or vars(module or SimpleNamespace())
+        for name, hint in inspect.get_annotations(owner).items():
+            stub = SimpleNamespace(__annotations__={name: hint})
+            try:
+                hints.update(get_type_hints(stub, names))
+            except Exception:  # noqa: BLE001  whatever it raises, it says nothing to us
+                hints.pop(name, None)
+    return hints
+
+
+def _without_none(hint: Any) -> Any:
+    """X for ``X | None``."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint
+    others = [option for option in get_args(hint) if option is not NoneType]
+    return others[0] if len(others) == 1 else hint
+
+
+def _is_dataclass(hint: Any) -> bool:
+    return isinstance(hint, type) and is_dataclass(hint)
+
+
+def _describe(error: Exception) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  its author's, as the error itself
+        text = "(its text could not be made)"
+    return text if type(error) in (TypeError, ValueError) else f"{type(error).__name__}: {text}"
+
+
+def _build_all(kind: Any, cls: type, value: Any) -> Any:
+    """What a parameter of any kind takes: one, or as many as came."""
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        return tuple(_build(cls, item) for item in value)
+    if kind is inspect.Parameter.VAR_KEYWORD:
+        return {name: _build(cls, item) for name, item in value.items()}
+    return _build(cls, value)
 
 
 def _build(cls: type, value: Any) -> Any:
@@ -181,7 +239,7 @@ def _build(cls: type, value: Any) -> Any:
         raise TypeError(f"{cls.__name__} has no field {', '.join(unknown)}")
     built = {
         name: _build(hint, item)
-        if isinstance(hint := hints.get(name), type) and is_dataclass(hint) and item is not None
+        if _is_dataclass(hint := _without_none(hints.get(name))) and item is not None
         else item
         for name, item in value.items()
     }

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,6 +29,9 @@ logger = logging.getLogger("mesh.rpc")
 MAX_WAITING = 1024
 """Requests of one method that wait for a free slot: about a deadline's worth at 200 calls/s."""
 
+MAX_MALFORMED = 16
+"""Malformed entries after which the rest of a frame is not looked at: it is no honest one."""
+
 MAX_TEXT_CHARS = 8000
 """A remote text is for reading; a recursion's traceback is not worth megabytes on the wire."""
 
@@ -37,11 +39,10 @@ MAX_TEXT_CHARS = 8000
 class _Job:
     """One accepted request; ``__call__`` is where its outcome arrives."""
 
-    __slots__ = ("args", "call_id", "caller", "deadline", "headers", "is_cancelled", "kwargs",
+    __slots__ = ("args", "call_id", "caller", "deadline", "headers", "kwargs",
                  "method", "route", "running", "server")  # fmt: skip
 
     running: Running | None
-    is_cancelled: bool
 
     def __init__(
         self,
@@ -65,7 +66,6 @@ class _Job:
         self.caller = caller
         self.route = route
         self.running = None
-        self.is_cancelled = False
 
     def __call__(self, value: Any, error: BaseException | None) -> None:
         self.server._finish(self, value, error)
@@ -78,7 +78,7 @@ class RpcServer:
         self._port = port
         self._runner = runner
         self.methods: dict[str, Method] = {}
-        self._waiting: dict[Method, deque[_Job]] = {}
+        self._waiting: dict[Method, dict[_Job, None]] = {}
         self._starting: set[Method] = set()
         self._jobs: dict[tuple[bytes, int], _Job] = {}
         self._closed = False
@@ -106,6 +106,8 @@ class RpcServer:
                 is_request = False
             if not is_request:
                 malformed += 1
+                if malformed > MAX_MALFORMED:
+                    break
         return malformed
 
     def _serve(self, caller: Handle, route: Any, entry: Any, now: float) -> bool:
@@ -154,7 +156,7 @@ class RpcServer:
                 continue
             job = self._jobs.pop((caller, call_id), None)
             if job is not None:
-                job.is_cancelled = True
+                self._waiting.get(job.method, {}).pop(job, None)
                 if job.running is not None:
                     job.running.cancel()
 
@@ -192,17 +194,15 @@ class RpcServer:
             self._jobs[job.caller.id, job.call_id] = job
             self._start(job)
             return
-        line = self._waiting.setdefault(method, deque())
+        line = self._waiting.setdefault(method, {})
         if len(line) >= MAX_WAITING:
             text = f"{method.name}: {method.concurrency} calls run and {MAX_WAITING} wait already"
             self._refuse(job.route, job.call_id, m.STATUS_OVERLOADED, text)
             return
         self._jobs[job.caller.id, job.call_id] = job
-        line.append(job)
+        line[job] = None
 
     def _start(self, job: _Job) -> None:
-        if job.is_cancelled:
-            return
         method = job.method
         left = job.deadline - self._port.now()
         if left <= 0:
@@ -241,7 +241,9 @@ class RpcServer:
         self._starting.add(method)
         try:
             while line and method.running < method.concurrency:
-                self._start(line.popleft())
+                job = next(iter(line))
+                del line[job]
+                self._start(job)
         finally:
             self._starting.discard(method)
         if not line:

@@ -34,9 +34,12 @@ class Agent:
         self.events: list[tuple[float, mesh.Event]] = []
         self.subscriptions: dict[str, Any] = {}
         self._block_for = 0.0
+        self._subscribed_at = 0.0
         self._is_blocked = False
         self.worked: list[int] = []
-        self._threads: list[threading.Thread] = []
+        self._flow: threading.Thread
+        self._stop_flow = threading.Event()
+        self._stamps: list[float] = []
         inline = settings.get("inline", True)
         for pattern in settings.get("subscribe", ()):
             node.subscriber(pattern, inline=inline)(self._record)
@@ -71,10 +74,10 @@ class Agent:
             time.sleep(seconds)
             return os.getpid()
 
-    def _run(self, target: Callable[[], None]) -> None:
+    def _run(self, target: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=target, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        return thread
 
     def _record(self, message: mesh.Message) -> None:
         self.messages.append(message)
@@ -160,6 +163,39 @@ class Agent:
                 time.sleep(pause)
         return number, receivers
 
+    def publish_apart(self, subject: str, count: int) -> int:
+        """Numbered messages, each in a frame of its own; returns to how many in sum."""
+
+        @self.node.rpc(f"publish-{subject}")
+        async def publish() -> int:
+            receivers = 0
+            for number in range(count):
+                receivers += self.node.publish(subject, [number])
+                await asyncio.sleep(0)
+            return receivers
+
+        here = self.node.service(self.node.name, timeout=60.0, peer=self.node.id)
+        return int(here[f"publish-{subject}"]())
+
+    def begin_flow(self, subject: str) -> None:
+        """Numbered messages, without end, from a thread of its own."""
+        self._stop_flow.clear()
+        self._stamps = []
+
+        def flow() -> None:
+            while not self._stop_flow.wait(0.002):
+                number = len(self._stamps)
+                self._stamps.append(time.monotonic())
+                self.node.publish(subject, [number])
+
+        self._flow = self._run(flow)
+
+    def end_flow(self) -> list[float]:
+        """When each message of the flow was published."""
+        self._stop_flow.set()
+        self._flow.join()
+        return self._stamps
+
     def broadcast(self, group: str, data: Any = None) -> int:
         return self.node.broadcast(group, data)
 
@@ -200,6 +236,7 @@ class Agent:
     def subscribe(self, pattern: str) -> list[str]:
         """An iterator, drained into ``received``; returns the ids in ``unconfirmed``."""
         subscription = self.node.subscribe(pattern)
+        self._subscribed_at = time.monotonic()
         self.subscriptions[pattern] = subscription
 
         def drain() -> None:
@@ -208,6 +245,10 @@ class Agent:
 
         self._run(drain)
         return [peer.id for peer in subscription.unconfirmed]
+
+    def subscribed_at(self) -> float:
+        """When the last ``subscribe`` returned, by the clock that all processes share."""
+        return self._subscribed_at
 
     def unsubscribe(self, pattern: str) -> None:
         self.subscriptions.pop(pattern).close()

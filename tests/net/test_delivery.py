@@ -51,14 +51,25 @@ def test_nothing_published_after_subscribe_returned_is_missed(start_process: Sta
     for number in range(20):
         subject = f"round.{number}"
         subscriber.ask("forget")
-        assert subscriber.ask("subscribe", pattern=subject) == []
-        publishing = [p.begin("publish", subject=subject, count=20) for p in publishers]
-        assert [outcome(10.0) for outcome in publishing] == [[1]] * len(publishers)
-        expected = 20 * len(publishers)
-        assert subscriber.ask("wait_received", count=expected) == expected
         for publisher in publishers:
-            assert subscriber.ask("numbers", sender=publisher.id) == list(range(20))
+            publisher.ask("begin_flow", subject=subject)
+        assert subscriber.ask("subscribe", pattern=subject) == []
+        returned = subscriber.ask("subscribed_at")
+        until(lambda: len(subscriber.ask("numbers")) > 20 * len(publishers))
+        all_stamps = [publisher.ask("end_flow") for publisher in publishers]
+        for publisher, stamps in zip(publishers, all_stamps, strict=True):
+            first = next((n for n, stamp in enumerate(stamps) if stamp > returned), None)
+            assert first is not None, "it had ended before: the test proves nothing"
+            expected = list(range(first, len(stamps)))
+            until(
+                lambda p=publisher, e=expected: numbers_of(subscriber, p)[-len(e) :] == e,
+                what=f"message {first} and all after it in round {number}",
+            )
         subscriber.ask("unsubscribe", pattern=subject)
+
+
+def numbers_of(subscriber: NodeProcess, publisher: NodeProcess) -> list[int]:
+    return list(subscriber.ask("numbers", sender=publisher.id))
 
 
 def test_a_publisher_stops_sending_what_nobody_wants_any_more(start_process: Start) -> None:
@@ -69,6 +80,19 @@ def test_a_publisher_stops_sending_what_nobody_wants_any_more(start_process: Sta
     assert publisher.ask("publish", subject="news") == [1]
     subscriber.ask("unsubscribe", pattern="news")
     until(lambda: publisher.ask("publish", subject="news") == [0])
+
+
+def test_a_reader_that_keeps_reading_loses_nothing(start_process: Start, make_node: Make) -> None:
+    count = 20_000
+    publisher = start_process("publisher")
+    node = make_node("reader").start()
+    node.wait_for("publisher", timeout=20.0)
+    with node.subscribe("flow") as subscription:
+        publishing = publisher.begin("publish_apart", subject="flow", count=count)
+        numbers = [subscription.get(timeout=20.0).data[0] for _ in range(count)]
+        assert publishing(60.0) == count
+        assert subscription.missed == 0
+    assert numbers == list(range(count))
 
 
 def test_an_unread_subscription_starves_no_other_of_its_node(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import gc
+import os
 import socket
 import textwrap
 import threading
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mesh
-from mesh.runtime.threads import ThreadWaiter
+from mesh.runtime import Gate
 from tests.net.processes import Script, until, until_async
 
 if TYPE_CHECKING:
@@ -330,6 +332,7 @@ def test_cancelling_start_and_close_reports_nothing(mesh_name: str) -> None:
 
     asyncio.run(main())
     assert problems == []
+    gc.collect()  # what was left open warns here
 
 
 # Start.
@@ -367,23 +370,26 @@ def test_a_start_that_failed_can_be_tried_again(make_node: Make) -> None:
 def test_ctrl_c_at_the_end_of_start_leaves_nothing_open(
     make_node: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Interrupted(ThreadWaiter):
-        __slots__ = ()
+    wait = Gate.wait
+    interrupts = [KeyboardInterrupt()]
 
-        def wait(self) -> Any:
-            super().wait()
-            raise KeyboardInterrupt
+    def interrupted(gate: Gate, timeout: float | None = None) -> bool:
+        is_open = wait(gate, timeout)
+        if interrupts:
+            raise interrupts.pop()
+        return is_open
 
     other = make_node("other").start()
     node = make_node("calc")
     with monkeypatch.context() as patch:
-        patch.setattr("mesh.node.ThreadWaiter", Interrupted)
+        patch.setattr(Gate, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             node.start()
     node.close()
     with pytest.raises(mesh.NodeClosed):
         node.peers()
-    until(lambda: all(peer.state == "left" for peer in other.peers(all=True)))
+    until(lambda: not other.peers())
+    assert f"mesh-{node.name}" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize("options", [{"concurrency": 0}, {"buffer": 0}])
@@ -470,12 +476,9 @@ def test_a_forked_child_ends_and_its_node_is_closed(run_script: Run, mesh_name: 
         node.rpc("add")(lambda a, b: a + b)
         child = os.fork()
         if child == 0:
+            signal.alarm(10)  # ends it if it hangs
             verbs = [lambda: node.call("calc.add", 1, 2), node.peers, lambda: node.publish("a")]
             sys.exit(0 if [outcome(verb) for verb in verbs] == ["NodeClosed"] * 3 else 1)
-        def end():
-            time.sleep(10.0)
-            os.kill(child, signal.SIGKILL)
-        thread(end)
         print(os.waitpid(child, 0)[1], node.call("calc.add", 1, 2))
         """,
     )
@@ -620,13 +623,14 @@ def test_tasks_that_share_a_subscription_all_end_with_it(mesh_name: str, how: st
 
 
 def test_nodes_of_two_loops_in_two_threads_work_together(mesh_name: str) -> None:
+    both = threading.Barrier(2)
+
     def run(name: str, other: str) -> Any:
         async def main() -> Any:
             async with mesh.AsyncNode(name, mesh=mesh_name, discovery=("local",)) as node:
                 node.rpc("name")(lambda: name)
                 told = await node.service(other, wait=10.0, timeout=10.0).name()
-                async with node.join("done"):
-                    await node.wait_for(group="done", count=2, timeout=10.0)
+                await asyncio.to_thread(both.wait, 20.0)
                 return told
 
         return asyncio.run(main())
@@ -634,6 +638,61 @@ def test_nodes_of_two_loops_in_two_threads_work_together(mesh_name: str) -> None
     with ThreadPoolExecutor(2) as pool:
         results = [pool.submit(run, "a", "b"), pool.submit(run, "b", "a")]
         assert [result.result(20.0) for result in results] == ["b", "a"]
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_machine_without_threads_left_costs_the_call_and_not_the_node(
+    make_node: Make, monkeypatch: pytest.MonkeyPatch, inline: bool
+) -> None:
+    start = threading.Thread.start
+
+    def start_none(thread: threading.Thread) -> None:
+        if thread.name.startswith("mesh-worker"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    before = native_threads()
+    node = make_node("calc")
+    node.rpc("work", inline=inline)(lambda x: x)
+    node.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_none)
+        expected = [0, 1] if inline else [mesh.Overloaded, mesh.RemoteError]
+        for result in outcomes(node, "work", range(2)):
+            assert result in expected
+    assert outcomes(node, "work", range(4)) == [0, 1, 2, 3]
+    node.close()
+    until(lambda: native_threads() <= before, what="the end of all threads")
+
+
+def native_threads() -> int:
+    """Threads of this process, those of libzmq included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_a_node_can_be_closed_when_no_thread_can_be_started(
+    run_script: Run, mesh_name: str
+) -> None:
+    """Python 3.12 and later refuse new threads at exit."""
+    lines = output(
+        run_script,
+        mesh_name,
+        """
+        node = make()
+        node.rpc("add")(lambda a, b: a + b)
+        node.start()
+        print(node.call("calc.add", 1, 2))
+        def refuse(thread):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        threading.Thread.start = refuse
+        node.close()
+        deadline = time.monotonic() + 5.0
+        while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        print(os.listdir("/proc/self/task") == [str(os.getpid())])
+        """,
+    )
+    assert lines == ["3", "True"]
 
 
 # Shapes of handlers.

@@ -18,6 +18,7 @@ from mesh.wire.codec import Codec
 from tests.net.processes import NodeProcess
 
 Make = Callable[..., mesh.Node]
+New = Callable[[int], zmq.Socket[bytes]]
 Start = Callable[..., NodeProcess]
 
 SILENCE_MS = 500
@@ -28,10 +29,19 @@ KEY = "open sesame"
 
 
 @pytest.fixture
-def context() -> Iterator[zmq.Context[Any]]:
-    with zmq.Context() as made:
-        yield made
-        made.destroy(linger=0)
+def new_socket() -> Iterator[New]:
+    """Sockets of a program that is no node."""
+    with zmq.Context() as context:
+        opened: list[zmq.Socket[bytes]] = []
+
+        def new(kind: int) -> zmq.Socket[bytes]:
+            socket = context.socket(kind)
+            opened.append(socket)
+            return socket
+
+        yield new
+        for socket in opened:
+            socket.close(linger=0)
 
 
 def listening_ports(pid: int) -> set[int]:
@@ -52,14 +62,14 @@ def listening_ports(pid: int) -> set[int]:
 
 
 def test_a_request_meant_for_another_node_is_refused_and_not_started(
-    start_process: Start, make_node: Make, context: zmq.Context[Any]
+    start_process: Start, make_node: Make, new_socket: New
 ) -> None:
     target = start_process("target")
     caller = make_node("caller").start()
     caller.wait_for("target", timeout=20.0)
     assert caller.call("target.echo", 1) == 1, "the caller is known there"
     (port,) = listening_ports(target.pid) - {int(target.address.rpartition(":")[2])}
-    socket = context.socket(zmq.DEALER)
+    socket = new_socket(zmq.DEALER)
     socket.connect(f"tcp://127.0.0.1:{port}")
 
     def ask(receiver: bytes, number: int) -> frames.DataHeader:
@@ -76,11 +86,11 @@ def test_a_request_meant_for_another_node_is_refused_and_not_started(
 
 
 def test_a_request_of_a_node_that_is_not_known_is_refused_and_not_started(
-    start_process: Start, context: zmq.Context[Any]
+    start_process: Start, new_socket: New
 ) -> None:
     target = start_process("target")
     (port,) = listening_ports(target.pid) - {int(target.address.rpartition(":")[2])}
-    socket = context.socket(zmq.DEALER)
+    socket = new_socket(zmq.DEALER)
     socket.connect(f"tcp://127.0.0.1:{port}")
     sender, receiver = secrets.token_bytes(16), bytes.fromhex(target.id)
     header = frames.pack_data(frames.REQUEST, sender, receiver, 0, 1)
@@ -90,12 +100,10 @@ def test_a_request_of_a_node_that_is_not_known_is_refused_and_not_started(
     assert target.ask("started") == []
 
 
-def test_nobody_can_subscribe_to_what_goes_to_others(
-    make_node: Make, context: zmq.Context[Any]
-) -> None:
+def test_nobody_can_subscribe_to_what_goes_to_others(make_node: Make, new_socket: New) -> None:
     speaker, listener = make_node("speaker").start(), make_node("listener").start()
     speaker.wait_for("listener", timeout=20.0)
-    socket = context.socket(zmq.SUB)
+    socket = new_socket(zmq.SUB)
     socket.connect(f"tcp://{speaker.me.address}")
     for topic in (b"", b"\x00", b"\x00" + bytes.fromhex(listener.id)[:8]):
         socket.subscribe(topic)
@@ -110,10 +118,10 @@ def test_nobody_can_subscribe_to_what_goes_to_others(
 
 @pytest.mark.parametrize("is_ours", [True, False], ids=["our secret key", "the public key alone"])
 def test_a_stranger_who_knows_the_public_key_gets_no_link(
-    make_node: Make, mesh_name: str, context: zmq.Context[Any], is_ours: bool
+    make_node: Make, mesh_name: str, new_socket: New, is_ours: bool
 ) -> None:
     node = make_node("keyed", key=KEY, host="127.0.0.1").start()
-    socket = context.socket(zmq.SUB)
+    socket = new_socket(zmq.SUB)
     CurveKeys(KEY, mesh_name).apply(socket, serves=False)
     if not is_ours:
         socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()

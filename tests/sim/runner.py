@@ -5,6 +5,7 @@ Plain functions run in a turn of their own, as in a pool of threads that is neve
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any
 
@@ -90,12 +91,13 @@ class SimRunner:
     def start_each(
         self,
         function: Callable[[Any], Any],
-        messages: Sequence[Any],
+        messages: deque[Any],
         is_async: bool,
         done: Callable[[], None],
     ) -> _Task | None:
         async def each() -> None:
-            for message in messages:
+            while messages:
+                message = messages.popleft()
                 try:
                     result = function(message)
                     if is_async:

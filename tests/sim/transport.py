@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mesh.engine.ports import Dial, Lane, ProbeResult, TransportEvents
+from mesh.engine.ports import Dial, Lane, ProbeResult, ReplyResult, TransportEvents
 from mesh.wire import frames
 from tests.sim.connections import Connector, Pipe
 from tests.sim.network import Network
@@ -161,8 +161,8 @@ class SimTransport:
             return True
         return False
 
-    def send_reply(self, route: bytes, frame: bytes) -> bool:
-        return not self.is_closed and self._router.send(route, frame)
+    def send_reply(self, route: bytes, frame: bytes) -> ReplyResult:
+        return "sent" if not self.is_closed and self._router.send(route, frame) else "gone"
 
     def probe(self, address: str, done: Callable[[ProbeResult], None]) -> None:
         self._check_open()
