@@ -146,6 +146,9 @@ class Dialer:
         key: bytes | str = id if id is not None else usable[0]
         target = self._targets.get(key)
         if target is not None:
+            if why is Why.FIRST_HAND and target.why is Why.TOLD:
+                target.why = why
+                self._second_hand -= 1
             self._add_addresses(target, usable)
         elif self._make_room(why):
             target = self._targets[key] = Target(key, id, usable[:MAX_ADDRESSES], now, why)

@@ -45,6 +45,10 @@ _RCVMORE = int(zmq.RCVMORE)
 
 MAX_SOCKETS = 65_535
 MAX_TOPIC_BYTES = frames.MAX_INFO_BYTES + 1
+MAX_PIPES = 16_384
+"""Hellos that are up at once: several for each node that the engine would know. One more is not
+named, so its connection is given nothing."""
+
 PROBE_TIMEOUT = 1.0
 MAX_UNREAD_FRAMES = 100_000
 """Frames read from a connection that is given up: more than a window of the smallest ones."""
@@ -175,6 +179,8 @@ class ZmqTransport:
 
     def _on_hello(self, topic: bytes, id: bytes, dial: int) -> None:
         """Name the pipe at once: the subscription applies to the one just read from."""
+        if topic not in self._links and len(self._links) >= MAX_PIPES:
+            return
         self._last_link += 1
         link = frames.link_number(dial, self._last_link)
         self._xpub.socket.set(zmq.SUBSCRIBE, frames.link_prefix(id, link))
