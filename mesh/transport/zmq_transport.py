@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket as stdlib_socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -45,6 +45,9 @@ _RCVMORE = int(zmq.RCVMORE)
 
 MAX_SOCKETS = 65_535
 MAX_TOPIC_BYTES = frames.MAX_INFO_BYTES + 1
+MAX_PIPES_PER_PEER = 16
+"""Connections of one peer that are named; an honest one has one, for moments two or three."""
+
 MAX_PIPES = 16_384
 """Hellos that are up at once: several for each node that the engine would know. One more is not
 named, so its connection is given nothing."""
@@ -105,6 +108,7 @@ class ZmqTransport:
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_link = 0
         self._links: dict[bytes, deque[int]] = {}
+        self._pipes: Counter[bytes] = Counter()
         self._closed = False
 
     def open(self, events: TransportEvents) -> tuple[tuple[str, ...], int]:
@@ -179,8 +183,9 @@ class ZmqTransport:
 
     def _on_hello(self, topic: bytes, id: bytes, dial: int) -> None:
         """Name the pipe at once: the subscription applies to the one just read from."""
-        if topic not in self._links and len(self._links) >= MAX_PIPES:
+        if len(self._links) >= MAX_PIPES or self._pipes[id] >= MAX_PIPES_PER_PEER:
             return
+        self._pipes[id] += 1
         self._last_link += 1
         link = frames.link_number(dial, self._last_link)
         self._xpub.socket.set(zmq.SUBSCRIBE, frames.link_prefix(id, link))
@@ -195,6 +200,9 @@ class ZmqTransport:
         link = links.popleft()
         if not links:
             del self._links[topic]
+        self._pipes[id] -= 1
+        if not self._pipes[id]:
+            del self._pipes[id]
         self._events.on_bye(id, link)
 
     def send_link(self, frame: bytes) -> None:
