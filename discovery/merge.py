@@ -64,7 +64,7 @@ class Discovery:
 
     async def close(self) -> None:
         """Close all sources. Idempotent; never raises; takes 1 s at most."""
-        if self._closing is None:
+        if self._closing is None or self._closing.cancelled():
             self._closing = asyncio.create_task(self._close())
         # Shielded: a caller that gives up must not leave sockets open.
         await asyncio.shield(self._closing)

@@ -170,12 +170,21 @@ class Host:
     async def _close(self) -> None:
         closing_discovery = asyncio.ensure_future(self.discovery.close())
         try:
-            left = self.loop.create_future()
-            self.engine.leave("closed", left)
-            await left
+            await self._leave_and_stop(closing_discovery)
         finally:
-            # Also when the end of ``asyncio.run`` cancels this.
-            lost = self._stop()
+            # What is left when the end of ``asyncio.run`` has cancelled this.
+            if not self.is_closed:
+                self._tell(self._stop())
+            self._transport.abandon()
+            await asyncio.wait({closing_discovery})
+            if closing_discovery.cancelled():
+                await self.discovery.close()
+
+    async def _leave_and_stop(self, closing_discovery: asyncio.Future[None]) -> None:
+        left = self.loop.create_future()
+        self.engine.leave("closed", left)
+        await left
+        lost = self._stop()
         await self._until_loop_ends.aclose()
         ends = await asyncio.gather(
             self.runner.close(),

@@ -7,6 +7,7 @@ the function unchanged.
 from __future__ import annotations
 
 import inspect
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
@@ -16,10 +17,12 @@ from mesh.host import Attach
 from patterns.errors import ConfigError
 from patterns.names import check_name, check_pattern, group_subject
 from patterns.port import Runner
-from patterns.rpc.method import Method, is_async_callable
+from patterns.rpc.method import Method, as_handler
 from patterns.subscription import DEFAULT_BUFFER, Subscription
 
 __all__ = ["RPC_CONCURRENCY", "Registrations"]
+
+_METHODS = (types.FunctionType, staticmethod, classmethod)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,18 +95,30 @@ class Registrations(ABC):
     ) -> None:
         """Serve every public method of an object, as ``service`` (default: the node's name).
 
-        Public are the callables that an instance has and whose names begin with a letter.
+        Public are the functions of its class, static and class methods included, whose names
+        begin with a letter. All are served, or none.
         """
         service = service if service is not None else self._own_name
-        members = [
-            (name, getattr(target, name))
-            for name, _ in inspect.getmembers_static(type(target))
-            if name[0].isalpha() and callable(getattr(target, name, None))
+        if isinstance(target, type):
+            raise ConfigError(f"serve() takes an object, {target!r} is a class: make one")
+        names = [
+            name
+            for name, member in inspect.getmembers_static(type(target))
+            if name[0].isalpha() and isinstance(member, _METHODS)
         ]
-        if not members:
+        if not names:
             raise ConfigError(f"{target!r} has no public method to serve")
-        for name, function in members:
-            self._add_method(service, name, function, concurrency, inline)
+        self._check_may_serve()
+        for name in names:
+            self._check_is_free(service, name)
+        for name in names:
+            self._add_method(service, name, getattr(target, name), concurrency, inline)
+
+    def _check_is_free(self, service: str, name: str) -> str:
+        full = f"{check_name('service', service)}.{check_name('method', name)}"
+        if full in self._method_names:
+            raise ConfigError(f"the method {full!r} is served already; give one another name")
+        return full
 
     def _add_method(
         self,
@@ -114,9 +129,7 @@ class Registrations(ABC):
         inline: bool | None,
     ) -> None:
         self._check_may_serve()
-        full = f"{check_name('service', service)}.{check_name('method', name)}"
-        if full in self._method_names:
-            raise ConfigError(f"the method {full!r} is served already; give one another name")
+        full = self._check_is_free(service, name)
         inline = self._inline_by_default if inline is None else inline
         method = Method(name, function, concurrency=concurrency, inline=inline)
         self._method_names.add(full)
@@ -163,16 +176,14 @@ class Registrations(ABC):
         inline = self._inline_by_default if inline is None else inline
 
         def decorate(function: F) -> F:
-            if not callable(function):
-                raise ConfigError(f"{function!r} is not callable")
-            is_async = is_async_callable(function)
+            handler, is_async = as_handler(pattern, function)
 
             def attach(engine: Engine, runner: Runner) -> None:
                 engine.subscribe(
                     Subscription(
                         pattern,
                         runner,
-                        handler=function,
+                        handler=handler,
                         is_async=is_async,
                         inline=inline,
                         concurrency=concurrency,

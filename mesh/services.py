@@ -23,7 +23,9 @@ def make_options(
 ) -> CallOptions:
     """Call options, checked. Raises ConfigError, and BadPayload for bad headers."""
     for name, value in (("timeout", timeout), ("wait", wait)):
-        if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
+        if value is None and name == "wait":
+            continue
+        if not (isinstance(value, int | float) and 0 <= value < math.inf):
             raise ConfigError(f"{name}={value!r}: give seconds, 0 or more")
     if headers is not None:
         check_headers(headers)

@@ -238,7 +238,7 @@ class ControlLane:
         ]
         for session in told:
             session.control(c.GOODBYE, reason)
-        return [session for session in told if session.state is State.ALIVE]
+        return [session for session in told if session.state in (None, State.ALIVE)]
 
     def _on_goodbye(self, session: Session, link: int, fields: list[Any]) -> None:
         session.control(c.GOODBYE_ACK)

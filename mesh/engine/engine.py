@@ -144,7 +144,7 @@ class Engine:
         self._core.flush()
 
         def check() -> Any:
-            left = [s for s in told if not s.has_left and s.state is State.ALIVE]
+            left = [s for s in told if not s.has_left and s.state in (None, State.ALIVE)]
             return NOT_YET if left else None
 
         self._waits.add(check, waiter, GOODBYE_WAIT, lambda: None)

@@ -387,9 +387,14 @@ class ZmqTransport:
 
     async def wait_closed(self) -> None:
         """Until libzmq has let go of everything; bounded by the lingering of the sockets."""
-        context, self._context = self._context, None
-        if context is None:
-            return
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await call_in_thread(self._loop, context.term)
+        context, self._context = self._context, None
+        if context is not None:
+            await call_in_thread(self._loop, context.term)
+
+    def abandon(self) -> None:
+        """When there is no time for ``wait_closed``: let go of all at once, and lose what waits."""
+        context, self._context = self._context, None
+        if context is not None:
+            context.destroy(linger=0)

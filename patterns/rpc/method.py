@@ -14,13 +14,13 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import partial, wraps
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from patterns.errors import BadRequest, ConfigError
 
-__all__ = ["Method", "Request"]
+__all__ = ["Method", "Request", "as_handler"]
 
 
 class Request:
@@ -71,13 +71,10 @@ class Method:
     def __init__(
         self, name: str, function: Callable[..., Any], *, concurrency: int, inline: bool
     ) -> None:
-        if not callable(function):
-            raise ConfigError(f"{name}: {function!r} is not callable")
         if concurrency < 1:
             raise ConfigError(f"{name}: concurrency must be at least 1, not {concurrency}")
         self.name = name
-        self.function = function
-        self.is_async = is_async_callable(function)
+        self.function, self.is_async = as_handler(name, function)
         self.inline = inline and not self.is_async
         self.concurrency = concurrency
         self.running = 0
@@ -151,6 +148,30 @@ class Method:
         if 0 <= index <= len(args):
             return [*args[:index], request, *args[index:]], kwargs
         return args, {**kwargs, str(self._request): request}
+
+
+def as_handler(name: str, function: Any) -> tuple[Callable[..., Any], bool]:
+    """What to run for a user's function, and whether that gives a coroutine.
+
+    Raises ConfigError for what can never work as a handler.
+    """
+    if not callable(function):
+        raise ConfigError(f"{name}: {function!r} is not callable")
+    inner = inspect.unwrap(function)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise ConfigError(f"{name}: {function!r} is a generator; nobody would iterate it")
+    if is_async_callable(function):
+        return function, True
+    if not is_async_callable(inner):
+        return function, False
+
+    @wraps(function)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        # A plain wrapper around a coroutine function, as many decorators make.
+        result = function(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    return awaited, True
 
 
 def is_async_callable(function: Callable[..., Any]) -> bool:
