@@ -174,6 +174,9 @@ class LinkPlane:
             if session.is_accepted and not session.has_left:
                 self._control.open_link(session)
             return
+        if session.dial is not None:
+            # Its goodbye came by another connection, and may lie there unread.
+            self._core.transport.catch_up(session.dial)
         session.link = None
         session.outbox.close()
         if session.is_joined and session.is_replaced:
@@ -311,7 +314,9 @@ class LinkPlane:
         """From now on ``dial`` is our connection to that peer."""
         if session.dial is not None and session.dial is not dial:
             # Two ways to one peer: what came by the older was sent before this epoch began.
-            self._core.transport.finish(session.dial)
+            older = session.dial
+            self._core.transport.catch_up(older)
+            self._core.transport.hang_up(older)
         session.dial = dial
         session.is_replaced = False
         dial.owner = session

@@ -51,8 +51,8 @@ class Transport(Protocol):
 
     def hang_up(self, dial: Dial) -> None: ...
 
-    def finish(self, dial: Dial) -> None:
-        """Tell of the frames that have arrived on it, then hang up."""
+    def catch_up(self, dial: Dial) -> None:
+        """Tell at once of the frames that have arrived on it."""
 
     def send_link(self, frame: bytes) -> None:
         """Send a frame; its first bytes name the receiver and the link number."""

@@ -163,6 +163,9 @@ class DrainedSocket:
     def drain_all(self, most: int) -> None:
         """Read everything that has arrived, at most ``most`` frames; within somebody's drain."""
         for _ in range(most):
+            # Closed by what it told of, perhaps.
+            if self.socket.closed:
+                return
             try:
                 self._receive()
             except zmq.Again:

@@ -234,11 +234,10 @@ class ZmqTransport:
             if dial.sub is not None:
                 dial.sub.close()
 
-    def finish(self, dial: Dial) -> None:
-        """Tell of what has arrived, then disconnect."""
+    def catch_up(self, dial: Dial) -> None:
+        """Tell at once of what has arrived."""
         if isinstance(dial, _Dial) and dial.sub is not None and dial in self._dials:
             dial.sub.drain_all(MAX_UNREAD_FRAMES)
-            self.hang_up(dial)
 
     def _connect(self, socket: DrainedSocket, address: str) -> None:
         try:

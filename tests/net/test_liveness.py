@@ -9,7 +9,7 @@ import pytest
 
 import mesh
 from tests.net.conftest import Measured
-from tests.net.processes import NodeProcess
+from tests.net.processes import NodeProcess, until
 
 Start = Callable[..., NodeProcess]
 Make = Callable[..., mesh.Node]
@@ -87,8 +87,8 @@ def test_a_peer_whose_python_is_silent_is_unresponsive_then_alive(start_process:
     witness.ask("publish", subject="flow")
     witness.ask("wait_state", within=70, peer=silent.id, states=["unresponsive"], timeout=60)
     witness.ask("wait_state", within=70, peer=silent.id, states=["alive"], timeout=60)
-    kinds = [kind for _, kind, *_ in witness.ask("seen", peer=silent.id)]
-    assert kinds == ["PeerJoined", "PeerUnresponsive", "PeerRecovered"]
+    story = ["PeerJoined", "PeerUnresponsive", "PeerRecovered"]
+    until(lambda: [kind for _, kind, *_ in witness.ask("seen", peer=silent.id)] == story)
 
 
 def test_a_killed_process_is_failed_at_once(start_process: Start, measured: Measured) -> None:

@@ -465,7 +465,7 @@ def test_wait_for_without_a_name_is_until_everybody_heard_of_is_linked(make_node
     peers = node.wait_for()
     assert time.monotonic() - began < 10.0
     assert {peer.id for peer in peers} == {other.id for other in others}
-    alone = make_node("alone", mesh="nobody-else-is-here").start()
+    alone = make_node("alone", mesh=f"alone-{node.id}").start()
     assert alone.wait_for() == []
 
 

@@ -122,10 +122,9 @@ class SimTransport:
             del self.dials[dial]
             dial.connector.hang_up()
 
-    def finish(self, dial: Dial) -> None:
+    def catch_up(self, dial: Dial) -> None:
         if isinstance(dial, SimDial) and dial in self.dials:
             dial.inlet.empty(-1)
-            self.hang_up(dial)
 
     def send_link(self, frame: bytes) -> None:
         if len(frame) > frames.MAX_LINK_FRAME_BYTES:
