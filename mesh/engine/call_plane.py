@@ -9,6 +9,7 @@ successor on a dead node's port) is refused by name and never handled.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from mesh.engine import control as c
@@ -47,14 +48,13 @@ class CallPlane:
         self._local_route = LocalRoute(self, local)
         self._liveness = liveness
         self.random = core.random
+        # Not a method around it: it is asked several times for each call.
+        self.now: Callable[[], float] = core.clock.now
         self._arrived: list[tuple[Session, ReplyRoute, list[Any]]] = []
         self.client: RpcClient
         self.server: RpcServer
 
     # The port.
-
-    def now(self) -> float:
-        return self._core.clock.now()
 
     def call_later(self, delay: float, callback: Any) -> Timer:
         return self._core.clock.call_later(delay, callback)
@@ -164,6 +164,7 @@ class CallPlane:
             logger.info("a reply frame was refused: %s", error)
             return
         session.last_heard = core.clock.now()
+        core.expects_batch = count > 1
         malformed = self.client.on_replies(session, entries)
         if malformed:
             core.count("bad_entries", malformed)

@@ -58,6 +58,8 @@ class Core:
         self.counters: dict[str, int] = {}
         self._dirty: list[Flushable] = []
         self._is_flush_due = False
+        self.expects_batch = False
+        """Several replies came at once: their callers will probably call again together."""
 
     def count(self, what: str, by: int = 1) -> None:
         """Count an event that people may want to know of; keys are few and fixed."""
@@ -81,10 +83,10 @@ class Core:
         A lone call does not wait for the turn's end; the ones that follow it in the same turn
         share a frame.
         """
-        if self._is_flush_due:
+        if self._is_flush_due or self.expects_batch:
+            self.expects_batch = False
             if not item.is_dirty:
-                item.is_dirty = True
-                self._dirty.append(item)
+                self.mark(item)
             return
         self._is_flush_due = True
         self.clock.call_soon(self.flush)

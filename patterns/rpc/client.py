@@ -102,6 +102,7 @@ class RpcClient:
         self, port: RpcPort, providers: Providers, grace_left: Callable[[], float]
     ) -> None:
         self._port = port
+        self._now = port.now
         self._providers = providers
         self._grace_left = grace_left
         self._pending: dict[int, _Pending] = {}
@@ -148,7 +149,7 @@ class RpcClient:
         entry = port.pack(request)
         if handle is None:
             split_method(method)
-        deadline = port.now() + options.timeout
+        deadline = self._now() + options.timeout
         tick = self._deadlines.add(call_id, deadline)
         pending = _Pending(waiter, method, options, deadline, tick)
         self._pending[call_id] = pending
@@ -264,7 +265,7 @@ class RpcClient:
         if pending.entry is None:
             raise MeshError(f"call {call_id} has no entry to send again")
         request = self._port.unpack(pending.entry)
-        left = pending.deadline - self._port.now()
+        left = pending.deadline - self._now()
         request[2] = min(max(0, int(left * 1000)), MAX_BUDGET_MS)
         self._place(pending, handle, self._port.pack(request))
 
@@ -290,7 +291,7 @@ class RpcClient:
         if wait <= 0:
             raise self._no_provider(pending.method)
         self._unplaced[call_id] = pending
-        self._watch_until(call_id, pending, min(self._port.now() + wait, pending.deadline))
+        self._watch_until(call_id, pending, min(self._now() + wait, pending.deadline))
 
     def _watch_until(self, call_id: int, pending: _Pending, at: float) -> None:
         self._deadlines.discard(call_id, pending.tick)

@@ -76,6 +76,7 @@ class RpcServer:
 
     def __init__(self, port: RpcPort, runner: Runner) -> None:
         self._port = port
+        self._now = port.now
         self._runner = runner
         self.methods: dict[str, Method] = {}
         self._waiting: dict[Method, dict[_Job, None]] = {}
@@ -96,7 +97,7 @@ class RpcServer:
     def on_requests(self, caller: Handle, route: Any, entries: Iterable[Any]) -> int:
         """Serve the request entries of one frame; returns how many were malformed."""
         malformed = 0
-        now = self._port.now()
+        now = self._now()
         for entry in entries:
             try:
                 is_request = self._serve(caller, route, entry, now)
@@ -137,7 +138,7 @@ class RpcServer:
             self._refuse(route, call_id, m.STATUS_BAD_REQUEST, str(error))
             return True
         if method.inline and not method.wants_request:
-            if self._port.now() - now < budget_ms / 1000:
+            if self._now() - now < budget_ms / 1000:
                 self._serve_inline(method, route, call_id, args, kwargs)
             else:
                 self._refuse_expired(route, call_id)
@@ -204,7 +205,7 @@ class RpcServer:
 
     def _start(self, job: _Job) -> None:
         method = job.method
-        left = job.deadline - self._port.now()
+        left = job.deadline - self._now()
         if left <= 0:
             self._jobs.pop((job.caller.id, job.call_id), None)
             self._refuse_expired(job.route, job.call_id)

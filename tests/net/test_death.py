@@ -47,11 +47,11 @@ class Load:
         self._made = 0
         self.seconds = 0.0
 
-    async def run(self, seconds: float) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         """Catches up after a pause of the loop, so that the rate is that of the whole time."""
         began = time.monotonic()
-        while (now := time.monotonic()) < began + seconds:
-            while self._made < (now - began) * RATE * 1.5:
+        while not stop.is_set():
+            while self._made < (time.monotonic() - began) * RATE * 1.5:
                 self._start()
             await asyncio.sleep(0.001)
         self.seconds = time.monotonic() - began
@@ -82,10 +82,14 @@ async def load_with_a_kill(
     async with mesh.AsyncNode(mesh=mesh_name, discovery=("local",)) as node:
         await node.wait_for("replica", count=REPLICAS, timeout=20)
         load = Load(node, retry=retry)
-        running = asyncio.ensure_future(load.run(2.0))
+        stop = asyncio.Event()
+        running = asyncio.ensure_future(load.run(stop))
         await until_async(lambda: len(load.outcomes) > RATE / 2)
         await asyncio.to_thread(replicas[0].kill)
         killed_at = time.monotonic()
+        late = killed_at + AVOIDED_AFTER
+        await until_async(lambda: sum(o.began > late for o in load.outcomes) > RATE / 4)
+        stop.set()
         await running
     assert len(load.outcomes) >= RATE * load.seconds
     assert {o.pid for o in load.outcomes if o.began < killed_at and not o.error} == {

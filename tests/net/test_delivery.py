@@ -75,6 +75,7 @@ def numbers_of(subscriber: NodeProcess, publisher: NodeProcess) -> list[int]:
 def test_a_publisher_stops_sending_what_nobody_wants_any_more(start_process: Start) -> None:
     publisher, subscriber = start_process("publisher"), start_process("subscriber")
     publisher.ask("wait_state", peer=subscriber.id, states=["alive"])
+    subscriber.ask("wait_state", peer=publisher.id, states=["alive"])
     assert publisher.ask("publish", subject="news") == [0]
     subscriber.ask("subscribe", pattern="news")
     assert publisher.ask("publish", subject="news") == [1]

@@ -58,6 +58,7 @@ def nodes(make_node: Make) -> tuple[mesh.Node, mesh.Node]:
     server.start()
     client = make_node("client").start()
     client.wait_for("server", timeout=20.0)
+    server.wait_for("client", timeout=20.0)
     return server, client
 
 

@@ -143,6 +143,7 @@ def test_groups_subjects_and_services_of_one_name_do_not_mix(make_node: Make) ->
     name = "same"
     node, other = make_node(name).start(), make_node("other").start()
     other.wait_for(name, timeout=20.0)
+    node.wait_for("other", timeout=20.0)
     assert other.broadcast(name) == 0, "no node is in a group by its name"
     with node.subscribe(name) as subjects, node.join(name) as group, node.join("*") as everyone:
         assert other.publish(name, "subject") == 1

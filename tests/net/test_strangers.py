@@ -103,6 +103,7 @@ def test_a_request_of_a_node_that_is_not_known_is_refused_and_not_started(
 def test_nobody_can_subscribe_to_what_goes_to_others(make_node: Make, new_socket: New) -> None:
     speaker, listener = make_node("speaker").start(), make_node("listener").start()
     speaker.wait_for("listener", timeout=20.0)
+    listener.wait_for("speaker", timeout=20.0)
     socket = new_socket(zmq.SUB)
     socket.connect(f"tcp://{speaker.me.address}")
     for topic in (b"", b"\x00", b"\x00" + bytes.fromhex(listener.id)[:8]):
