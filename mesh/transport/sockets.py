@@ -56,6 +56,10 @@ MAX_UNREAD_FRAMES = 1000
 """Frames on a request connection that its reader has not taken; a frame is many calls or replies.
 There is no window on that plane, so this bounds what a reader that stopped can make us keep."""
 
+MAX_UNSERVED_FRAMES = 128
+"""Request frames of one caller that libzmq reads ahead of us. A bound socket may have such a limit:
+its pipes end with their connections, and there are no heartbeats on it that could starve."""
+
 HANDSHAKE_IVL_MS = 3000
 RECONNECT_IVL_MS = 100
 RECONNECT_IVL_MAX_MS = 5000
@@ -89,6 +93,7 @@ def new_socket(
     elif kind in (zmq.ROUTER, zmq.DEALER):
         socket.set(zmq.SNDHWM, MAX_UNREAD_FRAMES)
     if kind == zmq.ROUTER:
+        socket.set(zmq.RCVHWM, MAX_UNSERVED_FRAMES)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         socket.set(zmq.LINGER, CLOSE_LINGER_MS)
     return socket
