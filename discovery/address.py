@@ -14,6 +14,23 @@ MAX_HOST_NAME = 253
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_SERVICE = re.compile(r"_[A-Za-z0-9-]{1,62}\._(tcp|udp)\..+")
+
+
+def is_service_name(text: str) -> bool:
+    """Whether it is a name of SRV records (RFC 2782): `_service._tcp.domain`, without a port."""
+    host = text.removesuffix(".")
+    is_one = bool(_SERVICE.fullmatch(host)) and len(host) <= MAX_HOST_NAME
+    return is_one and all(_LABEL.fullmatch(label) for label in host.split("."))
+
+
+def is_ip_literal(host: str) -> bool:
+    """Whether it is an address and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def format_address(host: str, port: int) -> str:

@@ -1,4 +1,4 @@
-"""The hints of one source: drops the node's own, counts the distinct ones, hands them on.
+"""The hints of one source: drops the node's own, remembers the distinct ones, hands them on.
 
 Each hint is handed on in a loop callback of its own, so that what a consumer raises is reported by
 the loop and stops no source. A source that hears the same node again tells it again: the consumer
@@ -8,6 +8,7 @@ may have given up on it since.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from discovery.source import Candidate
 
@@ -26,13 +27,18 @@ class Hints:
         self._own_id = own_id
         self._found = found
         self._loop = asyncio.get_running_loop()
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[str, Candidate] = OrderedDict()
         self._closed = False
 
     @property
-    def seen(self) -> int:
-        """Distinct candidates known now."""
-        return len(self._known)
+    def known(self) -> tuple[Candidate, ...]:
+        """The distinct candidates that were not withdrawn."""
+        return tuple(self._known.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Is nobody known?"""
+        return not self._known
 
     def is_own(self, candidate: Candidate) -> bool:
         """Is it the node itself?"""
@@ -42,16 +48,17 @@ class Hints:
         """Hand on `candidate`, unless it is the node itself."""
         if self._closed or self.is_own(candidate):
             return
-        key = candidate.id or " ".join(candidate.addresses)
-        self._known[key] = None
-        self._known.move_to_end(key)
+        self._known[candidate.key] = candidate
+        self._known.move_to_end(candidate.key)
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         self._loop.call_soon(self._tell, candidate)
 
-    def forget(self, node_id: str) -> None:
-        """The node said goodbye: it no longer counts."""
-        self._known.pop(node_id, None)
+    def withdraw(self, key: str) -> None:
+        """That one (`Candidate.key`) said goodbye, or is not listed any more."""
+        candidate = self._known.pop(key, None)
+        if candidate is not None and not self._closed:
+            self._loop.call_soon(self._tell, replace(candidate, is_gone=True))
 
     def close(self) -> None:
         """Hand on nothing more, not even what was offered before."""

@@ -74,8 +74,8 @@ class Local:
 
     @property
     def state(self) -> SourceState:
-        """How this source is doing; `seen` is the number of distinct nodes heard."""
-        return SourceState(self._status, self._reason, self._hints.seen if self._hints else 0)
+        """How this source is doing; its candidates are the nodes heard."""
+        return SourceState(self._status, self._reason, self._hints.known if self._hints else ())
 
     async def start(self, announcement: Announcement, found: Callable[[Candidate], None]) -> None:
         """Say hello and listen. Does not raise where the machine cannot do it: see `state`.
@@ -85,8 +85,7 @@ class Local:
         if self._status != "idle":
             raise RuntimeError(f"this source is {self._status}: make a new one")
         self._hints = Hints(announcement.id, found)
-        self._hello = encode(Kind.HELLO, announcement)
-        self._here = encode(Kind.HERE, announcement)
+        self.update(announcement)
         try:
             self._open()
         except OSError as error:
@@ -96,6 +95,11 @@ class Local:
         self._status = "working"
         # All that listen already get the first hello; who binds later says hello itself.
         self._say(_pauses())
+
+    def update(self, announcement: Announcement) -> None:
+        """This node has other addresses now: the next reminder says so."""
+        self._hello = encode(Kind.HELLO, announcement)
+        self._here = encode(Kind.HERE, announcement)
 
     async def close(self) -> None:
         """Stop listening. Idempotent. There is no goodbye: others only lose a hint."""
@@ -132,7 +136,7 @@ class Local:
         assert self._hints is not None  # set by start(), the only way here
         self._timer = asyncio.get_running_loop().call_later(next(pauses), self._say, pauses)
         try:
-            self._send(self._here if self._hints.seen else self._hello, self._address)
+            self._send(self._hello if self._hints.is_empty else self._here, self._address)
         except OSError as error:
             self._fail("cannot send", error)
         else:

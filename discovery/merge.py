@@ -2,12 +2,14 @@
 
 Sources run side by side and fail alone: what one of them raises is logged once and shown in its
 state. Hints are passed on as they come, also those of other meshes (a consumer may want to show
-them); only the node's own are dropped.
+them); only the node's own are dropped. `watch` is for consumers that want a picture instead: what
+is known, then what changes.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import Self
 
 from discovery.source import Announcement, Candidate, Source, SourceState
 
@@ -31,7 +33,9 @@ class Discovery:
     same name. Used once: started, then closed.
     """
 
-    def __init__(self, sources: Sequence[Source], found: Callable[[Candidate], None]) -> None:
+    def __init__(
+        self, sources: Sequence[Source], found: Callable[[Candidate], None] | None = None
+    ) -> None:
         self._sources = {source.name: source for source in sources}
         if len(self._sources) != len(sources):
             names = ", ".join(source.name for source in sources)
@@ -40,6 +44,7 @@ class Discovery:
         self._own_id: str | None = None
         self._failures: dict[str, str] = {}
         self._starting: set[asyncio.Task[None]] = set()
+        self._watches: dict[Watch, None] = {}
         self._closing: asyncio.Task[None] | None = None
 
     def states(self) -> dict[str, SourceState]:
@@ -61,6 +66,27 @@ class Discovery:
             task.add_done_callback(self._starting.discard)
         if self._starting:
             await asyncio.wait(self._starting, timeout=START_WAIT)
+
+    def update(self, announcement: Announcement) -> None:
+        """The node has other addresses now: announce these."""
+        for name, source in self._sources.items():
+            if source.state.status in ("working", "failing"):
+                try:
+                    source.update(announcement)
+                except Exception:
+                    logger.exception("source %s failed to announce new addresses", name)
+
+    def watch(self) -> "Watch":
+        """What all sources know, each as a candidate, then what changes: `async for`.
+
+        A candidate that comes again with other addresses replaces the one of the same `source` and
+        `key`; one with `is_gone` withdraws it. A reader that is slow gets the newest of each.
+        """
+        known = [c for source in self._sources.values() for c in source.state.candidates]
+        watch = Watch(known, self._watches)
+        if self._closing is not None:
+            watch.close()
+        return watch
 
     async def close(self) -> None:
         """Close all sources. Idempotent; never raises; takes 1 s at most."""
@@ -84,7 +110,11 @@ class Discovery:
             logger.warning("source %s fails: %s", source.name, state.reason)
 
     def _hear(self, candidate: Candidate) -> None:
-        if self._closing is not None or candidate.id == self._own_id:
+        if self._closing is not None or (candidate.id is not None and candidate.id == self._own_id):
+            return
+        for watch in self._watches:
+            watch.tell(candidate)
+        if self._found is None:
             return
         try:
             self._found(candidate)
@@ -92,6 +122,8 @@ class Discovery:
             logger.exception("the consumer failed on %s", candidate)
 
     async def _close(self) -> None:
+        for watch in list(self._watches):
+            watch.close()
         starting = list(self._starting)
         for task in starting:
             task.cancel()
@@ -111,7 +143,51 @@ class Discovery:
         reason = self._failures.get(name)
         if reason is None or state.status == "closed":
             return state
-        return SourceState("failing", state.reason or reason, state.seen)
+        return SourceState("failing", state.reason or reason, state.candidates)
+
+
+class Watch:
+    """The reader of `Discovery.watch`; it ends when that is closed, or by `close`."""
+
+    def __init__(self, known: Iterable[Candidate], watches: "dict[Watch, None]") -> None:
+        self._known: dict[tuple[str, str], Candidate] = {}
+        self._unread: dict[tuple[str, str], Candidate] = {}
+        self._ready = asyncio.Event()
+        self._is_closed = False
+        self._watches = watches
+        watches[self] = None
+        for candidate in known:
+            self.tell(candidate)
+
+    def tell(self, candidate: Candidate) -> None:
+        """A source has said something; what says nothing new is no change."""
+        key = candidate.source, candidate.key
+        if candidate.is_gone:
+            is_news = self._known.pop(key, None) is not None
+        else:
+            is_news = self._known.get(key) != candidate
+            self._known[key] = candidate
+        if is_news:
+            self._unread.pop(key, None)
+            self._unread[key] = candidate
+            self._ready.set()
+
+    def close(self) -> None:
+        """Hear of no more; what is unread can still be read."""
+        self._is_closed = True
+        self._watches.pop(self, None)
+        self._ready.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Candidate:
+        while not self._unread:
+            if self._is_closed:
+                raise StopAsyncIteration
+            self._ready.clear()
+            await self._ready.wait()
+        return self._unread.pop(next(iter(self._unread)))
 
 
 async def _close_one(source: Source) -> None:

@@ -1,70 +1,60 @@
-"""Seeds: addresses that someone wrote down.
+"""Seeds: addresses that someone wrote down, and names that DNS knows."""
 
-They reach what no multicast does: other subnets, containers, clouds. One seed that answers is
-enough for a mesh whose nodes tell each other whom they know. All are told again every few seconds,
-because a seed may come up later than those that need it.
-"""
+from collections.abc import Iterable, Sequence
 
-import asyncio
-from collections.abc import Callable, Sequence
-
-from discovery.address import format_address, parse_address
-from discovery.hints import Hints
-from discovery.source import Announcement, Candidate, SourceState, Status
-
-INTERVAL = 5.0
-"""Seconds between two rounds: a seed that comes up is found soon, at next to no cost."""
+from discovery.address import format_address, is_service_name, parse_address
+from discovery.listed import INTERVAL, Listed
+from discovery.names import Answer, Names
 
 
-class Seeds:
-    """Tells each of `addresses` (`host:port`, IPv6 in brackets) at start and every `interval` s.
+class Seeds(Listed):
+    """Tells each of `addresses` at start and every `interval` s: `host:port`, IPv6 in brackets.
 
-    The node's own addresses are left out, so all nodes can share one list. Raises `ValueError` for
-    an address that cannot be right, or an interval that is not positive.
+    Raises `ValueError` for an address that cannot be right, or an interval that is not positive.
     """
 
     name = "seeds"
 
     def __init__(self, addresses: Sequence[str], interval: float = INTERVAL) -> None:
-        if interval <= 0:
-            raise ValueError(f"interval {interval} s is not positive")
-        if isinstance(addresses, str):
-            raise ValueError("addresses is a list of host:port texts, not one text")
-        distinct = dict.fromkeys(format_address(*parse_address(text)) for text in addresses)
-        self._addresses = tuple(distinct)
-        self._interval = interval
-        self._status: Status = "idle"
-        self._hints: Hints | None = None
-        self._candidates: tuple[Candidate, ...] = ()
-        self._timer: asyncio.TimerHandle | None = None
+        super().__init__(interval)
+        for text in _texts("addresses", addresses):
+            address = format_address(*parse_address(text))
+            self.set_entry(address, (address,))
 
-    @property
-    def state(self) -> SourceState:
-        """How this source is doing; `seen` is the number of seeds told."""
-        return SourceState(self._status, seen=self._hints.seen if self._hints else 0)
 
-    async def start(self, announcement: Announcement, found: Callable[[Candidate], None]) -> None:
-        """Tell all seeds to `found`, now and from now on. Raises `RuntimeError` if not idle."""
-        if self._status != "idle":
-            raise RuntimeError(f"this source is {self._status}: make a new one")
-        self._status = "working"
-        self._hints = Hints(announcement.id, found)
-        own = set(announcement.addresses)
-        others = (address for address in self._addresses if address not in own)
-        self._candidates = tuple(Candidate((address,), self.name) for address in others)
-        self._tell()
+class Dns(Listed):
+    """Asks DNS for `names` every `interval` s, and tells the addresses behind them.
 
-    async def close(self) -> None:
-        """Tell no more. Idempotent."""
-        self._status = "closed"
-        if self._hints is not None:
-            self._hints.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    `name:port` asks for A and AAAA: all of them are told, as a headless service of Kubernetes has
+    one for each pod. `_service._proto.domain` asks for SRV, which has the ports, too, and needs the
+    package dnspython. Raises `ValueError` for a name that cannot be right.
+    """
 
-    def _tell(self) -> None:
-        assert self._hints is not None  # set by start(), the only way here
-        for candidate in self._candidates:
-            self._hints.offer(candidate)
-        self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
+    name = "dns"
+
+    def __init__(self, names: Sequence[str], interval: float = INTERVAL) -> None:
+        super().__init__(interval)
+        self._wanted = tuple(dict.fromkeys(_texts("names", names)))
+        for name in self._wanted:
+            if not is_service_name(name):
+                parse_address(name)
+        self._names: Names | None = None
+
+    def _begin(self) -> None:
+        self._names = Names(self._wanted, self._answered, self._interval)
+
+    def _end(self) -> None:
+        if self._names is not None:
+            self._names.close()
+
+    def _answered(self, name: str, answer: Answer) -> None:
+        if isinstance(answer, str):
+            self.set_problem(name, answer)
+        else:
+            self.set_entry(name, answer)
+
+
+def _texts(what: str, given: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise ValueError(f"{what} is a list of texts, not one text")
+    return tuple(given)

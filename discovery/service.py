@@ -6,15 +6,18 @@ it is used, because that takes longer than importing all the rest.
 """
 
 import ipaddress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from discovery.address import format_address
 from discovery.interfaces import LOOPBACK, is_loopback
-from discovery.source import MAX_HOSTS, Announcement
+from discovery.source import MAX_HOSTS, Announcement, Candidate
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo
 
 SERVICE_TYPE = "_mesh._tcp.local."
+SOURCE = "mdns"
 
 
 def instance_name(node_id: str) -> str:
@@ -49,7 +52,7 @@ def build_service(announcement: Announcement, loopback_only: bool) -> "ServiceIn
     )
 
 
-def parse_service(node_id: str, info: "ServiceInfo", *, loopback_only: bool) -> Announcement:
+def parse_service(node_id: str, info: "ServiceInfo", *, loopback_only: bool) -> Candidate:
     """What the resolved instance named `node_id` announces.
 
     With `loopback_only` its other addresses are left out. Raises `ValueError` if a field is wrong,
@@ -61,24 +64,29 @@ def parse_service(node_id: str, info: "ServiceInfo", *, loopback_only: bool) -> 
     version = _text(text, b"v")
     if not (version.isascii() and version.isdecimal() and len(version) <= 5):
         raise ValueError("the protocol is not a small number")
-    hosts = [host for host in info.parsed_addresses() if _dialable(host, loopback_only)]
-    return Announcement(
+    scoped = [host for host in info.parsed_scoped_addresses() if _dialable(host, loopback_only)]
+    scoped = scoped[:MAX_HOSTS]
+    announced = Announcement(
         id=node_id,
         mesh=_text(text, b"mesh"),
         protocol=int(version),
-        hosts=tuple(hosts[:MAX_HOSTS]),
+        hosts=tuple(host.partition("%")[0] for host in scoped),
         port=info.port or 0,
         fingerprint=_text(text, b"fp"),
     )
+    addresses = tuple(format_address(host, announced.port) for host in scoped)
+    return replace(announced.candidate(SOURCE), addresses=addresses)
 
 
 def _dialable(host: str, loopback_only: bool) -> bool:
     address = ipaddress.ip_address(host)
     if loopback_only:
         return address.is_loopback
-    # A link-local IPv6 address needs the interface too, which A and AAAA records do not carry.
-    linked = isinstance(address, ipaddress.IPv6Address) and address.is_link_local
-    return not (linked or address.is_unspecified or address.is_multicast)
+    # A link-local IPv6 address needs the interface too: records do not carry it, but zeroconf adds
+    # the one that they came by, if they came by IPv6.
+    if isinstance(address, ipaddress.IPv6Address) and address.is_link_local:
+        return address.scope_id is not None
+    return not (address.is_unspecified or address.is_multicast)
 
 
 def _text(properties: "dict[bytes, bytes | None]", key: bytes) -> str:

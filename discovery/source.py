@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from discovery.address import MAX_PORT, format_address
 
@@ -35,7 +35,8 @@ class Candidate:
 
     `addresses` are `host:port` texts (IPv6 in brackets). `source` is the name of the source that
     gave it. `id`, `mesh`, `protocol` and `fingerprint` are what the other side *claims*, or `None`
-    where the source cannot know; only a handshake proves them.
+    where the source cannot know; only a handshake proves them. `is_gone`: the source withdraws what
+    it said (a goodbye, an entry that was removed), which proves as little.
     """
 
     addresses: tuple[str, ...]
@@ -44,6 +45,12 @@ class Candidate:
     mesh: str | None = None
     protocol: int | None = None
     fingerprint: str | None = None
+    is_gone: bool = False
+
+    @property
+    def key(self) -> str:
+        """What makes it the same candidate of the same source: its id, else its addresses."""
+        return self.id or " ".join(self.addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +108,25 @@ class SourceState:
 
     `status`: "idle" until started, then "working" or "failing", at last "closed". `reason` says
     why it fails and what to do ("" when there is nothing to say); a working source may name a part
-    that does not work. `seen` is the number of distinct candidates it knows of.
+    that does not work. `candidates` are the distinct ones that it knows of.
     """
 
     status: Status
     reason: str = ""
-    seen: int = 0
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def seen(self) -> int:
+        """How many candidates it knows of."""
+        return len(self.candidates)
 
 
+@runtime_checkable
 class Source(Protocol):
     """One way to find other nodes. It is used once: started, then closed.
 
-    Sources repeat hints, and the same node comes from several of them; consumers dedupe.
+    Sources repeat hints, and the same node comes from several of them; consumers dedupe. All is
+    called on one event loop. `discovery.Hints` does what most sources need with their candidates.
     """
 
     name: str
@@ -122,6 +136,10 @@ class Source(Protocol):
 
         A source that cannot work here either raises or turns to the state "failing".
         """
+        ...
+
+    def update(self, announcement: Announcement) -> None:
+        """This node has other addresses now. Only called between `start` and `close`."""
         ...
 
     async def close(self) -> None:

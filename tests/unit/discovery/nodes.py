@@ -161,7 +161,7 @@ def nodes(*made: Node) -> Iterator[tuple[Node, ...]]:
         yield made
     finally:
         errors = [node.stop() for node in made]
-    assert errors == [""] * len(made)
+    assert not any(errors), errors
     assert [node.process.returncode for node in made] == [0] * len(made)
 
 

@@ -1,5 +1,6 @@
 """Reading mDNS records that anyone on the network may have sent."""
 
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ def service(hosts: list[str], port: int = 5001, **text: Any) -> ServiceInfo:
 
 def test_what_is_built_is_read_back() -> None:
     made = announcement(hosts=("10.0.0.1", "2001:db8::1"), fingerprint="ab")
-    assert parse_service(made.id, build_service(made, False), loopback_only=False) == made
+    read = parse_service(made.id, build_service(made, False), loopback_only=False)
+    assert read == made.candidate("mdns")
 
 
 @pytest.mark.parametrize(
@@ -55,14 +57,14 @@ def test_port_zero_is_refused() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "224.0.0.251", "::", "ff02::fb", "fe80::1"])
 def test_addresses_that_cannot_be_dialled_are_left_out(host: str) -> None:
     made = parse_service(ID, service([host, "10.0.0.1"]), loopback_only=False)
-    assert made.hosts == ("10.0.0.1",)
+    assert made.addresses == ("10.0.0.1:5001",)
     with pytest.raises(ValueError, match="no host"):
         parse_service(ID, service([host]), loopback_only=False)
 
 
 def test_a_node_on_loopback_only_is_told_loopback_addresses_only() -> None:
     made = parse_service(ID, service(["10.0.0.1", "127.0.0.1"]), loopback_only=True)
-    assert made.hosts == ("127.0.0.1",)
+    assert made.addresses == ("127.0.0.1:5001",)
     with pytest.raises(ValueError, match="no host"):
         parse_service(ID, service(["10.0.0.1"]), loopback_only=True)
 
@@ -76,6 +78,13 @@ def test_loopback_is_never_announced_to_a_network_nor_the_network_on_loopback_on
     ]
 
 
-def test_an_interface_that_is_not_an_ipv4_address_is_refused() -> None:
-    with pytest.raises(ValueError, match="IPv4"):
-        Mdns(interfaces=["eth0"])
+def test_a_link_local_address_is_dialled_by_the_interface_that_it_came_by() -> None:
+    made = service(["10.0.0.1"])
+    made._ipv6_addresses = [IPv6Address("fe80::1%7")]
+    read = parse_service(ID, made, loopback_only=False)
+    assert read.addresses == ("10.0.0.1:5001", "[fe80::1%7]:5001")
+
+
+def test_interfaces_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"neither an address nor a network"):
+        Mdns(interfaces=["10.0.0.0/99"])

@@ -73,7 +73,7 @@ def test_a_repeated_hint_is_told_again_and_counted_once() -> None:
             hints.offer(other)
         await asyncio.sleep(0)
         assert told == [other] * 3
-        assert hints.seen == 1
+        assert hints.known == (other,)
 
     run_virtual(main())
 
@@ -83,7 +83,7 @@ def test_a_source_remembers_a_bounded_number_of_hints() -> None:
         hints = Hints(announcement(1).id, lambda _: None)
         for n in range(MAX_REMEMBERED + 10):
             hints.offer(Candidate((f"10.0.0.1:{n}",), "test"))
-        assert hints.seen == MAX_REMEMBERED
+        assert len(hints.known) == MAX_REMEMBERED
 
     run_virtual(main())
 
