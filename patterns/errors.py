@@ -15,6 +15,7 @@
      +-- Overloaded          a bounded queue is full; nothing was started
      +-- NodeClosed          the node is not started, or closed
      +-- ConfigError         an option, or a combination of options, that cannot work
+     +-- Refuse              raised by a handler: another member shall have this message
 
 Errors about names and payloads are raised at once in the caller's own process; nothing was sent.
 """
@@ -33,6 +34,7 @@ __all__ = [
     "Overloaded",
     "PayloadTooLarge",
     "PeerLost",
+    "Refuse",
     "RemoteError",
     "Timeout",
 ]
@@ -103,3 +105,11 @@ class NodeClosed(MeshError):
 
 class ConfigError(MeshError):
     """Raised when an option, or a combination of options, cannot work; says which and why."""
+
+
+class Refuse(MeshError):
+    """Raised by a handler of groupcasts, or of a queue group: pass this message on to another.
+
+    The message goes to a member that has not refused it, unmarked, at most 3 times; after that it
+    is given up, counted and logged by its sender. A handler of anything else gains nothing by it.
+    """

@@ -8,7 +8,8 @@ kind       entry                                           meaning
 publish    ``[subject, data]`` or with ``headers``         to matching subscriptions
 send       the same                                        the same, at one peer only
 broadcast  the same, subject is the group's reserved one   to the members of a group
-request    ``[id, method, budget_ms, args, kwargs?, headers?]``  start a call
+cast       ``[pool, data, headers?, flags?, key?, subject?]``  to one member of a pool
+request    ``[id, method, budget_ms, args, kwargs?, headers?, key?, redirects?]``  start a call
 reply      ``[id, status, ...]``                           its outcome, see ``STATUS_*``
 =========  ==============================================  ==============================
 
@@ -24,8 +25,10 @@ from patterns.names import group_of
 
 __all__ = [
     "STATUS_BAD_REQUEST",
+    "STATUS_DRAINING",
     "STATUS_ERROR",
     "STATUS_EXPIRED",
+    "STATUS_MOVED",
     "STATUS_NO_METHOD",
     "STATUS_OK",
     "STATUS_OVERLOADED",
@@ -35,26 +38,32 @@ __all__ = [
     "message_class",
 ]
 
-# Reply statuses. [id, OK, value] · [id, ERROR, type, message, traceback] · [id, other, text]
+# Reply statuses. [id, OK, value] · [id, ERROR, type, message, traceback] · [id, MOVED, node id]
+# · [id, other, text]. MOVED: another node owns the key; nothing was started. DRAINING: the node is
+# about to leave and starts no calls any more.
 STATUS_OK = 0
 STATUS_ERROR = 1
 STATUS_BAD_REQUEST = 2
 STATUS_OVERLOADED = 3
 STATUS_EXPIRED = 4
 STATUS_NO_METHOD = 5
+STATUS_MOVED = 6
+STATUS_DRAINING = 7
 
 
 class Message:
     """One message as a handler or an iterator sees it. Treat it as read-only: handlers share it.
 
-    ``kind``         "publish", "send" or "broadcast"
-    ``subject``      what it was published to (None for a broadcast)
-    ``group``        the group it was broadcast to (None otherwise)
+    ``kind``         "publish", "send", "broadcast" or "groupcast"
+    ``subject``      what it was published to (None for a broadcast or a groupcast)
+    ``group``        the group it was sent to; of a queue group's copy, the queue group
     ``data``         the payload, decoded
     ``headers``      ``dict[str, str]``, empty when the sender gave none
     ``sender``       the ``Peer`` it came from
     ``missed``       how many messages from this sender were lost on the link just before this one
-    ``key``, ``redelivered``  for groupcast; None and False here
+    ``key``          the groupcast's, as its sender gave it; else None
+    ``redelivered``  whether another member may have handled it, wholly or in part, before; or, with
+                     a key, whether it comes behind later ones of its key
     """
 
     __slots__ = ("_subject", "data", "headers", "missed", "sender")

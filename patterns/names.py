@@ -27,6 +27,8 @@ __all__ = [
     "check_subject",
     "group_of",
     "group_subject",
+    "queue_of",
+    "queue_pool",
     "split_method",
 ]
 
@@ -51,6 +53,7 @@ EVERYONE = "*"
 
 _EVERYONE_SUBJECT = f"{RESERVED_TOKEN}.all"
 _GROUP_PREFIX = f"{RESERVED_TOKEN}.g."
+_QUEUE_PREFIX = f"{RESERVED_TOKEN}.q."
 
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}")
 _NAME_RULE = f"1 to {MAX_NAME_CHARS} of the characters A-Z a-z 0-9 _ - are allowed"
@@ -126,6 +129,22 @@ def group_of(subject: str) -> str | None:
     if not subject.startswith(_GROUP_PREFIX):
         return None
     name = subject[len(_GROUP_PREFIX) :]
+    return name if _NAME.fullmatch(name) else None
+
+
+def queue_pool(name: object) -> str:
+    """The reserved name of a queue group's pool; a group's pool is its `group_subject`.
+
+    :raises BadName: no valid name
+    """
+    return _QUEUE_PREFIX + check_name("queue group", name)
+
+
+def queue_of(pool: str) -> str | None:
+    """The queue group whose pool that is; None for every other name."""
+    if not pool.startswith(_QUEUE_PREFIX):
+        return None
+    name = pool[len(_QUEUE_PREFIX) :]
     return name if _NAME.fullmatch(name) else None
 
 

@@ -10,9 +10,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["Clock", "Handle", "PubSubPort", "RpcPort", "Runner", "Running", "Timer", "Waiter"]
+if TYPE_CHECKING:
+    from patterns.rpc.inherited import Serving
+
+__all__ = [
+    "CastPort",
+    "Clock",
+    "Handle",
+    "PubSubPort",
+    "RpcPort",
+    "Runner",
+    "Running",
+    "Timer",
+    "Waiter",
+]
 
 
 class Timer(Protocol):
@@ -60,9 +73,11 @@ class Runner(Protocol):
         kwargs: dict[str, Any],
         is_async: bool,
         done: Callable[[Any, BaseException | None], None],
+        serving: Serving | None = None,
     ) -> Running | None:
         """Run it once; ``done(value, error)`` follows on the pattern's thread, exactly once.
 
+        ``serving`` is ``patterns.rpc.inherited.now_serving`` within it, and only there.
         Returns None when it has ended already, or cannot be cancelled.
         """
 
@@ -103,9 +118,24 @@ class PubSubPort(Protocol):
 
 
 class RpcPort(Protocol):
-    """What request/reply needs."""
+    """What request/reply needs. ``local`` is the handle of this node itself."""
 
     random: Random
+
+    @property
+    def local(self) -> Any: ...
+
+    def owners(self, service: str, key: bytes) -> Sequence[Any]:
+        """The first of the order of preference for a key among the service's members.
+
+        Best first, suspects included, nobody twice; empty when nobody provides the service.
+        """
+
+    def other_owners(self, service: str, key: bytes) -> Sequence[Any]:
+        """The rest of that order; costs more."""
+
+    def handle_of(self, id: bytes) -> Any | None:
+        """A joined node, or this one, by its id."""
 
     def now(self) -> float: ...
 
@@ -121,3 +151,66 @@ class RpcPort(Protocol):
     def pack(self, value: Any) -> bytes: ...
 
     def unpack(self, entry: bytes) -> Any: ...
+
+
+class CastPort(Protocol):
+    """What groupcast needs, at both of its ends. ``local`` is the handle of this node itself."""
+
+    @property
+    def local(self) -> Any: ...
+
+    def now(self) -> float: ...
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer: ...
+
+    def pack(self, value: Any) -> bytes: ...
+
+    def unpack(self, entry: bytes) -> Any: ...
+
+    def count(self, what: str, by: int = 1) -> None:
+        """Count an event that people may want to know of."""
+
+    def mark(self, item: Any) -> None:
+        """Call ``item.flush()`` at the end of the turn; sets its ``is_dirty``."""
+
+    def is_paused(self) -> bool:
+        """Whether this process was stopped until a moment ago, or its loop is; on any thread."""
+
+    def tell(self, target: Any, *fields: Any) -> None:
+        """A control message; void without a link."""
+
+    def ask(self, target: Any, number: int) -> int:
+        """Ask a peer for a sign of life on its link; the answer will bear the number returned."""
+
+    def send_cast(self, target: Any, entry: bytes) -> int:
+        """Queue a cast; returns its number there."""
+
+    def mark_casts(self, target: Any) -> None:
+        """Casts for it will come before the turn ends: they shall leave in it."""
+
+    def send_casts(self, target: Any, entries: list[bytes]) -> int:
+        """Queue casts; returns the number of the first."""
+
+    def next_cast_number(self, target: Any) -> int:
+        """The number that the next cast there gets."""
+
+    def sent_cast_number(self, target: Any) -> int:
+        """The number of the first cast that has not been sent there."""
+
+    def drop_unsent_casts(self, target: Any) -> None:
+        """Forget what is queued and not sent; its numbers stay used."""
+
+    def members(self, pool: str, subject: str | None) -> tuple[Any, ...]:
+        """Who may get a cast: a group's members, or a queue group's that listen to ``subject``."""
+
+    def weight(self, target: Any) -> float:
+        """Its share of the work, beside others'."""
+
+    def is_healthy(self, target: Any) -> bool:
+        """Whether new work may go there."""
+
+    def owners(self, pool: str, key: bytes) -> Sequence[Any]:
+        """A key's owner in a pool, then who would be next; suspects included."""
+
+    def better_owner(self, pool: str, key: bytes) -> bytes | None:
+        """The id of a healthy node that comes before this one for a key; None if there is none."""

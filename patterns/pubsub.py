@@ -13,14 +13,17 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from patterns import messages as m
-from patterns.names import MAX_SUBJECT_BYTES, check_name, check_subject, group_subject
+from patterns.blocking import Blocking
+from patterns.names import MAX_SUBJECT_BYTES, check_name, check_subject, group_of, group_subject
 from patterns.port import Handle, PubSubPort, Timer
+from patterns.portions import Hold
+from patterns.queuegroups import QueueGroups
 from patterns.subjects import SubjectMap
-from patterns.subscription import STALL_AFTER, Hold, Subscription
+from patterns.subscription import STALL_AFTER, Subscription
 
 __all__ = ["MAX_ROUTES", "PubSub"]
 
@@ -37,11 +40,17 @@ class PubSub:
     """Interest of all nodes, subscriptions of this one.
 
     ``on_interest(pattern, is_wanted)`` is told when the node as a whole begins or ceases to want
-    a pattern; ``me`` is the own node's handle.
+    a pattern, ``on_queue_interest`` the same of ``QueueGroups``, ``on_blocking`` of ``Blocking``;
+    ``me`` is the own node's handle.
     """
 
     def __init__(
-        self, port: PubSubPort, me: Handle, on_interest: Callable[[str, bool], None]
+        self,
+        port: PubSubPort,
+        me: Handle,
+        on_interest: Callable[[str, bool], None],
+        on_queue_interest: Callable[[str, str, bool], None],
+        on_blocking: Callable[[bool], None],
     ) -> None:
         self._port = port
         self._me = me
@@ -52,8 +61,11 @@ class PubSub:
         self._wanted: dict[str, int] = {}
         self._echoed: dict[str, int] = {}
         self._routes: dict[str, tuple[Handle, ...]] = {}
+        self.queues = QueueGroups(me, on_queue_interest)
+        self.blocking = Blocking(me, on_blocking)
         self._stall_timer: Timer | None = None
         self._dropped = 0
+        self._replaced = 0
         self.malformed = 0
 
     # Sending.
@@ -108,8 +120,12 @@ class PubSub:
     def subscribe(self, subscription: Subscription) -> None:
         """Deliver to ``subscription`` from now on."""
         pattern = subscription.pattern
-        self._local.add(pattern, subscription)
         self._subscriptions[subscription] = None
+        self.blocking.listen(subscription)
+        if subscription.group is not None:
+            self.queues.listen(subscription)
+            return
+        self._local.add(pattern, subscription)
         self._wanted[pattern] = self._wanted.get(pattern, 0) + 1
         if subscription.echo:
             self._echoed[pattern] = self._echoed.get(pattern, 0) + 1
@@ -124,7 +140,13 @@ class PubSub:
             return
         pattern = subscription.pattern
         del self._subscriptions[subscription]
-        self._dropped += subscription.missed
+        self.blocking.stop(subscription)
+        self._dropped += subscription.dropped
+        self._replaced += subscription.replaced
+        if subscription.group is not None:
+            self.queues.stop(subscription)
+            subscription.close()
+            return
         self._local.remove(pattern, subscription)
         subscription.close()
         if subscription.echo and _decrement(self._echoed, pattern):
@@ -132,19 +154,43 @@ class PubSub:
         if _decrement(self._wanted, pattern):
             self._on_interest(pattern, False)
 
+    def withdraw_groups(self) -> None:
+        """What this node itself sends to groups and queue groups comes here no more."""
+        self._withdraw([p for p in self._wanted if group_of(p) is not None])
+        self.queues.withdraw()
+
+    def withdraw(self) -> None:
+        """What this node itself publishes comes here no more; what others sent is delivered."""
+        self._withdraw(list(self._wanted))
+
+    def _withdraw(self, patterns: Iterable[str]) -> None:
+        for pattern in patterns:
+            del self._wanted[pattern]
+            if self._echoed.pop(pattern, 0):
+                self.remove_interest(self._me, pattern)
+
     def wants(self, pattern: str) -> bool:
         """Whether this node has a subscription of exactly this pattern."""
         return pattern in self._wanted
 
     @property
     def is_idle(self) -> bool:
-        """Whether no message waits in a subscription and no handler runs."""
-        return not any(s.is_busy for s in self._subscriptions if s.handler is not None)
+        """Whether no message waits for a handler and none runs."""
+        return not self.busy()
+
+    def busy(self) -> list[str]:
+        """The patterns of the subscriptions whose handlers run, or have messages waiting."""
+        return [s.pattern for s in self._subscriptions if s.handler is not None and s.is_busy]
 
     @property
     def dropped(self) -> int:
-        """Messages that full buffers of stalled subscriptions have dropped, all of them."""
-        return self._dropped + sum(s.missed for s in self._subscriptions)
+        """Messages that full buffers of subscriptions have dropped, all of them."""
+        return self._dropped + sum(s.dropped for s in self._subscriptions)
+
+    @property
+    def replaced(self) -> int:
+        """Messages that newer ones of their subject have replaced in subscriptions."""
+        return self._replaced + sum(s.replaced for s in self._subscriptions)
 
     # Delivery.
 
@@ -197,6 +243,12 @@ class PubSub:
         else:
             release(size)
 
+    def lose(self, sender: Handle, subject: str, count: int) -> None:
+        """So many messages of a subject were dropped on the way here, as their sender says."""
+        match = self._local.match if sender is not self._me else self._match_echoing
+        for subscription in match(subject):
+            subscription.lost += count
+
     def _match_echoing(self, subject: str) -> Sequence[Subscription]:
         """The subscriptions that take this node's own messages."""
         return [s for s in self._local.match(subject) if s.echo]
@@ -246,7 +298,9 @@ def _headers(value: object) -> dict[str, str]:
 
 
 def _decrement(counts: dict[str, int], key: str) -> bool:
-    """Count down; True when that was the last, and the key is gone."""
+    """Count down what is counted; True when that was the last, and the key is gone."""
+    if key not in counts:
+        return False
     counts[key] -= 1
     if counts[key]:
         return False

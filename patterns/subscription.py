@@ -11,6 +11,9 @@ that keeps one reader from holding back everybody else for long is:
 
 The first half is about readers that do not read and handlers that hang; the second about those
 that go on, but so slowly that the others on the same link would wait with them.
+
+That is the policy ``drop_oldest``. With ``latest`` a subscription never holds a window, with
+``block`` it never counts as stalled (``patterns.backlog``).
 """
 
 from __future__ import annotations
@@ -18,13 +21,16 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+from patterns.backlog import DEFAULT_BUFFER, Backlog, Policy, check_policy, make_backlog
 from patterns.errors import ConfigError
 from patterns.messages import Message
+from patterns.names import group_of, queue_pool
 from patterns.port import Runner, Running
+from patterns.portions import Hold, Portion
 
-__all__ = ["DEFAULT_BUFFER", "MAX_LAG", "STALL_AFTER", "Hold", "Portion", "Subscription"]
+__all__ = ["DEFAULT_BUFFER", "MAX_LAG", "STALL_AFTER", "CastSource", "Subscription"]
 
 logger = logging.getLogger("mesh.pubsub")
 
@@ -34,52 +40,23 @@ STALL_AFTER = 0.25
 MAX_LAG = 5.0
 """Seconds that a reader may be behind and still hold its senders back."""
 
-MOST_TAKEN = 1024
-"""Messages handed to an iterator at once, so that crossing to its thread costs little for each."""
 
-DEFAULT_BUFFER = 10_000
-"""Messages that a stalled subscription keeps."""
+class CastSource(Protocol):
+    """The casts that wait for a subscription's handler or reader (``patterns.groupcast``)."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is one to start now."""
 
-STALLED_BYTES = 64 * 1024 * 1024
-"""Bytes that a stalled subscription keeps: large messages must not make ``buffer`` gigabytes."""
+    @property
+    def is_busy(self) -> bool: ...
 
+    def next_portion(self) -> Portion: ...
 
-class Hold:
-    """The window bytes of one received frame, given back when its last holder lets go."""
+    def next_for_reader(self) -> Message: ...
 
-    __slots__ = ("_holders", "_release", "size")
-
-    def __init__(self, size: int, holders: int, release: Callable[[int], None]) -> None:
-        self.size = size
-        self._holders = holders
-        self._release = release
-
-    def let_go(self) -> None:
-        """One holder has consumed its part; calling it once per holder is the holder's duty."""
-        self._holders -= 1
-        if self._holders == 0:
-            self._release(self.size)
-
-
-class Portion:
-    """The messages of one frame for one subscription, and the frame's hold while it lasts.
-
-    ``size`` is the frame's, in bytes: what the messages take here is about that.
-    """
-
-    __slots__ = ("arrived", "hold", "messages", "size")
-
-    def __init__(self, messages: deque[Message], hold: Hold | None, arrived: float) -> None:
-        self.messages = messages
-        self.hold = hold
-        self.arrived = arrived
-        self.size = hold.size if hold is not None else 0
-
-    def let_go(self) -> None:
-        if self.hold is not None:
-            self.hold.let_go()
-            self.hold = None
+    def reader_is_through(self) -> None:
+        """The reader asks for more, so what it had is handled."""
 
 
 class Subscription:
@@ -91,29 +68,30 @@ class Subscription:
     """
 
     __slots__ = (
+        "_backlog",
         "_closed",
         "_in_hand",
+        "_is_casts_turn",
         "_is_pumping",
         "_progress",
         "_progress_at",
-        "_queued_bytes",
         "_runner",
         "_running",
         "_started",
-        "buffer",
+        "casts",
         "concurrency",
         "echo",
         "fresh",
+        "group",
         "handler",
         "inline",
         "is_async",
         "is_dropping",
-        "missed",
+        "lost",
         "on_end",
         "on_ready",
         "pattern",
-        "queue",
-        "queued",
+        "policy",
     )
 
     def __init__(
@@ -126,7 +104,9 @@ class Subscription:
         inline: bool = False,
         concurrency: int = 1,
         buffer: int = DEFAULT_BUFFER,
+        policy: Policy = "drop_oldest",
         echo: bool = True,
+        group: str | None = None,
     ) -> None:
         if buffer < 1:
             raise ConfigError(f"buffer must be at least 1 message, not {buffer}")
@@ -137,17 +117,18 @@ class Subscription:
         self.is_async = is_async
         self.inline = handler is not None and inline and not is_async
         self.concurrency = concurrency
-        self.buffer = buffer
+        self.policy = check_policy(policy)
         self.echo = echo
-        self.missed = 0
+        self.group = group
+        self.lost = 0
+        """Messages for it that were dropped on the way here."""
+        self.casts: CastSource | None = None
         self.is_dropping = False
         """Whether the stall that lasts has been logged."""
         self.on_ready: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
         """Called when the node ends it."""
-        self.queue: deque[Portion] = deque()
-        self.queued = 0
-        self._queued_bytes = 0
+        self._backlog: Backlog = make_backlog(policy, buffer)
         self.fresh: list[Message] = []
         """Messages of the frame being delivered, until ``accept`` makes them a portion."""
         self._runner = runner
@@ -158,6 +139,39 @@ class Subscription:
         self._progress_at = 0.0
         self._closed = False
         self._is_pumping = False
+        self._is_casts_turn = False
+
+    @property
+    def queued(self) -> int:
+        """Messages that wait."""
+        return self._backlog.waiting
+
+    @property
+    def dropped(self) -> int:
+        """Messages that gave way to the bound."""
+        return self._backlog.dropped
+
+    @property
+    def replaced(self) -> int:
+        """Messages that gave way to newer ones of their subject."""
+        return self._backlog.replaced
+
+    @property
+    def missed(self) -> int:
+        """Messages that it did not get, as far as that is known."""
+        return self.dropped + self.replaced + self.lost
+
+    @property
+    def holds_publishers(self) -> bool:
+        """Whether publishers have to wait for it; casts have credit instead."""
+        return self._backlog.always_holds and self.group is None
+
+    @property
+    def pool(self) -> str | None:
+        """The pool whose casts come here, if any do."""
+        if self.group is not None:
+            return queue_pool(self.group)
+        return self.pattern if group_of(self.pattern) is not None else None
 
     def run_inline(self, message: Message) -> None:
         """Handle one message here and now; what it raises is logged."""
@@ -171,40 +185,42 @@ class Subscription:
         """Queue what ``fresh`` holds as one portion; ``hold`` counts this subscription once."""
         portion = Portion(deque(self.fresh), hold, now)
         self.fresh = []
-        if not self.queue:
+        backlog = self._backlog
+        if not backlog.portions:
             self.is_dropping = False
         if self._closed:
             portion.let_go()
             return
-        self.queue.append(portion)
-        self.queued += len(portion.messages)
-        self._queued_bytes += portion.size
-        if self.is_stalled(now):
+        backlog.add(portion)
+        if backlog.never_holds or self.is_stalled(now):
             portion.let_go()
             self._drop_excess()
-        self._pump()
+        self.wake()
 
     def is_stalled(self, now: float) -> bool:
         """Whether it holds others back; asked at each frame and now and then while it might."""
         started = (*self._running, *self._in_hand)
-        if not started and not self.queue:
+        waiting = self._backlog.portions
+        if self._backlog.always_holds or not (started or waiting):
             return False
         progress = self._started, sum(len(portion.messages) for portion in started)
         if progress != self._progress:
             self._progress = progress
             self._progress_at = now
-        oldest = min(p.arrived for p in (*started, *((self.queue[0],) if self.queue else ())))
+        oldest = min(p.arrived for p in (*started, *((waiting[0],) if waiting else ())))
         idle = now - max(self._progress_at, oldest)
         return bool(idle > STALL_AFTER or now - oldest > MAX_LAG)
 
     def holds_window(self) -> bool:
         """Whether any frame's bytes are still held here."""
-        return any(p.hold is not None for p in (*self._running, *self.queue, *self._in_hand))
+        return any(
+            p.hold is not None for p in (*self._running, *self._backlog.portions, *self._in_hand)
+        )
 
     def release_if_stalled(self, now: float) -> None:
         """Apply the stall rule; called now and then while ``holds_window``."""
         if self.is_stalled(now):
-            for portion in (*self._running, *self.queue, *self._in_hand):
+            for portion in (*self._running, *self._backlog.portions, *self._in_hand):
                 portion.let_go()
             self._drop_excess()
 
@@ -214,20 +230,33 @@ class Subscription:
         Taking the next ones says that the ones taken before are consumed.
         """
         self._let_go_in_hand()
-        if not self.queue:
+        if self._takes_cast():
+            return deque((self.casts.next_for_reader(),))  # type: ignore[union-attr]
+        backlog = self._backlog
+        if not backlog.portions:
             return None
-        first = self._pop_head()
+        first = backlog.pop()
         self._in_hand.append(first)
         messages = first.messages
-        while self.queue and len(messages) < MOST_TAKEN:
-            portion = self._pop_head()
+        while backlog.portions and len(messages) < backlog.most_taken:
+            portion = backlog.pop()
             messages.extend(portion.messages)
             portion.messages.clear()
             self._in_hand.append(portion)
         self._started += 1
         return messages
 
+    def _takes_cast(self) -> bool:
+        """Whether a cast is next; by turns, where both kinds wait."""
+        casts = self.casts
+        if casts is None or not casts.is_ready:
+            return False
+        self._is_casts_turn = not self._is_casts_turn or not self._backlog.portions
+        return self._is_casts_turn
+
     def _let_go_in_hand(self) -> None:
+        if self.casts is not None:
+            self.casts.reader_is_through()
         for portion in self._in_hand:
             portion.let_go()
         self._in_hand.clear()
@@ -235,11 +264,9 @@ class Subscription:
     def close(self) -> None:
         """Take no more; what is queued is given up, what runs is left to end."""
         self._closed = True
+        self.casts = None
         self._let_go_in_hand()
-        for portion in self.queue:
-            portion.let_go()
-        self.queue.clear()
-        self.queued = self._queued_bytes = 0
+        self._backlog.clear()
 
     def cancel(self) -> None:
         """Close, and cancel handlers that run and can be cancelled."""
@@ -253,46 +280,23 @@ class Subscription:
     @property
     def is_busy(self) -> bool:
         """Whether messages wait or handlers run."""
-        return bool(self.queue or self._running)
+        has_casts = self.casts is not None and self.casts.is_busy
+        return bool(self._backlog.portions or self._running or has_casts)
 
     def _drop_excess(self) -> None:
-        queue = self.queue
-        if not self._has_excess():
-            return
-        if not self.is_dropping:
+        if self._backlog.drop_excess() and not self.is_dropping:
             self.is_dropping = True
             logger.warning(
                 "the reader of %r is too slow: of what waits, the newest %d messages are kept",
                 self.pattern,
-                self.buffer,
+                self._backlog.buffer,
             )
-        while self._has_excess():
-            portion = queue[0]
-            excess = len(portion.messages)
-            if self._queued_bytes <= STALLED_BYTES:
-                excess = min(self.queued - self.buffer, excess)
-            for _ in range(excess):
-                portion.messages.popleft()
-            self.queued -= excess
-            self.missed += excess
-            if not portion.messages:
-                portion.let_go()
-                self._pop_head()
 
-    def _has_excess(self) -> bool:
-        """More than may wait here; the newest frame may, whatever its size."""
-        too_many_bytes = self._queued_bytes > STALLED_BYTES and len(self.queue) > 1
-        return self.queued > self.buffer or too_many_bytes
-
-    def _pop_head(self) -> Portion:
-        portion = self.queue.popleft()
-        self.queued -= len(portion.messages)
-        self._queued_bytes -= portion.size
-        return portion
-
-    def _pump(self) -> None:
+    def wake(self) -> None:
+        """Start what may start, or tell the reader that there is something."""
         if self.handler is None:
-            if self.on_ready is not None and self.queue:
+            has_casts = self.casts is not None and self.casts.is_ready
+            if self.on_ready is not None and (self._backlog.portions or has_casts):
                 self.on_ready()
             return
         # A handler that ends at once comes back here from within ``_start``: one loop is enough.
@@ -300,8 +304,13 @@ class Subscription:
             return
         self._is_pumping = True
         try:
-            while self.queue and len(self._running) < self.concurrency and not self._closed:
-                self._start(self._next_portion())
+            while len(self._running) < self.concurrency and not self._closed:
+                if self._takes_cast():
+                    self._start(self.casts.next_portion())  # type: ignore[union-attr]
+                elif self._backlog.portions:
+                    self._start(self._next_portion())
+                else:
+                    break
         finally:
             self._is_pumping = False
 
@@ -310,11 +319,8 @@ class Subscription:
 
         A split portion's hold goes with its last message.
         """
-        head = self.queue[0]
-        if self.concurrency == 1 or len(head.messages) == 1:
-            return self._pop_head()
-        self.queued -= 1
-        return Portion(deque((head.messages.popleft(),)), None, head.arrived)
+        backlog = self._backlog
+        return backlog.pop() if self.concurrency == 1 else backlog.pop_message()
 
     def _start(self, portion: Portion) -> None:
         self._running[portion] = None
@@ -322,11 +328,11 @@ class Subscription:
 
         def done() -> None:
             self._running.pop(portion, None)
-            portion.let_go()
-            if self.queue and not self._closed:
-                self._pump()
+            portion.end()
+            if not self._closed:
+                self.wake()
 
-        handler = self.handler
+        handler = portion.handler or self.handler
         if handler is None:
             return
         running = self._runner.start_each(handler, portion.messages, self.is_async, done)

@@ -7,7 +7,13 @@ Rules:
 * At most once, unless ``retry``: a call that may have run is never sent again on its own.
 * With ``retry`` the same arguments, as packed at the call, go to a member not tried yet, as soon
   as the peer is merely *suspect*; without it a suspect may still answer, and only a peer that is
-  gone fails its calls.
+  gone fails its calls. What was refused as overloaded is tried again after a pause. All of it is
+  within the node's budget (``patterns.rpc.retries``).
+* A keyed call goes to the key's owner by this node's view (``patterns.rpc.placement``). A peer that
+  sees another owner says so and starts nothing, so following it is no second try; two such
+  answers are followed at most.
+* A peer that is about to leave says so and starts nothing: the call goes to another member, with
+  or without ``retry``.
 * A reply for a call that is no longer pending is dropped and counted.
 """
 
@@ -19,20 +25,22 @@ from typing import Any, cast
 from patterns import messages as m
 from patterns.deadlines import Deadlines
 from patterns.errors import (
-    BadRequest,
     CallTimeout,
     MeshError,
     NodeClosed,
     NoProvider,
     Overloaded,
     PeerLost,
-    RemoteError,
 )
 from patterns.names import split_method
 from patterns.port import Handle, RpcPort, Waiter
+from patterns.rpc.options import CallOptions
+from patterns.rpc.pending import MAX_BUDGET_MS, Pending, error_of
+from patterns.rpc.placement import FINAL, Placement
 from patterns.rpc.providers import Providers
+from patterns.rpc.retries import MAX_TRIES, PER_SECOND, SHARE, Retries
 
-__all__ = ["MAX_CALLS", "CallOptions", "RpcClient"]
+__all__ = ["MAX_CALLS", "RpcClient"]
 
 MAX_CALLS = 65_536
 """Calls in flight from one node: past this the caller is far behind its own demand."""
@@ -40,59 +48,13 @@ MAX_CALLS = 65_536
 MAX_CALL_BYTES = 256 * 1024 * 1024
 """Packed requests in flight from one node; a peer that is away can make us keep all of them."""
 
-MAX_BUDGET_MS = 1 << 40
-"""A deadline on the wire, in ms: about 35 years, so that it always packs."""
+_SPENT = (
+    f"not tried again: this node's budget for retries ({SHARE:.0%} of its calls and "
+    f"{PER_SECOND:g}/s) is spent"
+)
 
-
-class CallOptions:
-    """How a call is made. ``timeout`` and ``wait`` are seconds; ``wait`` None means the grace."""
-
-    __slots__ = ("headers", "retry", "target", "timeout", "wait")
-
-    def __init__(
-        self,
-        timeout: float = 5.0,
-        retry: bool = False,
-        target: Callable[[], Handle] | None = None,
-        wait: float | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        self.timeout = timeout
-        self.retry = retry
-        self.target = target
-        """Resolves ``peer=`` at each call, raising PeerLost when it is gone."""
-        self.wait = wait
-        self.headers = headers
-
-
-class _Pending:
-    __slots__ = (
-        "deadline",
-        "entry",
-        "handle",
-        "method",
-        "options",
-        "size",
-        "tick",
-        "tried",
-        "waiter",
-    )
-
-    handle: Handle | None
-    tried: list[Handle] | None
-
-    def __init__(
-        self, waiter: Waiter, method: str, options: CallOptions, deadline: float, tick: int
-    ) -> None:
-        self.waiter = waiter
-        self.method = method
-        self.options = options
-        self.deadline = deadline
-        self.tick = tick
-        self.handle = None
-        self.size = 0
-        self.entry: bytes | None = None
-        self.tried = None
+_REDIRECTS = 7
+"""Where a keyed request says how many redirects it has behind it."""
 
 
 class RpcClient:
@@ -104,14 +66,21 @@ class RpcClient:
         self._port = port
         self._now = port.now
         self._providers = providers
+        self._placement = Placement(port, providers)
         self._grace_left = grace_left
-        self._pending: dict[int, _Pending] = {}
-        self._unplaced: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
+        self._unplaced: dict[int, Pending] = {}
         self._last_id = 0
         self._bytes = 0
         self._deadlines = Deadlines(port.now, port.call_later, self._on_deadline)
+        self._pauses = Deadlines(port.now, port.call_later, self._on_pause_over)
+        self.retries = Retries(port.random, port.now())
         self._closed = False
         self.late_replies = 0
+        self.redirects_followed = 0
+        """Answers that named another owner of a key, and were acted on."""
+        self.taken_elsewhere = 0
+        """Calls that a node which is about to leave did not start, and that went elsewhere."""
 
     def call(
         self,
@@ -120,11 +89,13 @@ class RpcClient:
         kwargs: dict[str, Any],
         options: CallOptions,
         waiter: Waiter,
+        until: float | None = None,
     ) -> int:
         """Start a call; its outcome goes to ``waiter``. Returns its id, for ``cancel``.
 
-        Raises BadName, BadPayload, PayloadTooLarge, Overloaded, PeerLost (``peer=`` is gone) and
-        NoProvider at once.
+        It ends by ``until``, a time of the clock, if that comes before its own deadline.
+        Raises BadName, BadPayload, PayloadTooLarge, Overloaded, PeerLost (``peer=`` is gone),
+        NoProvider, and CallTimeout when it is over already, at once.
         """
         if self._closed:
             raise NodeClosed("this node is closed")
@@ -133,34 +104,33 @@ class RpcClient:
                 f"{len(self._pending)} calls of {self._bytes} bytes are in flight from this node"
             )
         port = self._port
-        target = options.target
-        if target is None:
+        redirects = 0
+        if options.is_free:
             handle = self._providers.pick(method)
         else:
-            split_method(method)
-            handle = target()
+            handle, redirects = self._chosen(method, options)
         self._last_id = call_id = self._last_id + 1
-        budget_ms = min(int(options.timeout * 1000), MAX_BUDGET_MS)
+        seconds = options.timeout
+        deadline = self._now() + seconds
+        if until is not None and until < deadline:
+            seconds, deadline = self._inherited(method, until), until
+        budget_ms = min(int(seconds * 1000), MAX_BUDGET_MS)
         request: list[Any] = [call_id, method, budget_ms, args]
-        if kwargs or options.headers:
+        if kwargs or not options.is_plain:
             request.append(kwargs)
-            if options.headers:
-                request.append(options.headers)
+            _add_options(request, options, redirects)
         entry = port.pack(request)
         if handle is None:
             split_method(method)
-        deadline = self._now() + options.timeout
         tick = self._deadlines.add(call_id, deadline)
-        pending = _Pending(waiter, method, options, deadline, tick)
+        pending = Pending(waiter, method, options, deadline, tick, entry, seconds)
         self._pending[call_id] = pending
-        pending.size = len(entry)
-        self._bytes += pending.size
+        self._bytes += len(entry)
         if handle is not None:
-            if options.retry:
-                pending.entry = entry
+            if redirects:
+                pending.redirects = redirects
             self._place(pending, handle, entry)
         else:
-            pending.entry = entry
             try:
                 self._await_provider(call_id, pending)
             except NoProvider:
@@ -189,13 +159,17 @@ class RpcClient:
                 if status == 0:
                     value = entry[2]
                     del pending_calls[call_id]
-                    self._bytes -= pending.size
+                    self._bytes -= len(pending.entry)
                     discard(call_id, pending.tick)
                     sender.outstanding -= 1
                     if not pending.waiter.done():
                         pending.waiter.set_result(value)
+                elif status == m.STATUS_MOVED and pending.may_move:
+                    self._on_moved(call_id, pending, entry[2:3])
+                elif status == m.STATUS_DRAINING and pending.options.target is None:
+                    self._on_draining(call_id, pending, sender)
                 else:
-                    error = _error_of(status, entry, pending.method, sender)
+                    error = error_of(status, entry, pending.method, sender)
                     self._on_refusal(call_id, pending, status, error)
             except (TypeError, ValueError, IndexError, KeyError):
                 malformed += 1
@@ -204,7 +178,7 @@ class RpcClient:
     def on_providers_changed(self) -> None:
         """Somebody came, went or changed: place the calls that wait for a provider."""
         for call_id, pending in list(self._unplaced.items()):
-            handle = self._providers.pick(pending.method, pending.tried or ())
+            handle = self._pick(pending)
             if handle is not None:
                 del self._unplaced[call_id]
                 self._watch_until(call_id, pending, pending.deadline)
@@ -215,31 +189,33 @@ class RpcClient:
         for call_id, pending in list(self._pending.items()):
             if pending.handle is handle and pending.options.retry:
                 other = self._next_for(pending, handle)
-                if other is not None:
+                if other is not None and self._may_retry(pending, is_free=not pending.tries):
                     self._port.send_cancel(handle, call_id)
                     self._move(call_id, pending, other)
 
     def on_lost(self, handle: Handle, reason: str, ids: Iterable[int] | None = None) -> None:
         """The peer is gone, or (with ``ids``) has lost just these calls."""
+        is_there = ids is not None
         if ids is None:
             ids = [call_id for call_id, p in self._pending.items() if p.handle is handle]
         for call_id in ids:
             pending = self._pending.get(call_id)
             if pending is None or pending.handle is not handle:
                 continue
-            other = self._next_for(pending, handle) if pending.options.retry else None
-            if other is not None:
-                self._move(call_id, pending, other)
+            if is_there:
+                # It may have been under way when the peer was asked, and run there by now.
+                self._port.send_cancel(handle, call_id)
+            error = PeerLost(f"{pending.method}: {reason}")
+            if not pending.options.retry or pending.options.target is not None:
+                self._fail(call_id, error)
                 continue
-            if pending.options.retry and pending.options.target is None:
-                handle.outstanding -= 1
-                pending.handle = None
-                try:
-                    self._await_provider(call_id, pending)
-                except NoProvider:
-                    self._fail(call_id, PeerLost(f"{pending.method}: {reason}; no other member"))
+            is_first = not pending.tries
+            if not self._may_retry(pending, is_free=is_first):
+                self._fail(call_id, _told_so(error))
+            elif is_first:
+                self._try_another(call_id, pending, handle, error)
             else:
-                self._fail(call_id, PeerLost(f"{pending.method}: {reason}"))
+                self._pause(call_id, pending, handle, error)
 
     def in_flight_at(self, handle: Handle) -> list[int]:
         """The ids of the calls sent there and not answered."""
@@ -254,37 +230,71 @@ class RpcClient:
         for call_id in list(self._pending):
             self._fail(call_id, NodeClosed("the node was closed while the call was in flight"))
         self._deadlines.close()
+        self._pauses.close()
 
-    def _place(self, pending: _Pending, handle: Handle, entry: bytes) -> None:
+    def _inherited(self, method: str, until: float) -> float:
+        """What is left until then. Raises CallTimeout when that is nothing."""
+        left = until - self._now()
+        if left <= 0:
+            raise CallTimeout(f"{method}: the call that its caller serves is over; not sent")
+        return left
+
+    def _chosen(self, method: str, options: CallOptions) -> tuple[Handle | None, int]:
+        """Where a call goes that not any provider will do for, and the redirects it claims."""
+        if options.target is not None:
+            split_method(method)
+            return options.target(), 0
+        return self._placement.pick(method, options.canonical_key or b"")
+
+    def _place(self, pending: Pending, handle: Handle, entry: bytes) -> None:
         pending.handle = handle
         handle.outstanding += 1
         self._port.send_request(handle, entry)
 
-    def _resend(self, call_id: int, pending: _Pending, handle: Handle) -> None:
+    def _resend(self, call_id: int, pending: Pending, handle: Handle) -> None:
         """Send the kept entry with what is left of the deadline."""
-        if pending.entry is None:
-            raise MeshError(f"call {call_id} has no entry to send again")
         request = self._port.unpack(pending.entry)
         left = pending.deadline - self._now()
         request[2] = min(max(0, int(left * 1000)), MAX_BUDGET_MS)
+        if pending.options.key is not None:
+            request[_REDIRECTS] = pending.redirects
         self._place(pending, handle, self._port.pack(request))
 
-    def _next_for(self, pending: _Pending, failed: Handle) -> Handle | None:
+    def _next_for(self, pending: Pending, failed: Handle) -> Handle | None:
         """Another healthy member for a call that may be repeated; remembers ``failed``."""
         if pending.options.target is not None:
             return None
-        if pending.tried is None:
-            pending.tried = []
-        if failed not in pending.tried:
-            pending.tried.append(failed)
-        return self._providers.pick(pending.method, pending.tried)
+        tried = pending.once_more().tried
+        if failed not in tried:
+            tried.append(failed)
+        return self._pick(pending)
 
-    def _move(self, call_id: int, pending: _Pending, other: Handle) -> None:
+    def _pick(self, pending: Pending) -> Handle | None:
+        """A member for a call that is not placed (any more), none of those it was tried at."""
+        tried = () if pending.again is None else pending.again.tried
+        key = pending.options.canonical_key
+        if key is None:
+            return self._providers.pick(pending.method, tried)
+        handle, redirects = self._placement.pick(pending.method, key, tried)
+        pending.redirects = max(pending.redirects, redirects)
+        return handle
+
+    def _move(self, call_id: int, pending: Pending, other: Handle) -> None:
         if pending.handle is not None:
             pending.handle.outstanding -= 1
         self._resend(call_id, pending, other)
 
-    def _await_provider(self, call_id: int, pending: _Pending) -> None:
+    def _unplace(self, call_id: int, pending: Pending, error: MeshError) -> None:
+        """Wait for a provider, as a new call would; ``error`` ends it if there is no wait left."""
+        if pending.handle is not None:
+            pending.handle.outstanding -= 1
+            pending.handle = None
+        try:
+            self._await_provider(call_id, pending)
+        except NoProvider:
+            self._fail(call_id, error)
+
+    def _await_provider(self, call_id: int, pending: Pending) -> None:
         wait = pending.options.wait
         if wait is None:
             wait = self._grace_left()
@@ -293,7 +303,7 @@ class RpcClient:
         self._unplaced[call_id] = pending
         self._watch_until(call_id, pending, min(self._now() + wait, pending.deadline))
 
-    def _watch_until(self, call_id: int, pending: _Pending, at: float) -> None:
+    def _watch_until(self, call_id: int, pending: Pending, at: float) -> None:
         self._deadlines.discard(call_id, pending.tick)
         pending.tick = self._deadlines.add(call_id, at)
 
@@ -304,16 +314,97 @@ class RpcClient:
         methods = ", ".join(self._providers.methods(service)) or "none"
         return NoProvider(f"service {service!r} has no method {name!r}; its methods: {methods}")
 
-    def _on_refusal(self, call_id: int, pending: _Pending, status: int, error: MeshError) -> None:
+    def _on_refusal(self, call_id: int, pending: Pending, status: int, error: MeshError) -> None:
         """A peer answered without a value; one that did not start the call allows another try."""
         handle = pending.handle
-        refused = status in (m.STATUS_OVERLOADED, m.STATUS_NO_METHOD)
-        if refused and pending.options.retry and handle is not None:
+        if not pending.options.retry or pending.options.target is not None or handle is None:
+            self._fail(call_id, error)
+        elif status in (m.STATUS_NO_METHOD, m.STATUS_MOVED):
+            # It never was the right one to ask, so this is no retry.
             other = self._next_for(pending, handle)
             if other is not None:
                 self._move(call_id, pending, other)
-                return
-        self._fail(call_id, error)
+            else:
+                self._fail(call_id, error)
+        elif status != m.STATUS_OVERLOADED or pending.tries >= MAX_TRIES - 1:
+            self._fail(call_id, error)
+        elif self._may_retry(pending):
+            self._pause(call_id, pending, handle, error)
+        else:
+            self._fail(call_id, _told_so(error))
+
+    def _may_retry(self, pending: Pending, *, is_free: bool = False) -> bool:
+        """Whether one more try is within the budget; then it is counted."""
+        is_allowed = self.retries.take(self._now(), self._last_id, is_free=is_free)
+        pending.once_more().tries += is_allowed
+        return is_allowed
+
+    def _try_another(
+        self, call_id: int, pending: Pending, failed: Handle, error: MeshError
+    ) -> None:
+        """Now; without another member it may wait for one, or ends with ``error``."""
+        other = self._next_for(pending, failed)
+        if other is not None:
+            self._move(call_id, pending, other)
+        else:
+            error.args = (f"{error}; no other member",)
+            self._unplace(call_id, pending, error)
+
+    def _pause(self, call_id: int, pending: Pending, failed: Handle, error: MeshError) -> None:
+        """Try again in a moment, elsewhere if there is another; no longer than the deadline."""
+        at = self._now() + self.retries.pause(pending.tries)
+        if at >= pending.deadline:
+            self._fail(call_id, error)
+            return
+        self._next_for(pending, failed)
+        failed.outstanding -= 1
+        pending.handle = None
+        again = pending.once_more()
+        again.error = error
+        again.pause_tick = self._pauses.add(call_id, at)
+
+    def _on_pause_over(self, key: Hashable) -> None:
+        call_id = cast(int, key)
+        pending = self._pending.get(call_id)
+        again = pending.again if pending is not None else None
+        if pending is None or again is None or again.error is None:
+            return
+        error, again.error = again.error, None
+        handle = self._pick(pending)
+        if handle is None and isinstance(error, Overloaded):
+            # All have been asked: once more, those that refused may have room by now.
+            again.tried.clear()
+            handle = self._pick(pending)
+        if handle is not None:
+            self._resend(call_id, pending, handle)
+        else:
+            self._unplace(call_id, pending, error)
+
+    def _on_moved(self, call_id: int, pending: Pending, named: Sequence[Any]) -> None:
+        """The peer started nothing: it sees another owner of the key, and names it.
+
+        What cannot be followed is settled by asking the best node of this view to serve.
+        """
+        other = self._placement.named(pending.method, named[0]) if named else None
+        if other is None or other is pending.handle:
+            pending.redirects = FINAL
+            other = self._pick(pending)
+        else:
+            pending.redirects += 1
+        if other is None:
+            self._unplace(call_id, pending, self._no_provider(pending.method))
+            return
+        self.redirects_followed += 1
+        self._move(call_id, pending, other)
+
+    def _on_draining(self, call_id: int, pending: Pending, handle: Handle) -> None:
+        """The peer is about to leave and started nothing: another one, or who comes next."""
+        self.taken_elsewhere += 1
+        other = self._next_for(pending, handle)
+        if other is not None:
+            self._move(call_id, pending, other)
+        else:
+            self._unplace(call_id, pending, self._no_provider(pending.method))
 
     def _on_deadline(self, key: Hashable) -> None:
         call_id = cast(int, key)
@@ -323,6 +414,9 @@ class RpcClient:
         if self._unplaced.pop(call_id, None) is not None:
             self._fail(call_id, self._no_provider(pending.method))
             return
+        if pending.paused is not None:
+            self._fail(call_id, pending.paused)
+            return
         where = "its peer"
         if pending.handle is not None:
             where = pending.handle.peer.name
@@ -330,17 +424,19 @@ class RpcClient:
         self._fail(
             call_id,
             CallTimeout(
-                f"{pending.method}: no answer from {where} within {pending.options.timeout:g} s; "
+                f"{pending.method}: no answer from {where} within {pending.seconds:g} s; "
                 "it may have run"
             ),
         )
 
-    def _forget(self, call_id: int) -> _Pending | None:
+    def _forget(self, call_id: int) -> Pending | None:
         pending = self._pending.pop(call_id, None)
         if pending is not None:
-            self._bytes -= pending.size
+            self._bytes -= len(pending.entry)
             self._unplaced.pop(call_id, None)
             self._deadlines.discard(call_id, pending.tick)
+            if pending.again is not None and pending.again.error is not None:
+                self._pauses.discard(call_id, pending.again.pause_tick)
             if pending.handle is not None:
                 pending.handle.outstanding -= 1
         return pending
@@ -351,19 +447,16 @@ class RpcClient:
             pending.waiter.set_exception(error)
 
 
-def _error_of(status: int, entry: Any, method: str, sender: Handle) -> MeshError:
-    """The error that a reply entry stands for."""
-    texts = [text if isinstance(text, str) else "" for text in entry[2:5]]
-    if status == m.STATUS_ERROR:
-        kind, message, trace = texts
-        return RemoteError(kind, message, trace, sender.peer)
-    text = texts[0]
-    if status == m.STATUS_BAD_REQUEST:
-        return BadRequest(text)
-    if status == m.STATUS_OVERLOADED:
-        return Overloaded(text)
-    if status == m.STATUS_EXPIRED:
-        return CallTimeout(f"{method}: {text}")
-    if status == m.STATUS_NO_METHOD:
-        return NoProvider(text)
-    return RemoteError("ProtocolError", f"unknown reply status {status!r}", "", sender.peer)
+def _told_so(error: MeshError) -> MeshError:
+    """The same error, that says why there was no other try."""
+    error.args = (f"{error}; {_SPENT}",)
+    return error
+
+
+def _add_options(request: list[Any], options: CallOptions, redirects: int) -> None:
+    """What follows the keywords; see ``patterns.messages``."""
+    if options.key is not None:
+        # The redirects even if 0, so that the entry does not grow when it is sent again.
+        request += (options.headers or {}, options.key, redirects)
+    elif options.headers:
+        request.append(options.headers)

@@ -19,8 +19,13 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from patterns.errors import BadRequest, ConfigError
+from patterns.keys import Key
 
 __all__ = ["Method", "Request", "as_handler"]
+
+
+SMOOTHING = 16
+"""Weight of the past, in calls, when the time that a method takes is averaged."""
 
 
 class Request:
@@ -29,13 +34,13 @@ class Request:
     ``caller``    the ``Peer`` that calls
     ``deadline``  seconds that are left until the caller gives up, at the moment of the start
     ``headers``   ``dict[str, str]`` that the caller sent along
-    ``key``       the routing key of a keyed call, else None
+    ``key``       the key of a keyed call as its caller gave it, else None
     """
 
     __slots__ = ("caller", "deadline", "headers", "key")
 
     def __init__(
-        self, caller: Any, deadline: float, headers: dict[str, str], key: Any = None
+        self, caller: Any, deadline: float, headers: dict[str, str], key: Key | None = None
     ) -> None:
         self.caller = caller
         self.deadline = deadline
@@ -66,6 +71,7 @@ class Method:
         "is_async",
         "name",
         "running",
+        "seconds",
     )
 
     def __init__(
@@ -78,6 +84,8 @@ class Method:
         self.inline = inline and not self.is_async
         self.concurrency = concurrency
         self.running = 0
+        self.seconds: float | None = None
+        """What one call occupies its slot for, smoothed; None before the first has ended."""
         self._read_signature()
 
     def _read_signature(self) -> None:
@@ -113,6 +121,17 @@ class Method:
             self._max_args = 1 << 30
         if self._convert or any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in visible):
             self._max_args = -1  # never take the short way
+
+    def took(self, seconds: float) -> None:
+        """A call has ended."""
+        if self.seconds is None:
+            self.seconds = seconds
+        else:
+            self.seconds += (seconds - self.seconds) / SMOOTHING
+
+    def expected(self, waiting: int) -> float:
+        """Seconds until a call would end that comes behind ``waiting`` others; 0: not known."""
+        return (self.seconds or 0.0) * ((waiting + 1) / self.concurrency + 1)
 
     @property
     def wants_request(self) -> bool:

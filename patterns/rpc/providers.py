@@ -7,7 +7,7 @@ doubt (suspect, unresponsive) are drawn only when no other is left.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from random import Random
 
 from patterns.port import Handle
@@ -20,7 +20,7 @@ class Providers:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._services: dict[Handle, Mapping[str, Iterable[str]]] = {}
+        self._services: dict[Handle, Mapping[str, Collection[str]]] = {}
         self._healthy: set[Handle] = set()
         self._preferred: dict[str, list[Handle]] = {}
         self._doubtful: dict[str, list[Handle]] = {}
@@ -28,7 +28,7 @@ class Providers:
         """Set by every change; whoever acts on changes resets it."""
 
     def update(
-        self, handle: Handle, services: Mapping[str, Iterable[str]], is_healthy: bool
+        self, handle: Handle, services: Mapping[str, Collection[str]], is_healthy: bool
     ) -> None:
         """``handle`` serves exactly ``services`` (name to methods), healthy or in doubt."""
         self.remove(handle)
@@ -79,6 +79,15 @@ class Providers:
     def is_healthy(self, handle: Handle) -> bool:
         """Whether new work may go there without a second thought."""
         return handle in self._healthy
+
+    def serves(self, handle: Handle, service: str, method: str) -> bool:
+        """Whether ``handle``, healthy or in doubt, serves "service.method"."""
+        services = self._services.get(handle)
+        return services is not None and method in services.get(service, ())
+
+    def serving(self, name: str) -> int:
+        """How many nodes serve ``name`` ("service.method"), those in doubt included."""
+        return len(self._preferred.get(name, ())) + len(self._doubtful.get(name, ()))
 
     def methods(self, service: str) -> list[str]:
         """All methods that anybody serves under ``service``, sorted."""

@@ -3,24 +3,34 @@
 Rules:
 
 * A request whose deadline has passed, or whose caller has given up, is not started.
-* At most ``concurrency`` of a method run at once; up to ``MAX_WAITING`` wait in line, in order;
-  past that the answer is *overloaded*, at once, and nothing was started.
+* At most ``concurrency`` of a method run at once; others wait in line, in order, as long as they
+  can be expected to end within their deadlines, and no more than ``MAX_WAITING``; all others are
+  answered *overloaded*, at once, and not started. So work is done for callers that still wait.
+* When a caller is gone, what it asked for is cancelled, or not started.
 * Every request gets exactly one answer, whatever the handler does.
 * A plain function marked ``inline`` runs here and now, so the whole frame is served in one pass.
+* A server that drains starts nothing; callers are told, and ask another node.
+* A keyed request that belongs to another node by this one's view is answered with that node's id,
+  and not started; unless it is final: then it is served, and counted.
 """
 
 from __future__ import annotations
 
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from patterns import messages as m
-from patterns.errors import BadPayload, BadRequest, ConfigError, PayloadTooLarge
+from patterns.errors import BadName, BadPayload, BadRequest, ConfigError, PayloadTooLarge
+from patterns.keys import key_bytes
 from patterns.names import check_name
-from patterns.port import Handle, RpcPort, Runner, Running
+from patterns.port import Handle, RpcPort, Runner
+from patterns.rpc.job import Job
 from patterns.rpc.method import Method, Request
+from patterns.rpc.placement import FINAL, Placement
+from patterns.rpc.providers import Providers
 
 __all__ = ["MAX_WAITING", "RpcServer"]
 
@@ -29,6 +39,10 @@ logger = logging.getLogger("mesh.rpc")
 MAX_WAITING = 1024
 """Requests of one method that wait for a free slot: about a deadline's worth at 200 calls/s."""
 
+ADMITTED_SHARE = 0.8
+"""Of its deadline, what a call may be expected to take here; the rest is for the way, and for those
+that take longer than the mean."""
+
 MAX_MALFORMED = 16
 """Malformed entries after which the rest of a frame is not looked at: it is no honest one."""
 
@@ -36,54 +50,29 @@ MAX_TEXT_CHARS = 8000
 """A remote text is for reading; a recursion's traceback is not worth megabytes on the wire."""
 
 
-class _Job:
-    """One accepted request; ``__call__`` is where its outcome arrives."""
-
-    __slots__ = ("args", "call_id", "caller", "deadline", "headers", "kwargs",
-                 "method", "route", "running", "server")  # fmt: skip
-
-    running: Running | None
-
-    def __init__(
-        self,
-        server: RpcServer,
-        method: Method,
-        call_id: int,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        headers: dict[str, str],
-        deadline: float,
-        caller: Handle,
-        route: Any,
-    ) -> None:
-        self.server = server
-        self.method = method
-        self.call_id = call_id
-        self.args = args
-        self.kwargs = kwargs
-        self.headers = headers
-        self.deadline = deadline
-        self.caller = caller
-        self.route = route
-        self.running = None
-
-    def __call__(self, value: Any, error: BaseException | None) -> None:
-        self.server._finish(self, value, error)
-
-
 class RpcServer:
     """Serves methods. ``methods`` maps "service.method" to what runs."""
 
-    def __init__(self, port: RpcPort, runner: Runner) -> None:
+    def __init__(self, port: RpcPort, runner: Runner, providers: Providers) -> None:
         self._port = port
         self._now = port.now
         self._runner = runner
+        self._placement = Placement(port, providers)
         self.methods: dict[str, Method] = {}
-        self._waiting: dict[Method, dict[_Job, None]] = {}
+        self._waiting: dict[Method, dict[Job, None]] = {}
         self._starting: set[Method] = set()
-        self._jobs: dict[tuple[bytes, int], _Job] = {}
+        self._jobs: dict[tuple[bytes, int], Job] = {}
+        self._is_draining = False
         self._closed = False
         self.expired = 0
+        self.refused = 0
+        """Calls that were answered *overloaded*."""
+        self.handed_on = 0
+        """Calls that came, or waited, while this node was about to leave, and were not started."""
+        self.moved = 0
+        """Keyed calls that were not started, their caller told of another owner."""
+        self.served_for_others = 0
+        """Keyed calls that were served though another owner is seen."""
 
     def add(self, service: str, method: Method) -> None:
         """Serve ``method`` under "service.name"; ConfigError when that name is taken."""
@@ -115,8 +104,7 @@ class RpcServer:
         """Serve one request entry; False when it is malformed."""
         try:
             call_id, name, budget_ms, args = entry[0], entry[1], entry[2], entry[3]
-            kwargs = entry[4] if len(entry) > 4 else {}
-            headers = entry[5] if len(entry) > 5 else {}
+            kwargs, headers, key = ({}, {}, None) if len(entry) == 4 else _options_of(entry)
         except (TypeError, IndexError, KeyError):
             return False
         if not (
@@ -130,7 +118,12 @@ class RpcServer:
             return False
         method = self.methods.get(name)
         if method is None:
+            if self._is_draining:
+                self._hand_on(route, call_id)
+                return True
             self._refuse(route, call_id, m.STATUS_NO_METHOD, self._unknown(name))
+            return True
+        if key is not None and self._turns_away(route, entry):
             return True
         try:
             args, kwargs = method.check(args, kwargs)
@@ -144,7 +137,26 @@ class RpcServer:
                 self._refuse_expired(route, call_id)
             return True
         deadline = now + budget_ms / 1000
-        self._admit(_Job(self, method, call_id, args, kwargs, headers, deadline, caller, route))
+        self._admit(Job(self, method, call_id, args, kwargs, headers, deadline, caller, route, key))
+        return True
+
+    def _turns_away(self, route: Any, entry: Sequence[Any]) -> bool:
+        """Whether a keyed request was answered without serving it: its key belongs elsewhere."""
+        call_id, name, key = entry[0], entry[1], entry[6]
+        redirects = entry[7] if len(entry) > 7 else 0
+        try:
+            form = key_bytes(key)
+        except BadName as error:
+            self._refuse(route, call_id, m.STATUS_BAD_REQUEST, str(error))
+            return True
+        owner = self._placement.better(name, form)
+        if owner is None:
+            return False
+        if type(redirects) is not int or redirects >= FINAL:
+            self.served_for_others += 1
+            return False
+        self.moved += 1
+        self._port.send_reply(route, self._port.pack([call_id, m.STATUS_MOVED, owner.id]))
         return True
 
     def cancel(self, caller: bytes, call_ids: Iterable[Any]) -> None:
@@ -160,6 +172,29 @@ class RpcServer:
                 self._waiting.get(job.method, {}).pop(job, None)
                 if job.running is not None:
                     job.running.cancel()
+
+    def caller_gone(self, caller: bytes) -> None:
+        """It has failed or left: nobody waits for what it asked for."""
+        self.cancel(caller, self.running_of(caller))
+
+    def drain(self) -> None:
+        """Start nothing more: what waits, and what comes, is for another node; what runs ends."""
+        self._is_draining = True
+        # So that a request costs nothing more than before: there is no method to be found.
+        self.methods = {}
+        waiting, self._waiting = self._waiting, {}
+        for line in waiting.values():
+            for job in line:
+                del self._jobs[job.caller.id, job.call_id]
+                self._hand_on(job.route, job.call_id)
+
+    def _hand_on(self, route: Any, call_id: int) -> None:
+        self.handed_on += 1
+        self._refuse(route, call_id, m.STATUS_DRAINING, "this node is leaving; it starts no calls")
+
+    def running(self) -> Counter[str]:
+        """How many calls of each method are here, by its name."""
+        return Counter(job.method.name for job in self._jobs.values())
 
     def running_of(self, caller: bytes) -> set[int]:
         """The ids of this caller's requests that run or wait here."""
@@ -187,7 +222,7 @@ class RpcServer:
             return
         self._reply(route, method.name, call_id, value)
 
-    def _admit(self, job: _Job) -> None:
+    def _admit(self, job: Job) -> None:
         if self._closed:
             return
         method = job.method
@@ -196,23 +231,30 @@ class RpcServer:
             self._start(job)
             return
         line = self._waiting.setdefault(method, {})
-        if len(line) >= MAX_WAITING:
-            text = f"{method.name}: {method.concurrency} calls run and {MAX_WAITING} wait already"
+        expected = method.expected(len(line))
+        left = job.deadline - self._now()
+        if len(line) >= MAX_WAITING or expected > left * ADMITTED_SHARE:
+            self.refused += 1
+            text = (
+                f"{method.name}: {method.concurrency} calls run and {len(line)} wait already; "
+                f"another would take some {expected:.3g} s and has {left:.3g}"
+            )
             self._refuse(job.route, job.call_id, m.STATUS_OVERLOADED, text)
             return
         self._jobs[job.caller.id, job.call_id] = job
         line[job] = None
 
-    def _start(self, job: _Job) -> None:
+    def _start(self, job: Job) -> None:
         method = job.method
-        left = job.deadline - self._now()
+        job.started_at = now = self._now()
+        left = job.deadline - now
         if left <= 0:
             self._jobs.pop((job.caller.id, job.call_id), None)
             self._refuse_expired(job.route, job.call_id)
             return
         args, kwargs = job.args, job.kwargs
         if method.wants_request:
-            request = Request(job.caller.peer, left, job.headers)
+            request = Request(job.caller.peer, left, job.headers, job.key)
             args, kwargs = method.inject(args, kwargs, request)
         method.running += 1
         if method.inline:
@@ -220,13 +262,18 @@ class RpcServer:
                 value, error = method.function(*args, **kwargs), None
             except BaseException as caught:  # noqa: BLE001  a handler cannot end the node
                 value, error = None, caught
-            self._finish(job, value, error)
+            self.finish(job, value, error)
             return
-        job.running = self._runner.start(method.function, args, kwargs, method.is_async, job)
+        job.running = self._runner.start(method.function, args, kwargs, method.is_async, job, job)
 
-    def _finish(self, job: _Job, value: Any, error: BaseException | None) -> None:
+    def finish(self, job: Job, value: Any, error: BaseException | None) -> None:
+        """The outcome of a job that was started."""
         method = job.method
         method.running -= 1
+        # No longer than its caller would wait: the rest was a pause of this process, a sleep of the
+        # machine, and calls would be refused for it long after.
+        method.took(min(self._now(), job.deadline) - job.started_at)
+        job.until = None
         if self._jobs.pop((job.caller.id, job.call_id), None) is not None:
             if error is None:
                 self._reply(job.route, method.name, job.call_id, value)
@@ -277,6 +324,12 @@ class RpcServer:
         prefix = name.partition(".")[0] + "."
         known = ", ".join(n[len(prefix) :] for n in self.methods if n.startswith(prefix)) or "none"
         return f"this node has no method {name!r:.140}; its methods of that service: {known}"
+
+
+def _options_of(entry: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """The keywords, headers and key of a request, with what stands for those that are missing."""
+    fields = len(entry)
+    return entry[4], entry[5] if fields > 5 else {}, entry[6] if fields > 6 else None
 
 
 def _text_of(error: BaseException) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.testing.clock import SimClock
 from patterns.deadlines import TICK, Deadlines
-from tests.sim.clock import SimClock
 
 EPSILON = 1e-9
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from mesh.testing.clock import ProcessClock, SimClock
 from patterns.errors import BadName
 from patterns.messages import BROADCAST, PUBLISH, SEND, Message
 from patterns.names import group_subject
 from patterns.pubsub import PubSub
 from patterns.subscription import STALL_AFTER, Subscription
-from tests.sim.clock import ProcessClock, SimClock
 from tests.sim.runner import SimRunner
 
 
@@ -33,7 +33,13 @@ class World:
         self.runner = SimRunner(ProcessClock(self.clock))
         self.me = Node("me")
         self.told: list[tuple[str, bool]] = []
-        self.pubsub = PubSub(self, self.me, lambda *change: self.told.append(change))
+        self.pubsub = PubSub(
+            self,
+            self.me,
+            lambda *change: self.told.append(change),
+            lambda *change: None,
+            lambda *change: None,
+        )
         self.released: list[int] = []
 
     def now(self) -> float:

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from patterns.errors import ConfigError
 from patterns.messages import Message
-from patterns.subscription import STALL_AFTER, Hold, Subscription
+from patterns.portions import Hold
+from patterns.subscription import STALL_AFTER, Subscription
 
 
 class Job:
@@ -122,7 +123,7 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def the_count_is_right(self) -> None:
-        queue = self.subscription.queue
+        queue = self.subscription._backlog.portions
         assert self.subscription.queued == sum(len(portion.messages) for portion in queue)
         assert all(portion.messages for portion in queue)
 

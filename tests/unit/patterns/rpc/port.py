@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
+from mesh.testing.clock import ProcessClock, SimClock
 from mesh.wire.codec import Codec
 from patterns.rpc import Method, Providers, RpcClient, RpcServer
-from tests.sim.clock import ProcessClock, SimClock
 from tests.sim.runner import SimRunner
 from tests.sim.waiter import SimWaiter
 
@@ -37,10 +37,14 @@ class Port:
         self.cancelled: list[tuple[Node, int]] = []
         self.replies: list[tuple[Any, list[Any]]] = []
         self.grace = 0.0
+        self.local = Node("local")
+        self.preference: list[Node] = []
+        """For every key, best first. ``provide`` appends."""
+        self.kept_in_order = 8
         self.runner = SimRunner(ProcessClock(self.clock))
         self.providers = Providers(self.random)
         self.client = RpcClient(self, self.providers, lambda: self.grace)
-        self.server = RpcServer(self, self.runner)
+        self.server = RpcServer(self, self.runner, self.providers)
 
     def now(self) -> float:
         return self.clock.now()
@@ -56,6 +60,15 @@ class Port:
 
     def send_reply(self, route: Any, entry: bytes) -> None:
         self.replies.append((route, self.unpack(entry)))
+
+    def owners(self, service: str, key: bytes) -> Sequence[Node]:
+        return self.preference[: self.kept_in_order] if service == "calc" else ()
+
+    def other_owners(self, service: str, key: bytes) -> Sequence[Node]:
+        return self.preference[self.kept_in_order :] if service == "calc" else ()
+
+    def handle_of(self, id: bytes) -> Node | None:
+        return {node.id: node for node in (*self.preference, self.local)}.get(id)
 
     def pack(self, value: Any) -> bytes:
         return self.codec.pack(value)
@@ -76,8 +89,19 @@ class Port:
     def provide(self, name: str, *methods: str, is_healthy: bool = True) -> Node:
         """A node that serves ``calc.<methods>``."""
         node = Node(name)
-        self.providers.update(node, {"calc": methods or ("add",)}, is_healthy)
+        self.preference.append(node)
+        self.change(node, *methods, is_healthy=is_healthy)
         return node
+
+    def provide_here(self, *methods: str) -> Node:
+        """The same for this node itself."""
+        self.preference.append(self.local)
+        self.change(self.local, *methods)
+        return self.local
+
+    def change(self, node: Node, *methods: str, is_healthy: bool = True) -> None:
+        """Its health, or what it serves."""
+        self.providers.update(node, {"calc": methods or ("add",)}, is_healthy)
 
     def serve(self, function: Callable[..., Any], *, concurrency: int = 64) -> None:
         """Serve it as ``calc.<its name>``, plain ones inline."""

@@ -24,6 +24,7 @@ from patterns.errors import (
     RemoteError,
 )
 from patterns.rpc import CallOptions
+from patterns.rpc.retries import MAX_TRIES, PER_SECOND, WINDOW
 from tests.sim.waiter import SimWaiter
 from tests.unit.patterns.rpc.port import Node, Port
 
@@ -228,8 +229,10 @@ def test_with_retry_no_member_is_asked_twice_and_the_last_loss_is_the_outcome() 
     _, waiter = call(port, retry=True)
     for count in (2, 3):
         port.client.on_lost(port.requests[-1][0], "gone")
+        port.run(0.2)
         assert len(port.requests) == count
     port.client.on_lost(port.requests[-1][0], "gone")
+    port.run(0.3)
     assert {node for node, _ in port.requests} == set(nodes)
     assert len(port.requests) == 3
     assert isinstance(waiter.error, PeerLost)
@@ -243,9 +246,117 @@ def test_with_retry_a_refusal_moves_the_call_on(status: int) -> None:
     call_id, waiter = call(port, retry=True)
     b = port.provide("b")
     port.client.on_replies(a, [[call_id, status, "no"]])
+    port.run(0.1)
     assert port.requests[-1][0] is b
     port.client.on_replies(b, [[call_id, 0, 1]])
     assert waiter.result() == 1
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_call_that_a_leaving_peer_did_not_start_goes_to_another_at_once(retry: bool) -> None:
+    port = Port()
+    a = port.provide("a")
+    call_id, waiter = call(port, retry=retry)
+    b = port.provide("b")
+    port.client.on_replies(a, [[call_id, m.STATUS_DRAINING, "leaving"]])
+    assert port.requests[-1] == (b, port.requests[0][1])
+    port.client.on_replies(b, [[call_id, 0, 1]])
+    assert waiter.result() == 1
+    assert (a.outstanding, b.outstanding) == (0, 0)
+    assert (port.client.retries.made, port.client.taken_elsewhere) == (0, 1)
+
+
+def test_what_all_leaving_peers_did_not_start_has_no_provider() -> None:
+    port = Port()
+    nodes = [port.provide(name) for name in "ab"]
+    call_id, waiter = call(port)
+    for _ in nodes:
+        port.client.on_replies(port.requests[-1][0], [[call_id, m.STATUS_DRAINING, "leaving"]])
+    assert {node for node, _ in port.requests} == set(nodes)
+    assert isinstance(waiter.error, NoProvider)
+
+
+def test_what_is_refused_as_overloaded_is_tried_again_after_a_pause_and_not_for_ever() -> None:
+    port = Port()
+    only = port.provide("a")
+    call_id, waiter = call(port, retry=True)
+    pauses = []
+    while not waiter.done():
+        made, began = len(port.requests), port.now()
+        port.client.on_replies(only, [[call_id, m.STATUS_OVERLOADED, "full"]])
+        assert len(port.requests) == made, "not at once"
+        while len(port.requests) == made and not waiter.done():
+            port.run(0.001)
+        pauses.append(port.now() - began)
+    assert isinstance(waiter.error, Overloaded)
+    assert len(port.requests) == MAX_TRIES
+    assert len(set(pauses)) == MAX_TRIES, "they are drawn"
+    assert only.outstanding == 0
+
+
+def test_a_pause_does_not_outlast_the_deadline() -> None:
+    port = Port()
+    only = port.provide("a")
+    call_id, waiter = call(port, retry=True, timeout=0.02)
+    port.client.on_replies(only, [[call_id, m.STATUS_OVERLOADED, "full"]])
+    port.run(0.02 + 2 * TICK)
+    if not waiter.done():
+        port.client.on_replies(only, [[call_id, m.STATUS_OVERLOADED, "full"]])
+        port.run(0.1)
+    assert isinstance(waiter.error, Overloaded | CallTimeout)
+    assert waiter.at is not None
+    assert waiter.at <= 0.02 + 2 * TICK
+    assert len(port.client) == 0
+
+
+def test_when_the_budget_is_spent_the_error_is_the_outcome_and_says_so() -> None:
+    port = Port()
+    only = port.provide("a")
+    outcomes = []
+    for _ in range(500):
+        call_id, waiter = call(port, retry=True)
+        port.client.on_replies(only, [[call_id, m.STATUS_OVERLOADED, "full"]])
+        outcomes.append(waiter)
+    denied = [w for w in outcomes if w.done()]
+    allowed = PER_SECOND * WINDOW
+    assert len(outcomes) - len(denied) == allowed
+    for waiter in denied:
+        assert isinstance(waiter.error, Overloaded)
+        assert "full; not tried again" in str(waiter.error)
+        assert "10% of its calls and 10/s" in str(waiter.error)
+    assert port.client.retries.denied == len(denied)
+
+
+def test_the_death_of_a_peer_moves_all_its_calls_at_once_whatever_the_budget() -> None:
+    port = Port()
+    a = port.provide("a")
+    waiters = [call(port, retry=True)[1] for _ in range(1000)]
+    b = port.provide("b")
+    port.client.on_lost(a, "died")
+    assert [node for node, _ in port.requests] == [a] * 1000 + [b] * 1000
+    assert not any(waiter.done() for waiter in waiters)
+    port.provide("c")
+    port.client.on_lost(b, "died")
+    port.run(1)
+    failed = [waiter for waiter in waiters if waiter.done()]
+    assert len(failed) > 800, "a second loss of the same calls is within the budget"
+    assert all("not tried again" in str(waiter.error) for waiter in failed)
+
+
+def test_a_call_of_a_handler_ends_with_the_call_that_it_serves() -> None:
+    port = Port()
+    port.provide("a")
+    waiter, other = port.waiter(), port.waiter()
+    port.client.call("calc.add", (), {}, CallOptions(timeout=5), waiter, port.now() + 0.5)
+    port.client.call("calc.add", (), {}, CallOptions(timeout=0.25), other, port.now() + 0.5)
+    assert [request[2] for _, request in port.requests] == [500, 250]
+    port.run(1)
+    assert isinstance(waiter.error, CallTimeout)
+    assert "within 0.5 s" in str(waiter.error)
+    assert waiter.at == pytest.approx(0.5, abs=2 * TICK)
+    with pytest.raises(CallTimeout, match="over"):
+        port.client.call("calc.add", (), {}, CallOptions(), port.waiter(), port.now())
+    assert len(port.client) == 0
 
 
 def test_with_retry_what_a_handler_raised_is_the_outcome() -> None:
@@ -308,16 +419,18 @@ class Calls(RuleBasedStateMachine):
         super().__init__()
         self.port = Port()
         self.nodes = [Node(name) for name in "abc"]
+        self.port.preference = list(self.nodes)
         self.calls: dict[int, tuple[SimWaiter, float]] = {}
 
     @rule(
         timeout=st.sampled_from([0.0, 0.005, 0.3, 2.0]),
         retry=st.booleans(),
         wait=st.sampled_from([None, 0.0, 0.2]),
+        key=st.sampled_from([None, "k"]),
     )
-    def call(self, timeout: float, retry: bool, wait: float | None) -> None:
+    def call(self, timeout: float, retry: bool, wait: float | None, key: str | None) -> None:
         try:
-            call_id, waiter = call(self.port, timeout=timeout, retry=retry, wait=wait)
+            call_id, waiter = call(self.port, timeout=timeout, retry=retry, wait=wait, key=key)
         except NoProvider:
             return
         self.calls[call_id] = waiter, self.port.now() + timeout
@@ -340,6 +453,12 @@ class Calls(RuleBasedStateMachine):
             node, request = data.draw(st.sampled_from(self.port.requests))
             fields = ["ValueError", "text", ""] if status == 1 else ["x"]
             self.port.client.on_replies(node, [[request[0], status, *fields]])
+
+    @rule(data=st.data(), named=st.sampled_from([b"a", b"b", b"c", b"x", None]))
+    def move(self, data: st.DataObject, named: bytes | None) -> None:
+        if self.port.requests:
+            node, request = data.draw(st.sampled_from(self.port.requests))
+            self.port.client.on_replies(node, [[request[0], 6, named]])
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:

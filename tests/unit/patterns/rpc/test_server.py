@@ -10,7 +10,7 @@ from patterns import messages as m
 from patterns.errors import BadName, ConfigError
 from patterns.rpc import Method
 from patterns.rpc.method import Request
-from patterns.rpc.server import MAX_WAITING
+from patterns.rpc.server import ADMITTED_SHARE, MAX_WAITING
 from tests.sim.runner import sleep
 from tests.unit.patterns.rpc.port import CALLER, Node, Port
 
@@ -114,6 +114,78 @@ def test_past_the_line_the_answer_is_overloaded_at_once() -> None:
     for i in range(MAX_WAITING + 3):
         port.request([i, "calc.slow", 1 << 30, [1.0]])
     assert statuses(port) == {MAX_WAITING + 1: m.STATUS_OVERLOADED, MAX_WAITING + 2: 3}
+
+
+def test_who_cannot_be_served_in_time_is_refused_at_once_and_who_is_accepted_is_in_time() -> None:
+    port = Port()
+    ended: dict[int, float] = {}
+
+    async def work(number: int) -> None:
+        await sleep(0.1)
+        ended[number] = port.now()
+
+    port.serve(work, concurrency=2)
+    port.request([0, "calc.work", 10_000, [0]])
+    port.run(1)
+    began = port.now()
+    for number in range(1, 101):
+        port.request([number, "calc.work", 1_000, [number]])
+    refused = {i for i, status in statuses(port).items() if status == m.STATUS_OVERLOADED}
+    port.run(5)
+    accepted = set(range(1, 101)) - refused
+    assert all(ended[number] - began <= 1.0 for number in accepted)
+    # Two at a time, ten rounds in a second; a part of it is kept for the way.
+    assert len(accepted) == pytest.approx(20 * ADMITTED_SHARE, abs=2)
+    assert accepted == set(range(1, len(accepted) + 1)), "those who came first"
+    assert port.server.refused == len(refused)
+    text = next(reply[2] for _, reply in port.replies if reply[1] == m.STATUS_OVERLOADED)
+    assert "2 calls run and 14 wait already" in text
+
+
+def test_a_slot_that_is_free_is_given_whatever_calls_took_before() -> None:
+    port = Port()
+    port.serve(slow, concurrency=1)
+    port.request([0, "calc.slow", 100_000, [60.0]])
+    port.run(61)
+    port.request([1, "calc.slow", 100, [0.01]])
+    port.run(1)
+    assert statuses(port)[1] == m.STATUS_OK
+
+
+def test_when_its_caller_is_gone_what_runs_is_cancelled_and_what_waits_is_not_started() -> None:
+    port = Port()
+    begun: list[int] = []
+    ended: list[int] = []
+
+    async def work(number: int) -> None:
+        begun.append(number)
+        await sleep(1)
+        ended.append(number)
+
+    port.serve(work, concurrency=1)
+    other = Node("other")
+    for number in range(3):
+        port.request([number, "calc.work", 60_000, [number]])
+    port.request([0, "calc.work", 60_000, [9]], caller=other)
+    port.run(0.1)
+    port.server.caller_gone(CALLER.id)
+    port.run(5)
+    assert (begun, ended) == ([0, 9], [9])
+    assert statuses(port) == {0: m.STATUS_OK}
+    assert len(port.server) == 0
+
+
+def test_a_server_that_drains_starts_nothing_and_what_runs_ends() -> None:
+    port = Port()
+    port.serve(slow, concurrency=1)
+    for number in range(3):
+        port.request([number, "calc.slow", 60_000, [1.0]])
+    port.server.drain()
+    port.request([3, "calc.slow", 60_000, [1.0]])
+    port.run(5)
+    draining = dict.fromkeys((1, 2, 3), m.STATUS_DRAINING)
+    assert statuses(port) == {0: m.STATUS_OK} | draining
+    assert (port.server.handed_on, len(port.server)) == (3, 0)
 
 
 def test_a_long_line_of_calls_that_end_at_once_is_worked_off() -> None:
