@@ -1,4 +1,4 @@
-"""A brokerless peer-to-peer messaging mesh: calls, publish/subscribe and groups, found by mDNS.
+"""A brokerless peer-to-peer mesh: calls, publish/subscribe, groups, shared work, found by mDNS.
 
 ::
 
@@ -32,9 +32,11 @@ from mesh.engine.events import (
     PeerUnresponsive,
     PeerUpdated,
 )
+from mesh.finding import Found, SourceReport
 from mesh.membership import Peer
 from mesh.node import Node
-from mesh.security import generate_key
+from mesh.security import curve_keys, generate_key
+from mesh.transport import PlainEndpoints
 from mesh.wire.codec import register as register_type
 from patterns.errors import (
     BadName,
@@ -48,6 +50,7 @@ from patterns.errors import (
     Overloaded,
     PayloadTooLarge,
     PeerLost,
+    Refuse,
     RemoteError,
     Timeout,
 )
@@ -64,6 +67,7 @@ __all__ = [
     "CallTimeout",
     "ConfigError",
     "Event",
+    "Found",
     "Gap",
     "MeshError",
     "Message",
@@ -81,10 +85,14 @@ __all__ = [
     "PeerSuspected",
     "PeerUnresponsive",
     "PeerUpdated",
+    "PlainEndpoints",
+    "Refuse",
     "RemoteError",
     "Request",
+    "SourceReport",
     "Timeout",
     "__version__",
+    "curve_keys",
     "generate_key",
     "register_type",
 ]

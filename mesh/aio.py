@@ -16,19 +16,23 @@ from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from discovery import SourceState
+from discovery import Source
+from mesh.environment import Environment, current_environment
 from mesh.host import Attach, Host
 from mesh.membership import Peer
 from mesh.registrations import Registrations
-from mesh.runtime.signals import stop_on_signals
+from mesh.runtime import forget_in_child, started_before_fork
 from mesh.services import AsyncService, make_options
+from mesh.serving import DRAIN_TIMEOUT, serve
 from mesh.settings import SOURCES, Settings
-from mesh.streams import AsyncSubscription, AsyncWatch
+from mesh.subscribing import AsyncSubscribing
+from mesh.transport import PlainEndpoints
+from mesh.views import AsyncViews
 from mesh.wire import frames
 from patterns.errors import NodeClosed
-from patterns.names import check_pattern, group_subject
+from patterns.keys import Key
 from patterns.rpc import CallOptions
-from patterns.subscription import DEFAULT_BUFFER, Subscription
+from patterns.rpc.inherited import inherited_deadline
 
 __all__ = ["DEFAULT_OPTIONS", "AsyncNode"]
 
@@ -37,7 +41,7 @@ logger = logging.getLogger("mesh")
 DEFAULT_OPTIONS = CallOptions()
 
 
-class AsyncNode(Registrations):
+class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
     """A node. All arguments are optional and named but the first.
 
     ``name``       service name; nodes of one name are replicas of one service. None: ``anon-...``
@@ -46,10 +50,22 @@ class AsyncNode(Registrations):
     ``insecure``   go on the network without a key (``MESH_INSECURE``); warns once
     ``host``       address to bind; without a key 127.0.0.1, else every interface (``MESH_HOST``)
     ``port``       TCP port of the link socket; 0 takes any free one
-    ``seeds``      "host:port" of nodes to dial, needed where multicast does not reach
-    ``discovery``  sources to use, of "mdns", "local" (same host), "exchange" (peers tell peers)
+    ``seeds``      where to find nodes that multicast does not reach (``MESH_SEEDS``): "host:port",
+                   with a name all of its addresses; "_service._tcp.domain" for SRV records;
+                   "file:PATH" for a file of these, which is watched
+    ``discovery``  sources to use, of "mdns", "local" (same host), "exchange" (peers tell peers),
+                   and one's own (``discovery.Source``)
+    ``interfaces`` network interfaces to be found on, by name ("eth0", "wl*"), address or network
+                   (``MESH_INTERFACES``); by default those that are no VPN's and no container's
     ``tags``       ``dict[str, str]`` shown to others
+    ``instance``   name by which keys find this node, of 1 to 255 characters. One that stays the
+                   same brings a restarted node its keys back; None: the id, fresh at each start
+    ``weight``     share of the keys and of the work, relative to other members: above 0
     ``observer``   sees and calls, but serves nothing and is not listed
+    ``max_payload_bytes``  what one message, call, reply or groupcast may take, packed
+                   (``MESH_MAX_PAYLOAD_BYTES``; 64 MiB); the same in the whole mesh
+    ``plain``      open endpoints for plain ZeroMQ clients in any language (``MESH_PLAIN``): True,
+                   or their two ports, for requests and subscriptions. See ``docs/protocol.md``
 
     Raises BadName and ConfigError for what cannot work.
     """
@@ -66,9 +82,14 @@ class AsyncNode(Registrations):
         host: str | None = None,
         port: int = 0,
         seeds: Iterable[str] = (),
-        discovery: Iterable[str] = SOURCES,
+        discovery: Iterable[str | Source] = SOURCES,
+        interfaces: Iterable[str] = (),
         tags: Mapping[str, str] | None = None,
+        instance: str | None = None,
+        weight: float = 1.0,
         observer: bool = False,
+        plain: bool | tuple[int, int] | None = None,
+        max_payload_bytes: int | None = None,
     ) -> None:
         self._settings = s = Settings.make(
             name,
@@ -79,17 +100,28 @@ class AsyncNode(Registrations):
             port=port,
             seeds=seeds,
             discovery=discovery,
+            interfaces=interfaces,
             tags=tags,
+            instance=instance,
+            weight=weight,
             observer=observer,
+            plain=plain,
+            max_payload_bytes=max_payload_bytes,
         )
         super().__init__(s.name, s.is_observer)
         self._to_attach: deque[Attach] = deque()
         """What the decorators added and no engine has yet."""
         self._host: Host | None = None
+        self.blocking: Mapping[Any, None] = {}
+        """The nodes that block (``patterns.blocking``), for ``Node``: mostly none."""
+        self.environment: Environment | None = None
+        """What it runs on; None until it starts, when that is the context's."""
         self._starting: asyncio.Lock = asyncio.Lock()
         self.stopping = asyncio.Event()
         """Set by ``close``, and by whatever else asks for the end of ``run``."""
         self.is_closed = False
+        self._is_forgotten = False
+        forget_in_child(self)
 
     # Who it is.
 
@@ -112,6 +144,11 @@ class AsyncNode(Registrations):
         """This node as others see it."""
         return self.host.engine.me
 
+    @property
+    def plain(self) -> PlainEndpoints | None:
+        """Where plain ZeroMQ clients connect; None without ``plain=``. NodeClosed before start."""
+        return self.host.plain
+
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "running" if self._host else "not started"
         return f"<{type(self).__name__} {self.name}/{self.id[:8]} in {self.mesh!r}, {state}>"
@@ -125,20 +162,39 @@ class AsyncNode(Registrations):
         port is not to be had.
         """
         if self.is_closed:
-            raise NodeClosed("this node was closed; make a new one")
+            raise self.not_running()
         async with self._starting:
             if self._host is None:
-                host = Host(self._settings)
+                environment = self.environment = self.environment or current_environment()
+                self._settings = environment.settings(self._settings)
+                host = Host(self._settings, environment)
                 at_start = tuple(self._to_attach)
                 await host.start(at_start)
                 for _ in at_start:
                     self._to_attach.popleft()
                 self._host = host
+                self.blocking = host.engine.pubsub.blocking.nodes
                 self._attach_waiting(host)
                 if self.is_closed:
                     await host.close()
                     raise NodeClosed("this node was closed while it started")
         return self
+
+    async def drain(self, timeout: float = DRAIN_TIMEOUT) -> None:
+        """Leave well: take no new work, end what runs, hand on the rest; then ``close`` loses
+        nothing.
+
+        The node's services, groups and subscriptions are withdrawn, and every alive peer confirms
+        that. Calls and groupcasts that were not begun go to other nodes at once, what runs ends,
+        and what was published to it until then is handled. Own calls, publishes and groupcasts
+        still work. Raises Timeout after ``timeout`` seconds, which says what still runs; the node
+        takes no work even so, and another ``drain`` waits on.
+        """
+        host = self.host
+        future = host.loop.create_future()
+        host.handover.drain()
+        host.engine.drain(timeout, future)
+        await future
 
     async def close(self) -> None:
         """Say goodbye and give everything back, within a second. Never raises; idempotent.
@@ -147,7 +203,7 @@ class AsyncNode(Registrations):
         """
         self.is_closed = True
         self.stopping.set()
-        if self._host is not None:
+        if self._host is not None and not self._is_forgotten:
             await self._host.close()
 
     async def __aenter__(self) -> Self:
@@ -167,21 +223,24 @@ class AsyncNode(Registrations):
                 logger.warning("%r: %s", self, left)
         await self.close()
 
-    async def run(self) -> None:
-        """Serve until SIGINT, SIGTERM or ``close``: start, wait, flush, close.
+    async def run(self, *, drain: float = DRAIN_TIMEOUT) -> None:
+        """Serve until SIGINT, SIGTERM or ``close``: start, wait, drain, close.
 
-        Outside the main thread there are no signals: whoever owns it cancels this.
+        ``drain`` is the time in seconds for what runs when a signal comes; 0: none. A second
+        signal closes at once. Outside the main thread there are no signals: whoever owns it
+        cancels this.
         """
-        loop = asyncio.get_running_loop()
-        with stop_on_signals(lambda: loop.call_soon_threadsafe(self.stopping.set)):
-            async with self:
-                await self.stopping.wait()
+        await serve(self, drain)
 
     def forget(self) -> None:
-        """In a forked child: the node is closed here, and its parent's sockets are let alone."""
-        self.is_closed = True
-        if self._host is not None:
-            self._host.forget()
+        """In a forked child: closed, if it was started; else a node of its own."""
+        host = self._host
+        if host is None and not self._starting.locked():
+            self._settings = self._settings.with_fresh_id()
+            return
+        self.is_closed = self._is_forgotten = True
+        if host is not None and host.is_own_thread:
+            self.stopping.set()  # this is the loop: what serves on it ends
 
     # Publish, broadcast, send: from any thread.
 
@@ -190,21 +249,42 @@ class AsyncNode(Registrations):
     ) -> int:
         """To every node with a matching subscription; returns to how many it was queued.
 
-        No round trip and no wait for receivers. Raises BadName, BadPayload, PayloadTooLarge.
+        To one of each queue group, too, and each counts as one. No round trip and no wait for
+        receivers. Raises BadName, BadPayload, PayloadTooLarge.
         """
         host = self._host
         if host is None or host.is_closed:
-            raise self._not_running()
+            raise self.not_running()
         if threading.get_ident() == host.thread_id:
             return host.engine.publish(subject, data, headers)
         engine = host.engine
         targets = engine.pubsub.known_route(subject)
         if targets is None:
             targets = host.on_loop(engine.pubsub.route, subject)
-        entry = engine.pack_message(subject, data, headers, host.thread_codec)
+        entry = engine.sending.pack(host.thread_codec, subject, data, headers)
         if targets:
             host.handover.put(engine.send, (frames.PUBLISH, targets, entry), len(entry))
-        return len(targets)
+        if engine.absent.nodes:
+            host.hand_over(engine.absent.count, subject)
+        if engine.pubsub.queues.is_empty:
+            return len(targets)
+        return len(targets) + self._publish_copies(host, subject, data, headers)
+
+    def _publish_copies(
+        self, host: Host, subject: str, data: Any, headers: dict[str, str] | None
+    ) -> int:
+        """From another thread: a copy for each queue group that listens, packed here."""
+        engine = host.engine
+        route = engine.pubsub.queues.known_route(subject)
+        if route is None:
+            route = host.on_loop(engine.pubsub.queues.route, subject)
+        if route:
+            codec = host.thread_codec
+            pack = engine.sending.pack_copy
+            copies = [(p, pack(codec, p, subject, data, headers)) for p, _ in route]
+            size = sum(len(entry) for _, entry in copies)
+            host.handover.put(engine.copies.send, (subject, copies), size)
+        return len(route)
 
     def broadcast(
         self, group: str, data: Any = None, *, headers: dict[str, str] | None = None
@@ -231,6 +311,40 @@ class AsyncNode(Registrations):
         host = self.host
         return bool(host.on_loop(host.engine.send_to, peer, subject, data, headers))
 
+    # Groupcast.
+
+    async def groupcast(
+        self,
+        group: str,
+        data: Any = None,
+        *,
+        key: Key | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 5.0,
+    ) -> Peer:
+        """To exactly one member of a group; returns which, once the message is in its credit.
+
+        The one with the least of its credit in use; with ``key`` the key's owner, in the order
+        in which they were sent. Kept until its handler is through; if the member dies, leaves or
+        refuses (``Refuse``) before, another gets it. Waits ``timeout`` seconds for credit, then
+        raises Overloaded; NoProvider when nobody is in the group. 0: at once.
+        """
+        host = self._host
+        if host is None or host.is_closed:
+            raise self.not_running()
+        engine = host.engine
+        if key is None and headers is None:
+            peer = engine.cast(group, data)
+            if peer is not None:
+                return peer
+        waiting: asyncio.Future[Peer] = host.loop.create_future()
+        engine.groupcast(group, data, key, headers, timeout, waiting)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            engine.abandon(waiting)
+            raise
+
     # Calls.
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
@@ -245,9 +359,9 @@ class AsyncNode(Registrations):
     ) -> Any:
         host = self._host
         if host is None or host.is_closed:
-            raise self._not_running()
+            raise self.not_running()
         future = host.loop.create_future()
-        call_id = host.engine.call(method, args, kwargs, options, future)
+        call_id = host.engine.call(method, args, kwargs, options, future, inherited_deadline())
         try:
             return await future
         except asyncio.CancelledError:
@@ -259,6 +373,7 @@ class AsyncNode(Registrations):
         name: str,
         *,
         timeout: float = 5.0,
+        key: Key | None = None,
         retry: bool = False,
         peer: Peer | str | None = None,
         wait: float | None = None,
@@ -267,14 +382,16 @@ class AsyncNode(Registrations):
         """A service to call methods of: ``await node.service("calc", timeout=0.5).add(2, 3)``.
 
         ``timeout``  seconds until CallTimeout, waiting for a provider included
+        ``key``      who owns it handles the call: the same node while membership is stable
         ``retry``    the methods are idempotent: try another member when one is in doubt
         ``peer``     this one and no other
         ``wait``     seconds to wait for a first provider; None: what is left of the start's grace
         ``headers``  ``dict[str, str]`` for handlers that take a ``Request``
+
+        Raises BadName, BadPayload for headers, ConfigError for ``key`` and ``peer`` together.
         """
-        return AsyncService(
-            self._call, name, self.call_options(timeout, retry, peer, wait, headers)
-        )
+        options = self.call_options(timeout, retry, peer, wait, headers, key)
+        return AsyncService(self._call, name, options)
 
     def call_options(
         self,
@@ -283,95 +400,29 @@ class AsyncNode(Registrations):
         peer: Peer | str | None,
         wait: float | None,
         headers: dict[str, str] | None,
+        key: Key | None,
     ) -> CallOptions:
         target = None
         if peer is not None:
             target = functools.partial(self._session_of, peer)
-        return make_options(timeout, retry, target, wait, headers)
+        return make_options(timeout, retry, target, wait, headers, key)
 
     def _session_of(self, peer: Peer | str) -> Any:
         return self.host.engine.session_of(peer)
 
-    # Subscriptions.
-
-    def subscribe(
-        self,
-        pattern: str,
-        *,
-        buffer: int = DEFAULT_BUFFER,
-        echo: bool = True,
-        timeout: float = 5.0,
-    ) -> AsyncSubscription:
-        """Listen to ``pattern``: ``async with node.subscribe("a.*") as sub: async for msg in sub``.
-
-        Awaited or entered, it returns when every alive peer has confirmed, or after ``timeout``
-        seconds with the rest in ``sub.unconfirmed``; nothing that the confirmed publish from then
-        on is missed. ``buffer`` messages are kept for a reader that stalled. Raises BadName.
-        """
-        return self._subscription(check_pattern(pattern), buffer, echo, timeout)
-
-    def join(
-        self,
-        group: str,
-        *,
-        buffer: int = DEFAULT_BUFFER,
-        echo: bool = True,
-        timeout: float = 5.0,
-    ) -> AsyncSubscription:
-        """Join a group and iterate what is sent to it; otherwise as ``subscribe``."""
-        return self._subscription(group_subject(group), buffer, echo, timeout)
-
-    def _subscription(
-        self, pattern: str, buffer: int, echo: bool, timeout: float
-    ) -> AsyncSubscription:
-        host = self.host
-        core = Subscription(pattern, host.runner, buffer=buffer, echo=echo)
-        return AsyncSubscription(host.engine, core, host.loop, timeout)
-
-    # Membership.
-
-    def peers(self, *, all: bool = False) -> list[Peer]:
-        """The other nodes, alive or in doubt; ``all`` adds observers, the failed and the left."""
-        return self.host.engine.peers(all=all)
-
-    def watch(self) -> AsyncWatch:
-        """Changes of the mesh: ``async for event in node.watch()``; the known peers first."""
-        return AsyncWatch(self.host.engine, self.host.loop)
-
-    async def wait_for(
-        self,
-        name: str | None = None,
-        *,
-        group: str | None = None,
-        count: int = 1,
-        timeout: float = 5.0,
-    ) -> list[Peer]:
-        """Until ``count`` alive nodes, this one included, provide the service or are in the group.
-
-        Without a name: until every peer heard of so far is linked or refused (at most 1 s).
-        Raises Timeout, which says who is there.
-        """
-        host = self.host
-        future = host.loop.create_future()
-        host.engine.wait_for(name, group, count, timeout, future)
-        peers: list[Peer] = await future
-        return peers
+    # The end of what was sent.
 
     async def flush(self, timeout: float = 5.0) -> None:
-        """Until no message waits here for a peer that takes any. Raises Timeout: what remains."""
+        """Until no message waits here for a peer that takes any, and every groupcast is handled.
+
+        A peer that took nothing for a while is not waited for, but one whose subscription blocks.
+        Raises Timeout, which says what remains.
+        """
         host = self.host
         future = host.loop.create_future()
         host.handover.drain()
         host.engine.flush(timeout, future)
         await future
-
-    def counters(self) -> dict[str, int]:
-        """What was lost, refused or malformed so far, by name; a name appears when it happens."""
-        return self.host.engine.counters
-
-    def sources(self) -> dict[str, SourceState]:
-        """How each discovery source is doing."""
-        return self.host.discovery.states()
 
     # Inside, and for ``Node``, which drives this from other threads.
 
@@ -380,15 +431,26 @@ class AsyncNode(Registrations):
         """What the running node is made of. Raises NodeClosed when it does not run."""
         host = self._host
         if host is None or host.is_closed:
-            raise self._not_running()
+            raise self.not_running()
         return host
 
-    def _not_running(self) -> NodeClosed:
-        what = "is closed" if self.is_closed else "is not started: call start(), or use 'with'"
-        return NodeClosed(f"the node {self.name} {what}")
+    @property
+    def is_simulated(self) -> bool:
+        """Whether it runs, or is to run, on virtual time, where nothing may block."""
+        return (self.environment or current_environment()).is_simulated
+
+    def not_running(self) -> NodeClosed:
+        """What a verb raises now."""
+        if self._is_forgotten:
+            return started_before_fork(f"the node {self.name}")
+        if self.is_closed:
+            return NodeClosed(f"the node {self.name} is closed; make a new one")
+        return NodeClosed(f"the node {self.name} is not started: call start(), or use 'with'")
 
     def _now_or_at_start(self, attach: Attach) -> None:
         # Append first, then look: ``start`` sets the host before it takes what is here.
+        if self._is_forgotten:
+            raise self.not_running()
         self._to_attach.append(attach)
         host = self._host
         if host is not None:

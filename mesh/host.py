@@ -7,25 +7,22 @@ The loop's thread owns the sockets and the engine. Other threads come in by ``ha
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import random
-import resource
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
-import discovery as d
-from discovery.address import parse_address
 from mesh.engine import Engine, EngineConfig
-from mesh.runtime import Handover, LoopClock, LoopRunner
+from mesh.environment import Environment, HostTransport
+from mesh.finding import Finding
+from mesh.membership import Peer
+from mesh.plain import Gateway
+from mesh.runtime import Handover, forget_in_child
 from mesh.runtime.runner import CLOSE_WAIT
-from mesh.runtime.threads import ThreadWaiter, call_in_thread
+from mesh.runtime.threads import ThreadWaiter
 from mesh.security import CurveKeys
 from mesh.settings import Settings
-from mesh.transport import ZmqTransport
-from mesh.wire import frames
+from mesh.transport import PlainEndpoints, PlainSockets
 from mesh.wire.codec import Codec
 from patterns.errors import NodeClosed
 from patterns.port import Runner
@@ -41,21 +38,25 @@ Attach = Callable[[Engine, Runner], None]
 class Host:
     """The resources of one node, on the running loop. ``start`` first."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, environment: Environment) -> None:
         self._settings = settings
+        self._environment = environment
         self.loop = asyncio.get_running_loop()
         self.thread_id = threading.get_ident()
         self.handover = Handover(self.loop)
-        self.runner = LoopRunner(self.loop)
+        self.runner = environment.runner()
         self.engine: Engine
-        self.discovery: d.Discovery
-        self._transport: ZmqTransport
-        self._fingerprint = ""
+        self.finding: Finding
+        self._transport: HostTransport
+        self.plain: PlainEndpoints | None = None
+        self._gateway: Gateway | None = None
+        self._plain_sockets: PlainSockets | None = None
         self._codecs = threading.local()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Future[None] | None = None
         self._until_loop_ends = self._stop_with_loop()
         self.is_closed = False
+        forget_in_child(self)
 
     # Life.
 
@@ -65,23 +66,25 @@ class Host:
         Raises ConfigError for a bad key, OSError when the address or port is not to be had.
         """
         s = self._settings
-        keys = None
-        if s.key is not None:
-            # The stretching of a passphrase takes 0.1 s, during which the loop must go on.
-            make_keys = functools.partial(CurveKeys, s.key, s.mesh)
-            keys = await call_in_thread(self.loop, make_keys)
-            self._fingerprint = keys.fingerprint
-        elif not s.is_loopback_only:
-            _warn_insecure()
-        _raise_descriptor_limit()
-        self._transport = ZmqTransport(self.loop, host=s.host, port=s.port, keys=keys)
-        self.engine = self._new_engine()
-        for attach in attachments:
-            attach(self.engine, self.runner)
-        addresses, _ = self.engine.open()
-        self.discovery = d.Discovery(self._sources(), self._on_candidate)
+        environment = self._environment
+        keys = await environment.keys(s)
+        environment.prepare(s)
+        self.finding = environment.finding(s, keys.fingerprint if keys is not None else "")
+        hosts = self.finding.look()
         try:
-            await self.discovery.start(self._announcement(addresses))
+            self._transport = environment.transport(s, hosts, keys)
+            self.engine = self._new_engine()
+            for attach in attachments:
+                attach(self.engine, self.runner)
+            addresses, _ = self.engine.open()
+            environment.hosts(self)
+        except BaseException:
+            self.finding.stop()
+            raise
+        try:
+            if s.plain is not None:
+                self._open_plain(s.plain, keys)
+            await self.finding.start(self.engine, addresses)
             await anext(self._until_loop_ends)
         except BaseException:
             await self.close()
@@ -96,48 +99,35 @@ class Host:
             tags=s.tags,
             is_observer=s.is_observer,
             exchange="exchange" in s.discovery,
+            instance=s.instance,
+            weight=s.weight,
+            max_payload_bytes=s.max_payload_bytes,
         )
         return Engine(
             config,
-            clock=LoopClock(self.loop),
+            clock=self._environment.clock(),
             transport=self._transport,
             runner=self.runner,
-            random=random.Random(s.id),
-            wall_clock=lambda: datetime.now(UTC),
+            random=self._environment.random(s),
+            wall_clock=self._environment.wall_clock,
         )
 
-    def _announcement(self, addresses: tuple[str, ...]) -> d.Announcement:
-        parsed = [parse_address(address) for address in addresses]
-        return d.Announcement(
-            id=self._settings.id.hex(),
-            mesh=self._settings.mesh,
-            protocol=frames.PROTOCOL_VERSION,
-            hosts=tuple(host for host, _ in parsed),
-            port=parsed[0][1],
-            fingerprint=self._fingerprint,
+    def _open_plain(self, ports: tuple[int, int], keys: CurveKeys | None) -> None:
+        sockets = PlainSockets(
+            self.loop,
+            host=self._settings.host,
+            shown_host=self.finding.hosts()[0],
+            ports=ports,
+            keys=keys,
         )
+        self._gateway = Gateway(self.engine, self.runner, sockets)
+        self.plain = sockets.open(self._gateway)
+        self._plain_sockets = sockets
 
-    def _sources(self) -> list[d.Source]:
-        s = self._settings
-        sources: list[d.Source] = []
-        if s.seeds:
-            sources.append(d.Seeds(s.seeds))
-        if "local" in s.discovery:
-            sources.append(d.Local())
-        if "mdns" in s.discovery:
-            sources.append(d.Mdns(loopback_only=s.is_loopback_only))
-        return sources
-
-    def _on_candidate(self, candidate: d.Candidate) -> None:
-        """A hint of discovery; one of another mesh or key is not worth a dial."""
-        if self._closing is not None:
-            return
-        if candidate.mesh not in (None, self._settings.mesh):
-            return
-        if candidate.fingerprint not in (None, self._fingerprint):
-            return
-        id = bytes.fromhex(candidate.id) if candidate.id is not None else None
-        self.engine.hint(id, candidate.addresses)
+    @property
+    def counters(self) -> dict[str, int]:
+        """The engine's, and those of the gateway for plain clients."""
+        return self.engine.counters | (self._gateway.counters if self._gateway else {})
 
     async def close(self) -> None:
         """Say goodbye and give everything back, within a second. Idempotent."""
@@ -168,7 +158,7 @@ class Host:
             self._tell(self._stop())
 
     async def _close(self) -> None:
-        closing_discovery = asyncio.ensure_future(self.discovery.close())
+        closing_discovery = asyncio.ensure_future(self.finding.close())
         try:
             await self._leave_and_stop(closing_discovery)
         finally:
@@ -176,9 +166,11 @@ class Host:
             if not self.is_closed:
                 self._tell(self._stop())
             self._transport.abandon()
+            if self._plain_sockets is not None:
+                self._plain_sockets.abandon()
             await asyncio.wait({closing_discovery})
             if closing_discovery.cancelled():
-                await self.discovery.close()
+                await self.finding.close()
 
     async def _leave_and_stop(self, closing_discovery: asyncio.Future[None]) -> None:
         left = self.loop.create_future()
@@ -189,6 +181,7 @@ class Host:
         ends = await asyncio.gather(
             self.runner.close(),
             self._transport.wait_closed(),
+            self._plain_closed(),
             closing_discovery,
             return_exceptions=True,
         )
@@ -201,6 +194,10 @@ class Host:
             await asyncio.wait(self._tasks, timeout=CLOSE_WAIT)
         self._tell(lost)
 
+    async def _plain_closed(self) -> None:
+        if self._plain_sockets is not None:
+            await self._plain_sockets.wait_closed()
+
     def _tell(self, lost: list[str]) -> None:
         if lost:
             logger.warning("%s lost at close: %s", self._title, ", ".join(lost))
@@ -208,19 +205,29 @@ class Host:
     def _stop(self) -> list[str]:
         """What needs no wait: everything that is asked from now on, or waits, is NodeClosed."""
         self.is_closed = True
+        self.finding.stop()
         lost = []
         try:
             lost = [text for text in (self.engine.close(),) if text]
         except Exception:
             logger.exception("%s: closing went wrong", self._title)
+        if self._gateway is not None:
+            self._gateway.close()
+        if self._plain_sockets is not None:
+            self._plain_sockets.close()
         self.handover.close()
         self.runner.stop()
         return lost
+
+    def vanish(self) -> None:
+        """Its simulated process is gone: whoever waits for it from outside gets NodeClosed."""
+        self._stop()
 
     def forget(self) -> None:
         """In a forked child: nothing here is ours."""
         self.is_closed = True
         self.handover.close()
+        self.runner.forget()
 
     @property
     def _title(self) -> str:
@@ -254,6 +261,25 @@ class Host:
         self.handover.put(_complete, (waiter, function, args))
         return waiter.wait()
 
+    def hold_back(self, subject: str, peer: Peer | str | None = None) -> None:
+        """Wait, as a thread that has published to ``subject``, for those it went to that block.
+
+        To ``peer`` alone, if it went there. Not on the loop's thread, and a plain handler does not
+        wait for its own node, which may be waiting for it.
+        """
+        if self.is_own_thread:
+            return
+        engine = self.engine
+        targets = engine.pubsub.known_route(subject) or ()
+        if peer is not None:
+            id = bytes.fromhex(peer if isinstance(peer, str) else peer.id)
+            targets = tuple(target for target in targets if target.id == id)
+        full = engine.pressure.full(targets, spare_own=self.runner.is_worker)
+        if full:
+            waiter = ThreadWaiter()
+            self.hand_over(engine.pressure.wait, full, waiter)
+            waiter.wait()
+
     def spawn(self, make: Callable[[], Coroutine[Any, Any, Any]], waiter: ThreadWaiter) -> None:
         """Run a coroutine as a task on the loop's thread; its outcome goes to ``waiter``."""
 
@@ -276,21 +302,3 @@ def _complete(waiter: ThreadWaiter, function: Callable[..., Any], args: tuple[An
         waiter.set_result(function(*args))
     except BaseException as error:  # noqa: BLE001  raised in the thread that waits
         waiter.set_exception(error)
-
-
-@functools.cache
-def _warn_insecure() -> None:
-    logger.warning(
-        "no mesh key: anybody on this network can join, read and call; give key='some words'"
-    )
-
-
-def _raise_descriptor_limit() -> None:
-    """A node needs 3 to 8 descriptors a peer; the soft limit of 1024 ends that at 300 peers."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:
-        logger.info("the descriptor limit stays at %d: %s", soft, error)

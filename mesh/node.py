@@ -10,28 +10,31 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from discovery import SourceState
+from discovery import Source
 from mesh.aio import DEFAULT_OPTIONS, AsyncNode
 from mesh.engine import Engine
+from mesh.finding import SourceReport
 from mesh.host import Attach
 from mesh.membership import Peer
 from mesh.registrations import Registrations
-from mesh.runtime import LoopThread, ThreadWaiter
-from mesh.runtime.signals import stop_on_signals
+from mesh.runtime import LoopThread, ThreadWaiter, forget_in_child
 from mesh.services import Service
+from mesh.serving import DRAIN_TIMEOUT, serve_blocking
 from mesh.settings import SOURCES
 from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
+from mesh.transport import PlainEndpoints
+from patterns.backlog import DEFAULT_BUFFER, Policy
 from patterns.errors import NodeClosed
+from patterns.keys import Key
+from patterns.names import group_subject
 from patterns.rpc import CallOptions
-from patterns.subscription import DEFAULT_BUFFER
+from patterns.rpc.inherited import inherited_deadline
 
 __all__ = ["Node"]
 
@@ -57,9 +60,14 @@ class Node(Registrations):
         host: str | None = None,
         port: int = 0,
         seeds: Iterable[str] = (),
-        discovery: Iterable[str] = SOURCES,
+        discovery: Iterable[str | Source] = SOURCES,
+        interfaces: Iterable[str] = (),
         tags: Mapping[str, str] | None = None,
+        instance: str | None = None,
+        weight: float = 1.0,
         observer: bool = False,
+        plain: bool | tuple[int, int] | None = None,
+        max_payload_bytes: int | None = None,
     ) -> None:
         self.aio = AsyncNode(
             name,
@@ -70,14 +78,20 @@ class Node(Registrations):
             port=port,
             seeds=seeds,
             discovery=discovery,
+            interfaces=interfaces,
             tags=tags,
+            instance=instance,
+            weight=weight,
             observer=observer,
+            plain=plain,
+            max_payload_bytes=max_payload_bytes,
         )
         super().__init__(self.aio.name, observer)
         self._running: LoopThread | None = None
         self._life = threading.RLock()
         """Guards ``_running``. Re-entrant, and never held while anything is waited for: a signal
         handler may call ``close`` in the middle of ``start``."""
+        forget_in_child(self)
 
     @property
     def id(self) -> str:
@@ -98,6 +112,11 @@ class Node(Registrations):
         """This node as others see it."""
         return self.aio.me
 
+    @property
+    def plain(self) -> PlainEndpoints | None:
+        """Where plain ZeroMQ clients connect; None without ``plain=``. NodeClosed before start."""
+        return self.aio.plain
+
     def __repr__(self) -> str:
         return repr(self.aio).replace("AsyncNode", "Node", 1)
 
@@ -108,6 +127,7 @@ class Node(Registrations):
         running = self._running
         if running is not None and running.is_current:
             return self
+        self._check_thread("start")
         try:
             running = self._begin()
             running.started.wait()
@@ -127,7 +147,7 @@ class Node(Registrations):
     def _begin(self) -> LoopThread:
         with self._life:
             if self.aio.is_closed:
-                raise NodeClosed("this node was closed; make a new one")
+                raise self.aio.not_running()
             if self._running is not None:
                 return self._running
             running = LoopThread(f"mesh-{self.name}", self._live)
@@ -158,11 +178,13 @@ class Node(Registrations):
         running.ended.wait()
         _open_nodes.discard(self)
 
-    def _forget(self) -> None:
-        """In a forked child: the thread is not here, the sockets and the locks are not ours."""
+    def forget(self) -> None:
+        """In a forked child: the thread is not here, or is the child, and the lock is not ours."""
         self._life = threading.RLock()
-        self._running = None
-        self.aio.forget()
+        if self._running is not None:
+            self._running.forget()
+            self._running = None
+        _open_nodes.discard(self)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -181,30 +203,38 @@ class Node(Registrations):
                 logger.warning("%r: %s", self, left)
         self.close()
 
-    def run(self) -> None:
-        """Serve until Ctrl-C, SIGTERM or ``close``: start, wait, flush, close."""
+    def run(self, *, drain: float = DRAIN_TIMEOUT) -> None:
+        """Serve until Ctrl-C, SIGTERM or ``close``: start, wait, drain, close.
+
+        ``drain`` is the time in seconds for what runs when a signal comes; 0: none. A second
+        signal closes at once.
+        """
         self._check_thread("run")
-        # Of all that wakes a thread, putting on this one is what a signal handler may do.
-        stop: SimpleQueue[None] = SimpleQueue()
-        with stop_on_signals(lambda: stop.put(None)), self:
-            while not self.aio.is_closed:
-                with contextlib.suppress(Empty):
-                    stop.get(timeout=_CLOSED_POLL)
-                    break
+        serve_blocking(self, drain)
 
     # Verbs that do not wait.
 
     def publish(
         self, subject: str, data: Any = None, *, headers: dict[str, str] | None = None
     ) -> int:
-        """To every node with a matching subscription; returns to how many it was queued."""
-        return self.aio.publish(subject, data, headers=headers)
+        """To every node with a matching subscription; returns to how many it was queued.
+
+        Waits a bounded time, but on the node's own loop, while more than enough is queued for one
+        of them that is alive and has a subscription with ``policy="block"``.
+        """
+        count = self.aio.publish(subject, data, headers=headers)
+        if self.aio.blocking:
+            self.aio.host.hold_back(subject)
+        return count
 
     def broadcast(
         self, group: str, data: Any = None, *, headers: dict[str, str] | None = None
     ) -> int:
-        """To every member of a group; returns how many."""
-        return self.aio.broadcast(group, data, headers=headers)
+        """To every member of a group; returns how many. Waits as ``publish`` does."""
+        count = self.aio.broadcast(group, data, headers=headers)
+        if self.aio.blocking:
+            self.aio.host.hold_back(group_subject(group))
+        return count
 
     def send(
         self,
@@ -214,40 +244,88 @@ class Node(Registrations):
         *,
         headers: dict[str, str] | None = None,
     ) -> bool:
-        """To one peer's subscribers of the subject; returns whether it has any."""
-        return self.aio.send(peer, subject, data, headers=headers)
+        """To one peer's subscribers of the subject; returns whether it has any.
+
+        Waits as ``publish`` does.
+        """
+        is_subscribed = self.aio.send(peer, subject, data, headers=headers)
+        if is_subscribed and self.aio.blocking:
+            self.aio.host.hold_back(subject, peer)
+        return is_subscribed
 
     def service(
         self,
         name: str,
         *,
         timeout: float = 5.0,
+        key: Key | None = None,
         retry: bool = False,
         peer: Peer | str | None = None,
         wait: float | None = None,
         headers: dict[str, str] | None = None,
     ) -> Service:
         """A service to call methods of: ``node.service("calc", timeout=0.5).add(2, 3)``."""
-        options = self.aio.call_options(timeout, retry, peer, wait, headers)
+        options = self.aio.call_options(timeout, retry, peer, wait, headers, key)
         return Service(self._call, name, options)
 
     def peers(self, *, all: bool = False) -> list[Peer]:
         """The other nodes, alive or in doubt; ``all`` adds observers, the failed and the left."""
         return self._on_loop(lambda: self.aio.peers(all=all))
 
+    def owner(
+        self, name: str | None = None, key: Key | None = None, *, group: str | None = None
+    ) -> Peer:
+        """Who owns a key of the service ``name``, or of ``group``; it may be this node."""
+        return self._on_loop(lambda: self.aio.owner(name, key, group=group))
+
+    def owners(
+        self,
+        name: str | None = None,
+        key: Key | None = None,
+        n: int | None = None,
+        *,
+        group: str | None = None,
+    ) -> list[Peer]:
+        """The owner of a key and who would be next, best first: ``n`` of them, or all."""
+        return self._on_loop(lambda: self.aio.owners(name, key, n, group=group))
+
     def counters(self) -> dict[str, int]:
         """What was lost, refused or malformed so far, by name; a name appears when it happens."""
         return self._on_loop(self.aio.counters)
 
-    def sources(self) -> dict[str, SourceState]:
-        """How each discovery source is doing."""
-        return self._on_loop(self.aio.sources)
+    def discovery(self) -> dict[str, SourceReport]:
+        """How each discovery source is doing, what it has found, and what became of that."""
+        return self._on_loop(self.aio.discovery)
 
     def watch(self) -> BlockingWatch:
         """Changes of the mesh: ``for event in node.watch()``; the known peers first."""
         return BlockingWatch(self._on_loop(self.aio.watch), self._on_loop, self._check_thread)
 
     # Verbs that wait.
+
+    def groupcast(
+        self,
+        group: str,
+        data: Any = None,
+        *,
+        key: Key | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 5.0,
+    ) -> Peer:
+        """To exactly one member of a group; returns which, once the message is in its credit."""
+        self._check_thread("groupcast")
+        waiter = ThreadWaiter()
+        host = self.aio.host
+        arguments = (group, data, key, headers, timeout)
+        host.hand_over(_begin_groupcast, host.engine, arguments, waiter)
+        try:
+            peer: Peer = waiter.wait()
+        except BaseException:
+            if not waiter.done():
+                with contextlib.suppress(NodeClosed):
+                    host.hand_over(host.engine.abandon, waiter)
+            raise
+        return peer
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call "service.method" with these arguments; options go by ``service(...)``."""
@@ -259,7 +337,8 @@ class Node(Registrations):
         self._check_thread("call")
         waiter = _CallWaiter()
         host = self.aio.host
-        host.hand_over(_begin_call, host.engine, method, args, kwargs, options, waiter)
+        until = inherited_deadline()
+        host.hand_over(_begin_call, host.engine, method, args, kwargs, options, waiter, until)
         try:
             return waiter.wait()
         except BaseException:
@@ -273,14 +352,18 @@ class Node(Registrations):
         self,
         pattern: str,
         *,
+        group: str | None = None,
         buffer: int = DEFAULT_BUFFER,
+        policy: Policy = "drop_oldest",
         echo: bool = True,
         timeout: float = 5.0,
     ) -> BlockingSubscription:
         """Listen to ``pattern``; returns when every alive peer has confirmed."""
         self._check_thread("subscribe")
         source = self._on_loop(
-            lambda: self.aio.subscribe(pattern, buffer=buffer, echo=echo, timeout=timeout)
+            lambda: self.aio.subscribe(
+                pattern, group=group, buffer=buffer, policy=policy, echo=echo, timeout=timeout
+            )
         )
         return self._begun(source)
 
@@ -289,13 +372,14 @@ class Node(Registrations):
         group: str,
         *,
         buffer: int = DEFAULT_BUFFER,
+        policy: Policy = "drop_oldest",
         echo: bool = True,
         timeout: float = 5.0,
     ) -> BlockingSubscription:
-        """Join a group and iterate what is sent to it; otherwise as ``subscribe``."""
+        """Join a group and iterate what is broadcast and groupcast to it."""
         self._check_thread("join")
         source = self._on_loop(
-            lambda: self.aio.join(group, buffer=buffer, echo=echo, timeout=timeout)
+            lambda: self.aio.join(group, buffer=buffer, policy=policy, echo=echo, timeout=timeout)
         )
         return self._begun(source)
 
@@ -316,10 +400,23 @@ class Node(Registrations):
             lambda: self.aio.wait_for(name, group=group, count=count, timeout=timeout)
         )
 
+    def ping(self, peer: Peer | str, *, timeout: float = 5.0) -> float:
+        """Seconds for a small message to a peer (which may be this node) and back."""
+        self._check_thread("ping")
+        return self._wait(lambda: self.aio.ping(peer, timeout=timeout))
+
     def flush(self, timeout: float = 5.0) -> None:
-        """Until no message waits here for a peer that takes any. Raises Timeout: what remains."""
+        """Until no message waits here for a peer that takes any, and every groupcast is handled.
+
+        A peer whose subscription blocks is waited for, however slow it is. Raises Timeout.
+        """
         self._check_thread("flush")
         self._wait(lambda: self.aio.flush(timeout))
+
+    def drain(self, timeout: float = DRAIN_TIMEOUT) -> None:
+        """Leave well: take no new work, end what runs, hand on the rest; then ``close()``."""
+        self._check_thread("drain")
+        self._wait(lambda: self.aio.drain(timeout))
 
     # Inside.
 
@@ -333,6 +430,10 @@ class Node(Registrations):
         return subscription
 
     def _check_thread(self, verb: str) -> None:
+        if self.aio.is_simulated:
+            raise RuntimeError(
+                f"Node.{verb}() blocks, and a simulated node must not: use 'node.aio.{verb}(...)'"
+            )
         if self._running is not None and self._running.is_current:
             raise RuntimeError(
                 f"Node.{verb}() would block the node's own loop; in a coroutine handler use "
@@ -355,10 +456,6 @@ class Node(Registrations):
         self.aio._now_or_at_start(attach)
 
 
-_CLOSED_POLL = 0.5
-"""Seconds between looks at whether somebody else closed the node; signals end the wait at once."""
-
-
 class _CallWaiter(ThreadWaiter):
     __slots__ = ("call_id",)
 
@@ -374,9 +471,18 @@ def _begin_call(
     kwargs: dict[str, Any],
     options: CallOptions,
     waiter: _CallWaiter,
+    until: float | None,
 ) -> None:
     try:
-        waiter.call_id = engine.call(method, args, kwargs, options, waiter)
+        waiter.call_id = engine.call(method, args, kwargs, options, waiter, until)
+    except Exception as error:  # noqa: BLE001  raised in the thread that waits
+        waiter.set_exception(error)
+
+
+def _begin_groupcast(engine: Engine, arguments: tuple[Any, ...], waiter: ThreadWaiter) -> None:
+    group, data, key, headers, timeout = arguments
+    try:
+        engine.groupcast(group, data, key, headers, timeout, waiter)
     except Exception as error:  # noqa: BLE001  raised in the thread that waits
         waiter.set_exception(error)
 
@@ -392,12 +498,3 @@ def _close_at_exit() -> None:
     """A program that ends without ``close()`` still says goodbye, and does not hang."""
     for node in list(_open_nodes):
         node.close()
-
-
-def _forget_in_child() -> None:
-    for node in list(_open_nodes):
-        node._forget()
-    _open_nodes.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)

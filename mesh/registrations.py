@@ -14,11 +14,12 @@ from typing import Any, TypeVar, overload
 
 from mesh.engine import Engine
 from mesh.host import Attach
+from patterns.backlog import DEFAULT_BUFFER, Policy, check_policy
 from patterns.errors import ConfigError
-from patterns.names import check_name, check_pattern, group_subject
+from patterns.names import check_name, check_pattern, group_subject, queue_pool
 from patterns.port import Runner
 from patterns.rpc.method import Method, as_handler
-from patterns.subscription import DEFAULT_BUFFER, Subscription
+from patterns.subscription import Subscription
 
 __all__ = ["RPC_CONCURRENCY", "Registrations"]
 
@@ -140,18 +141,27 @@ class Registrations(ABC):
         pattern: str,
         *,
         concurrency: int = 1,
+        group: str | None = None,
         inline: bool | None = None,
         buffer: int = DEFAULT_BUFFER,
+        policy: Policy = "drop_oldest",
         echo: bool = True,
     ) -> Callable[[F], F]:
         """Handle what is published to ``pattern``: ``@node.subscriber("sensors.*.temp")``.
 
-        ``concurrency`` messages at once; order is kept at 1. ``buffer`` messages are kept for a
-        handler that has stalled, then the oldest give way. ``echo=False`` refuses the node's own.
+        ``concurrency`` messages at once; order is kept at 1. ``policy`` says what happens when
+        the handler is too slow, and ``buffer`` how many messages wait for it: see ``subscribe``.
+        ``echo=False`` refuses the node's own.
+        With ``group`` it is one of a queue group: of all that subscribe with that name, here and
+        elsewhere, one handler gets each message, and what its node dies with goes to another.
 
-        Raises BadName, and ConfigError for an observer and for limits below 1.
+        Raises BadName, and ConfigError for an observer, for limits below 1 and for a policy that
+        there is not.
         """
-        return self._handler(check_pattern(pattern), concurrency, inline, buffer, echo)
+        if group is not None:
+            queue_pool(group)
+        pattern = check_pattern(pattern)
+        return self._handler(pattern, concurrency, inline, buffer, policy, echo, group)
 
     def member(
         self,
@@ -160,19 +170,34 @@ class Registrations(ABC):
         concurrency: int = 1,
         inline: bool | None = None,
         buffer: int = DEFAULT_BUFFER,
+        policy: Policy = "drop_oldest",
         echo: bool = True,
     ) -> Callable[[F], F]:
-        """Join a group and handle what is broadcast to it; without a name, that of the node."""
+        """Join a group and handle what is broadcast and groupcast to it.
+
+        Without a name it is the group of the node's name. ``raise mesh.Refuse`` passes a groupcast
+        on to another member; otherwise it counts as handled when the handler returns or raises.
+        Per key the order is kept, whatever the ``concurrency``. ``policy`` and ``buffer`` are for
+        what is broadcast: see ``subscribe``.
+        """
         subject = group_subject(group if group is not None else self._own_name)
-        return self._handler(subject, concurrency, inline, buffer, echo)
+        return self._handler(subject, concurrency, inline, buffer, policy, echo)
 
     def _handler(
-        self, pattern: str, concurrency: int, inline: bool | None, buffer: int, echo: bool
+        self,
+        pattern: str,
+        concurrency: int,
+        inline: bool | None,
+        buffer: int,
+        policy: Policy,
+        echo: bool,
+        group: str | None = None,
     ) -> Callable[[F], F]:
         self._check_may_serve()
         for option, value in (("concurrency", concurrency), ("buffer", buffer)):
             if value < 1:
                 raise ConfigError(f"{option} must be at least 1, not {value}")
+        check_policy(policy)
         inline = self._inline_by_default if inline is None else inline
 
         def decorate(function: F) -> F:
@@ -188,7 +213,9 @@ class Registrations(ABC):
                         inline=inline,
                         concurrency=concurrency,
                         buffer=buffer,
+                        policy=policy,
                         echo=echo,
+                        group=group,
                     )
                 )
 

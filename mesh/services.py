@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from mesh.engine.engine import check_headers
+from mesh.engine.packing import check_headers
 from patterns.errors import ConfigError
+from patterns.keys import Key
 from patterns.names import check_name
 from patterns.rpc import CallOptions
 
@@ -20,8 +21,9 @@ def make_options(
     target: Callable[[], Any] | None,
     wait: float | None,
     headers: dict[str, str] | None,
+    key: Key | None = None,
 ) -> CallOptions:
-    """Call options, checked. Raises ConfigError, and BadPayload for bad headers."""
+    """Call options, checked. Raises ConfigError, BadName for the key, BadPayload for headers."""
     for name, value in (("timeout", timeout), ("wait", wait)):
         if value is None and name == "wait":
             continue
@@ -29,7 +31,7 @@ def make_options(
             raise ConfigError(f"{name}={value!r}: give seconds, 0 or more")
     if headers is not None:
         check_headers(headers)
-    return CallOptions(timeout, retry, target, wait, headers)
+    return CallOptions(timeout, retry, target, wait, headers, key)
 
 
 class _Service:

@@ -1,14 +1,17 @@
 """A node's settings: the argument, else the environment, else the default; checked at once.
 
-===============  ==================  =======================================================
-argument         environment         default
-===============  ==================  =======================================================
-``mesh``         ``MESH_NAME``       "mesh"
-``key``          ``MESH_KEY``        none: loopback only
-``insecure``     ``MESH_INSECURE``   false ("1", "true", "yes", "on" are true)
-``host``         ``MESH_HOST``       127.0.0.1 without a key, else all interfaces
-``seeds``        ``MESH_SEEDS``      none (separated by commas or blanks)
-===============  ==================  =======================================================
+=====================  ==========================  =========================================
+argument               environment                 default
+=====================  ==========================  =========================================
+``mesh``               ``MESH_NAME``               "mesh"
+``key``                ``MESH_KEY``                none: loopback only
+``insecure``           ``MESH_INSECURE``           false ("1", "true", "yes", "on" are true)
+``host``               ``MESH_HOST``               127.0.0.1 without a key, else all
+``seeds``              ``MESH_SEEDS``              none (separated by commas or blanks)
+``interfaces``         ``MESH_INTERFACES``         chosen by rule (separated likewise)
+``plain``              ``MESH_PLAIN``              false (true, or two ports: "5556,5557")
+``max_payload_bytes``  ``MESH_MAX_PAYLOAD_BYTES``  64 MiB
+=====================  ==========================  =========================================
 
 An empty variable counts as unset.
 """
@@ -18,10 +21,11 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from discovery.address import parse_address
-from mesh.membership.record import check_tags
+from discovery import Source, check_wanted, is_service_name, parse_address
+from mesh.engine.config import MAX_PAYLOAD_BYTES
+from mesh.membership.record import check_instance, check_tags, check_weight
 from mesh.security.keys import check_key
 from mesh.transport.addresses import is_loopback
 from patterns.errors import ConfigError
@@ -32,6 +36,16 @@ __all__ = ["SOURCES", "Settings"]
 SOURCES = ("mdns", "local", "exchange")
 """The discovery sources there are by name; seeds are used whenever some are given."""
 
+FILE = "file:"
+"""Begins a seed that is a file of seeds."""
+
+MIN_PAYLOAD_BYTES = 256 * 1024
+"""What fits a frame of the link takes no parcel and needs no limit."""
+
+MOST_PAYLOAD_BYTES = 1024 * 1024 * 1024
+"""Both ends keep a payload whole, several times over: more is a job for a file server."""
+
+_SOURCE_NAMES = ", ".join(SOURCES)
 DEFAULT_MESH = "mesh"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -48,9 +62,16 @@ class Settings:
     host: str
     port: int
     seeds: tuple[str, ...]
-    discovery: tuple[str, ...]
+    discovery: tuple[str | Source, ...]
+    interfaces: tuple[str, ...]
     tags: Mapping[str, str]
+    instance: str
+    weight: float
     is_observer: bool
+    plain: tuple[int, int] | None
+    """The ports for plain ZeroMQ clients, requests and subscriptions; 0 is any free one."""
+    max_payload_bytes: int
+    """Of a packed message, call, reply or groupcast, sent or taken."""
 
     @classmethod
     def make(
@@ -63,9 +84,14 @@ class Settings:
         host: str | None,
         port: int,
         seeds: Iterable[str],
-        discovery: Iterable[str],
+        discovery: Iterable[str | Source],
+        interfaces: Iterable[str],
         tags: Mapping[str, str] | None,
+        instance: str | None,
+        weight: float,
         observer: bool,
+        plain: bool | tuple[int, int] | None,
+        max_payload_bytes: int | None,
     ) -> Settings:
         """Raises BadName and ConfigError for what cannot work."""
         id = secrets.token_bytes(16)
@@ -82,9 +108,20 @@ class Settings:
             port=_port(port),
             seeds=_seeds(seeds),
             discovery=_sources(discovery),
+            interfaces=_interfaces(interfaces),
             tags=check_tags(tags),
+            instance=id.hex() if instance is None else check_instance(instance),
+            weight=check_weight(weight),
             is_observer=bool(observer),
+            plain=_plain(plain, bool(observer)),
+            max_payload_bytes=_max_payload_bytes(max_payload_bytes),
         )
+
+    def with_fresh_id(self) -> Settings:
+        """The same settings for another node; a name that was drawn with the id stays."""
+        id = secrets.token_bytes(16)
+        is_drawn = self.instance == self.id.hex()
+        return replace(self, id=id, instance=id.hex() if is_drawn else self.instance)
 
     @property
     def is_loopback_only(self) -> bool:
@@ -110,7 +147,7 @@ def _host(host: object, may_be_on_network: bool) -> str:
     if host is None:
         host = _env("MESH_HOST")
     if host is None:
-        return "0.0.0.0" if may_be_on_network else "127.0.0.1"
+        return "*" if may_be_on_network else "127.0.0.1"
     if not isinstance(host, str) or not host.strip():
         raise ConfigError(f"host={host!r}: give an address of this machine")
     host = host.strip().strip("[]")
@@ -129,19 +166,61 @@ def _port(port: object) -> int:
 
 
 def _env_bool(name: str) -> bool:
-    text = (_env(name) or "0").strip().lower()
+    return _bool(name, (_env(name) or "0").lower())
+
+
+def _bool(name: str, text: str) -> bool:
     if text not in _TRUE | _FALSE:
         raise ConfigError(f"{name}={text!r}: write 1 or 0")
     return text in _TRUE
 
 
+def _plain(plain: object, is_observer: bool) -> tuple[int, int] | None:
+    if plain is None and is_observer:
+        # An environment is for all programs of a machine, and meshctl is an observer.
+        return None
+    if plain is None:
+        text = (_env("MESH_PLAIN") or "0").lower()
+        ports = text.replace(",", " ").split()
+        is_ports = len(ports) == 2 and all(port.isdecimal() for port in ports)
+        plain = tuple(map(int, ports)) if is_ports else _bool("MESH_PLAIN", text)
+    if plain is False:
+        return None
+    if is_observer:
+        raise ConfigError("plain clients give work, and an observer takes none; choose one")
+    if plain is True:
+        return 0, 0
+    if not isinstance(plain, tuple | list) or len(plain) != 2:
+        raise ConfigError(f"plain={plain!r}: give True, or two ports: (5556, 5557)")
+    rpc, pubsub = map(_port, plain)
+    if rpc and rpc == pubsub:
+        raise ConfigError(f"plain={plain!r}: requests and subscriptions need a port each")
+    return rpc, pubsub
+
+
+def _max_payload_bytes(limit: object) -> int:
+    if limit is None:
+        text = _env("MESH_MAX_PAYLOAD_BYTES") or str(MAX_PAYLOAD_BYTES)
+        limit = int(text) if text.isdecimal() else text
+    if type(limit) is not int or not MIN_PAYLOAD_BYTES <= limit <= MOST_PAYLOAD_BYTES:
+        raise ConfigError(
+            f"max_payload_bytes={limit!r}: give a number from {MIN_PAYLOAD_BYTES} to "
+            f"{MOST_PAYLOAD_BYTES}"
+        )
+    return limit
+
+
 def _seeds(seeds: Iterable[str]) -> tuple[str, ...]:
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise ConfigError(f"seeds={seeds!r}: give a list of 'host:port'")
-    given = tuple(seeds) or tuple((_env("MESH_SEEDS") or "").replace(",", " ").split())
+    given = tuple(seeds) or _env_list("MESH_SEEDS")
     for seed in given:
         if not isinstance(seed, str):
             raise ConfigError(f"seed {seed!r}: give 'host:port'")
+        if seed == FILE:
+            raise ConfigError(f"seed {seed!r}: say which file, as in 'file:/etc/mesh/seeds'")
+        if seed.startswith(FILE) or is_service_name(seed):
+            continue
         try:
             parse_address(seed)
         except ValueError as error:
@@ -149,12 +228,29 @@ def _seeds(seeds: Iterable[str]) -> tuple[str, ...]:
     return given
 
 
-def _sources(discovery: Iterable[str]) -> tuple[str, ...]:
+def _env_list(name: str) -> tuple[str, ...]:
+    return tuple((_env(name) or "").replace(",", " ").split())
+
+
+def _sources(discovery: Iterable[str | Source]) -> tuple[str | Source, ...]:
     if isinstance(discovery, str) or not isinstance(discovery, Iterable):
         raise ConfigError(f"discovery={discovery!r}: give a list of source names")
-    names = tuple(discovery)
-    if unknown := [name for name in names if name not in SOURCES]:
-        raise ConfigError(
-            f"unknown discovery source {unknown[0]!r}; there are: {', '.join(SOURCES)}"
-        )
-    return names
+    given = tuple(discovery)
+    for source in given:
+        if isinstance(source, str) and source not in SOURCES:
+            raise ConfigError(f"unknown discovery source {source!r}; there are: {_SOURCE_NAMES}")
+        if not isinstance(source, str | Source):
+            raise ConfigError(
+                f"discovery: {source!r:.60} is neither a name ({_SOURCE_NAMES}) nor a "
+                "discovery.Source: it lacks name, state, start, update or close"
+            )
+    return given
+
+
+def _interfaces(interfaces: Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(interfaces, Iterable):
+        raise ConfigError(f"interfaces={interfaces!r}: give a list of names or addresses")
+    try:
+        return check_wanted(interfaces) or check_wanted(_env_list("MESH_INTERFACES"))
+    except ValueError as error:
+        raise ConfigError(f"interfaces: {error}") from None

@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Callable, Generator
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from mesh.engine.engine import Engine
 from mesh.engine.events import Event
 from mesh.membership import Peer
-from mesh.runtime import Gate
+from mesh.runtime import Gate, forget_in_child, started_before_fork
 from patterns.errors import NodeClosed, Timeout
 from patterns.messages import Message
 from patterns.subscription import Subscription
@@ -27,6 +27,10 @@ from patterns.subscription import Subscription
 __all__ = ["AsyncSubscription", "AsyncWatch", "BlockingSubscription", "BlockingWatch"]
 
 T = TypeVar("T")
+
+
+def _raise_forked() -> NoReturn:
+    raise started_before_fork("the node of this subscription")
 
 
 class _AsyncStream(Generic[T]):
@@ -39,6 +43,14 @@ class _AsyncStream(Generic[T]):
         self._waiting: set[asyncio.Future[None]] = set()
         """One for each task that reads and has nothing."""
         self._is_closed = False
+        self._is_forgotten = False
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: what comes is the parent's."""
+        self._is_forgotten = True
+        self._items = deque()
+        self._take = _raise_forked
 
     def _wake(self) -> None:
         for waiting in self._waiting:
@@ -89,8 +101,9 @@ class _AsyncStream(Generic[T]):
 class AsyncSubscription(_AsyncStream[Message]):
     """A subscription to iterate. Await it or enter it to begin; leaving it closes it.
 
-    ``missed`` counts messages that its own full buffer dropped; ``unconfirmed`` lists the peers
-    that had not confirmed it in time.
+    ``missed`` counts the messages that it did not get: what gave way here by its policy, and what
+    its senders had to drop for this node. ``unconfirmed`` lists the peers that had not confirmed
+    it in time.
     """
 
     def __init__(
@@ -115,6 +128,8 @@ class AsyncSubscription(_AsyncStream[Message]):
 
     async def begin(self) -> Self:
         """Subscribe, and wait until every alive peer has confirmed or the time is over."""
+        if self._is_forgotten:
+            _raise_forked()
         if not self._is_started:
             self._is_started = True
             try:
@@ -143,7 +158,8 @@ class AsyncSubscription(_AsyncStream[Message]):
 
     def close(self) -> None:
         """Take no more; iteration ends. Idempotent."""
-        self._engine.unsubscribe(self.core)
+        if not self._is_forgotten:
+            self._engine.unsubscribe(self.core)
         self._end()
 
     def _end(self) -> None:
@@ -176,7 +192,8 @@ class AsyncWatch(_AsyncStream[Event]):
 
     def close(self) -> None:
         """Hear of no more; iteration ends. Idempotent."""
-        self._engine.unwatch(self.watcher)
+        if not self._is_forgotten:
+            self._engine.unwatch(self.watcher)
         self._is_closed = True
         self._wake()
 
@@ -195,6 +212,16 @@ class _BlockingStream(ABC, Generic[T]):
         self._ready = Gate()
         self._reading = threading.Lock()
         self._is_closed = False
+        self._is_forgotten = False
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: what comes is the parent's, and so is who reads it."""
+        self._is_forgotten = True
+        self._items = deque()
+        self._take = _raise_forked
+        self._reading = threading.Lock()
+        self._ready.open()
 
     def _wake(self) -> None:
         self._ready.open()
@@ -207,7 +234,8 @@ class _BlockingStream(ABC, Generic[T]):
         """The next one; None waits for ever. Raises Timeout, and NodeClosed at the end."""
         self._check_thread("get")
         deadline = None if timeout is None else monotonic() + timeout
-        if not self._reading.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+        reading = self._reading
+        if not reading.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             raise Timeout(f"nothing came within {timeout:g} s")
         try:
             while not self._items:
@@ -221,7 +249,7 @@ class _BlockingStream(ABC, Generic[T]):
                     raise Timeout(f"nothing came within {timeout:g} s")
             return self._items.popleft()
         finally:
-            self._reading.release()
+            reading.release()
 
     def __iter__(self) -> Self:
         return self
@@ -230,6 +258,8 @@ class _BlockingStream(ABC, Generic[T]):
         try:
             return self.get()
         except NodeClosed:
+            if self._is_forgotten:
+                raise
             raise StopIteration from None
 
     def __enter__(self) -> Self:

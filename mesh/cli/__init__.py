@@ -1,8 +1,9 @@
 """``meshctl``: the mesh from a terminal.
 
-It uses the public API only, ``import mesh``, and joins as an observer: it sees, calls and
-publishes, and is never given work. Tables and plain text are for people, ``--json`` for programs
-(one document, or one per line for a stream). Errors are one line on stderr.
+It uses the public API only, ``import mesh`` (and, to explain owners, the arithmetic of the ring),
+and joins as an observer: it sees, calls and publishes, and is never given work. Tables and plain
+text are for people, ``--json`` for programs (one document, or one per line for a stream). Errors
+are one line on stderr.
 
 =====  ================================================================
 code   meaning

@@ -26,10 +26,16 @@ Examples:
   meshctl call calc.add 2 3                call a method
   meshctl sub 'sensors.>'                  listen
   meshctl pub sensors.kitchen.temp 21.5    publish
+  meshctl groupcast painters 7             give it to one of a group
   meshctl --mesh lab --seed 10.0.0.7:5555 peers
 
-The options of the mesh may stand before or after the command. The environment variables
-MESH_NAME, MESH_KEY, MESH_SEEDS, MESH_HOST and MESH_INSECURE are their defaults.
+The options of the mesh may stand before or after the command; only call and groupcast have a
+--key of their own, so there the mesh's key goes before the command. What is not given comes from
+MESH_NAME, MESH_KEY, MESH_SEEDS, MESH_HOST and MESH_INSECURE in the environment, then from the
+profile (--profile, MESH_PROFILE, default_profile) in ~/.config/mesh/config.toml (XDG_CONFIG_HOME,
+MESH_CONFIG).
+
+NO_COLOR is respected. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C.
 """
 
 
@@ -38,6 +44,10 @@ STDERR = 2
 
 
 class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of ``COMMANDS``: what belongs together stands together."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. A reader who had enough (``| head -1``) is no failure."""
         try:
@@ -46,6 +56,8 @@ class _Group(click.Group):
         except BrokenPipeError:
             _drop_stdout()
             return errors.OK
+        except KeyboardInterrupt:
+            return errors.INTERRUPTED
         return result
 
 
@@ -74,6 +86,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; the code never escapes as an exception."""
     _fill_standard_descriptors()
     signal.signal(signal.SIGTERM, _on_terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        signal.signal(signal.SIGINT, _on_interrupt)
     _configure_logging()
     try:
         code = meshctl.main(arguments, prog_name="meshctl", standalone_mode=False)
@@ -90,6 +104,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Leave as after Ctrl-C: say goodbye, stop what was started."""
     raise SystemExit(128 + number)
+
+
+def _on_interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Wipe out the ^C that the terminal shows: what is printed from here on begins a line."""
+    if os.isatty(STDERR):
+        os.write(STDERR, b"\r  \r")
+    raise KeyboardInterrupt
 
 
 def _fill_standard_descriptors() -> None:

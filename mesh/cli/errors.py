@@ -16,6 +16,7 @@ __all__ = [
     "complain",
     "note",
     "one_line",
+    "plain",
 ]
 
 OK = 0
@@ -32,6 +33,9 @@ _ADVICE: tuple[tuple[type[mesh.MeshError], str], ...] = (
 )
 """What to do about an error whose own text cannot know that it is shown in a terminal."""
 
+_SPELLED = (("key='some words'", "--key-file FILE"), ("insecure=True", "--insecure"))
+"""Settings as the API's errors spell them, and as a command line does."""
+
 
 def one_line(error: Exception) -> str:
     """The error as text for people, on one line and without control characters."""
@@ -45,11 +49,19 @@ def one_line(error: Exception) -> str:
         text = f"{where}{error.strerror or error}"
     else:
         text = str(error) or type(error).__name__
+        if isinstance(error, mesh.ConfigError):
+            for in_code, here in _SPELLED:
+                text = text.replace(in_code, here)
         for kind, advice in _ADVICE:
             if isinstance(error, kind):
                 text = f"{text}; {advice}"
                 break
     return printable(" ".join(text.split()))
+
+
+def plain(error: Exception) -> str:
+    """The error's own text on one line, without advice: for lists in which it is one of many."""
+    return printable(" ".join((str(error) or type(error).__name__).split()))
 
 
 def code_of(error: Exception) -> int:

@@ -1,25 +1,35 @@
 """The options that every command takes, and the node they make.
 
-They may stand before the command, after it, or both; the later one wins, seeds add up. Each is
-gathered into one ``Options`` by a callback, so that commands do not list them as parameters.
+They may stand before the command, after it, or both; the later one wins, seeds and interfaces add
+up. What is
+not given comes from the environment, then from the profile, then from the defaults of the API.
+Each is gathered into one ``Options`` by a callback, so that commands do not list them as
+parameters.
+
+Surprise: ``call`` and ``groupcast`` have a ``--key`` of their own, the key whose owner is meant.
+For these two the mesh's key can only stand before the command, and they take the options from
+``mesh_options_beside_key``.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 import mesh
+from mesh.cli import errors
+from mesh.cli.completion import complete_profiles
+from mesh.cli.profiles import Profile, config_path, is_readable_by_others, load
 
-__all__ = ["Options", "ValueCommand", "json_option", "mesh_options", "pass_options"]
+__all__ = ["Options", "json_option", "mesh_options", "mesh_options_beside_key", "pass_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,41 +42,94 @@ OWN_NAME = "meshctl"
 MAX_KEY_BYTES = 4096
 """Of a key file: more is the wrong file."""
 
-_NUMBER = re.compile(r"-\.?[0-9]")
-
 
 @dataclass
 class Options:
     """What the mesh options came to."""
 
     mesh_name: str | None = None
+    mesh_key: str | None = None
     key_file: str | None = None
     seed: list[str] = field(default_factory=list)
-    timeout: float = DEFAULT_TIMEOUT
+    interface: list[str] = field(default_factory=list)
+    seconds: float | None = None
     host: str | None = None
     insecure: bool | None = None
+    profile_name: str | None = None
+
+    @cached_property
+    def profile(self) -> Profile:
+        """The profile in use, an empty one if there is none. Raises ConfigError."""
+        return load(self.profile_name)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for an answer or for others."""
+        for seconds in (self.seconds, self.profile.timeout):
+            if seconds is not None:
+                return seconds
+        return DEFAULT_TIMEOUT
+
+    @property
+    def has_key(self) -> bool:
+        """Whether any of the ways to give the mesh's key was used."""
+        given = (self.mesh_key, self.key_file, self.profile.key, self.profile.key_file)
+        return any(given) or _is_set("MESH_KEY")
 
     @contextmanager
-    def node(self) -> Iterator[mesh.Node]:
-        """A started observer; leaving says goodbye.
+    def node(self, *, observer: bool = True) -> Iterator[mesh.Node]:
+        """A started node; leaving says goodbye.
 
         Raises UsageError for a bad key file, ConfigError and BadName for other settings, OSError
         when the address is not to be had.
         """
-        node = mesh.Node(
-            OWN_NAME,
-            mesh=self.mesh_name,
-            key=read_key(self.key_file) if self.key_file is not None else None,
-            insecure=self.insecure,
-            host=self.host,
-            seeds=self.seed,
-            observer=True,
-        )
-        with node:
+        with mesh.Node(OWN_NAME, observer=observer, **self.settings()) as node:
             yield node
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of ``mesh.Node``: from the options, else the profile.
+
+        None where the environment goes before the profile: the node reads it. Raises as ``node``.
+        """
+        profile = self.profile
+        return {
+            "mesh": _first(self.mesh_name, "MESH_NAME", profile.mesh),
+            "key": self._key(),
+            "insecure": _first(self.insecure, "MESH_INSECURE", profile.insecure),
+            "host": _first(self.host, "MESH_HOST", profile.host),
+            "seeds": _first(self.seed or None, "MESH_SEEDS", profile.seeds) or (),
+            "interfaces": _first(self.interface or None, "MESH_INTERFACES", profile.interfaces)
+            or (),
+        }
+
+    def _key(self) -> str | None:
+        """The mesh's key as it was given; None leaves it to the environment."""
+        if self.mesh_key is not None and self.key_file is not None:
+            raise click.UsageError("--key and --key-file are both given; use one")
+        if self.mesh_key is not None:
+            if not self.mesh_key.strip():
+                raise click.UsageError("--key is empty; 'meshctl keygen' makes one")
+            return self.mesh_key
+        if self.key_file is not None:
+            return read_key(self.key_file)
+        if _is_set("MESH_KEY"):
+            return None
+        if self.profile.key is not None:
+            _warn_if_open(config_path())
+            return self.profile.key
+        return read_key(self.profile.key_file) if self.profile.key_file is not None else None
 
 
 pass_options = click.make_pass_decorator(Options)
+
+
+def _is_set(variable: str) -> bool:
+    return bool(os.environ.get(variable, "").strip())
+
+
+def _first(given: Any, variable: str, in_profile: Any) -> Any:
+    """What goes first. None leaves it to the environment, which the node reads itself."""
+    return in_profile if given is None and not _is_set(variable) else given
 
 
 def read_key(path: str) -> str:
@@ -82,7 +145,13 @@ def read_key(path: str) -> str:
         key = ""
     if not key or len(first) > MAX_KEY_BYTES:
         raise click.UsageError(f"the first line of {path} is no key; 'meshctl keygen' makes one")
+    _warn_if_open(Path(path))
     return key
+
+
+def _warn_if_open(path: Path) -> None:
+    if is_readable_by_others(path):
+        errors.note(f"{path} holds the mesh's key and others can read it: chmod 600 {path}")
 
 
 def _gather(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -90,8 +159,8 @@ def _gather(context: click.Context, parameter: click.Parameter, value: Any) -> N
     options = context.ensure_object(Options)
     if value is None or parameter.name is None:
         return
-    if parameter.name == "seed":
-        options.seed.extend(value)
+    if parameter.name in ("seed", "interface"):
+        getattr(options, parameter.name).extend(value)
     else:
         setattr(options, parameter.name, value)
 
@@ -102,86 +171,87 @@ def _check_seconds(context: click.Context, parameter: click.Parameter, value: An
     _gather(context, parameter, value)
 
 
-def mesh_options(function: F) -> F:
-    """Add the options of the mesh to a command."""
-    for add in reversed(
-        (
-            _option(
-                "--mesh",
-                "mesh_name",
-                metavar="NAME",
-                help="The mesh to join (MESH_NAME; default: mesh).",
-            ),
-            _option(
-                "--key-file",
-                metavar="PATH",
-                help="File whose first line is the mesh's key (or the key itself in MESH_KEY).",
-            ),
-            _option(
-                "--seed",
-                metavar="HOST:PORT",
-                multiple=True,
-                help="A node to dial where multicast does not reach; may be repeated (MESH_SEEDS).",
-            ),
-            _option(
-                "--timeout",
-                metavar="SECONDS",
-                type=float,
-                callback=_check_seconds,
-                help=f"Longest wait for an answer or for others. Default: {DEFAULT_TIMEOUT:g}.",
-            ),
-            _option(
-                "--insecure",
-                is_flag=True,
-                flag_value=True,
-                default=None,
-                help="Go on the network without a key (MESH_INSECURE).",
-            ),
-            _option("--host", metavar="ADDRESS", help="The address to bind (MESH_HOST)."),
-        )
-    ):
-        function = add(function)
-    return function
-
-
 def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     return click.option(*names, expose_value=False, **{"callback": _gather, **settings})
+
+
+_KEY = _option(
+    "--key",
+    "mesh_key",
+    metavar="WORDS",
+    help="The mesh's key itself. Other users of this machine can see it in 'ps': "
+    "--key-file and MESH_KEY are safer.",
+)
+
+_OPTIONS = (
+    _option(
+        "--mesh",
+        "mesh_name",
+        metavar="NAME",
+        help="The mesh to join (MESH_NAME; default: mesh).",
+    ),
+    _KEY,
+    _option(
+        "--key-file",
+        metavar="PATH",
+        type=click.Path(),
+        help="File whose first line is the mesh's key (or the key itself in MESH_KEY).",
+    ),
+    _option(
+        "--seed",
+        metavar="HOST:PORT",
+        multiple=True,
+        help="A node to dial where multicast does not reach; may be repeated (MESH_SEEDS).",
+    ),
+    _option(
+        "--interface",
+        metavar="NAME",
+        multiple=True,
+        help="A network interface to search on, by name, address or network; may be repeated "
+        "(MESH_INTERFACES; default: those that are no VPN's and no container's).",
+    ),
+    _option(
+        "--timeout",
+        "seconds",
+        metavar="SECONDS",
+        type=float,
+        callback=_check_seconds,
+        help=f"Longest wait for an answer or for others. Default: {DEFAULT_TIMEOUT:g}.",
+    ),
+    _option(
+        "--insecure",
+        is_flag=True,
+        flag_value=True,
+        default=None,
+        help="Go on the network without a key (MESH_INSECURE).",
+    ),
+    _option("--host", metavar="ADDRESS", help="The address to bind (MESH_HOST)."),
+    _option(
+        "--profile",
+        "profile_name",
+        metavar="NAME",
+        shell_complete=complete_profiles,
+        help="Take what is not given from this profile of the config file (MESH_PROFILE).",
+    ),
+)
+
+
+def mesh_options(function: F) -> F:
+    """Add the options of the mesh to a command."""
+    return _add(_OPTIONS, function)
+
+
+def mesh_options_beside_key(function: F) -> F:
+    """The same for a command whose own ``--key`` is another one: the mesh's stands before it."""
+    return _add([option for option in _OPTIONS if option is not _KEY], function)
+
+
+def _add(options: Sequence[Callable[[F], F]], function: F) -> F:
+    for add in reversed(options):
+        function = add(function)
+    return function
 
 
 def json_option(what: str) -> Callable[[F], F]:
     """``--json``, which prints ``what``."""
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what}.")
-
-
-class ValueCommand(click.Command):
-    """A command whose arguments may be negative numbers, which look like options.
-
-    Click would refuse ``call calc.add -1 2``, or, told to ignore unknown options, would take a
-    mistyped ``--rety`` for an argument. Here only what begins like a number is an argument;
-    after ``--`` everything is.
-    """
-
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.context_settings = {**self.context_settings, "ignore_unknown_options": True}
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        takes_value = {
-            name: not parameter.is_flag
-            for parameter in self.get_params(ctx)
-            if isinstance(parameter, click.Option)
-            for name in (*parameter.opts, *parameter.secondary_opts)
-        }
-        words = iter(args)
-        for word in words:
-            if word == "--":
-                break
-            if not word.startswith("-") or word == "-" or _NUMBER.match(word):
-                continue
-            name, equals, _ = word.partition("=")
-            if name not in takes_value:
-                close = get_close_matches(name, takes_value)
-                raise click.NoSuchOption(name, possibilities=close, ctx=ctx)
-            if takes_value[name] and not equals:
-                next(words, None)
-        return super().parse_args(ctx, args)

@@ -10,7 +10,8 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,10 +20,18 @@ from mesh.cli.text import printable
 from mesh.cli.values import to_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["make_console", "print_json", "print_table", "print_text", "reader_is_gone"]
+__all__ = [
+    "live_table",
+    "make_console",
+    "print_data",
+    "print_json",
+    "print_table",
+    "print_text",
+    "reader_is_gone",
+]
 
 UNLIMITED_COLUMNS = 10_000
 """Width when the output is no terminal: one row stays one line for grep and awk."""
@@ -41,7 +50,9 @@ def make_console() -> Console:
 
     is_bound = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     width = None if is_bound else UNLIMITED_COLUMNS
-    return Console(markup=False, emoji=False, highlight=False, width=width)
+    # rich would still print bold where it prints no colour.
+    colors: Any = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(markup=False, emoji=False, highlight=False, width=width, color_system=colors)
 
 
 def print_table(
@@ -49,24 +60,59 @@ def print_table(
 ) -> None:
     """A table without lines; columns that are empty in every row are left out.
 
-    :param details: columns that move to a line below each row when the table would be too wide
+    :param details: columns that move to a line below each row when the table would be too wide;
+        where that is not enough others follow them, the last ones first
     """
+    console = make_console()
+    console.print(_fitted(console, columns, rows, details))
+
+
+@contextmanager
+def live_table(
+    columns: Sequence[str], *, details: Sequence[str] = ()
+) -> Iterator[Callable[[Sequence[Sequence[str]]], None]]:
+    """A table on a terminal that is drawn again, in place, each time the function gets its rows."""
+    from rich.live import Live
+
+    console = make_console()
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        yield lambda rows: live.update(_fitted(console, columns, rows, details), refresh=True)
+
+
+def _fitted(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    details: Sequence[str],
+) -> RenderableType:
+    """The table as wide as the console, its details below the rows if need be."""
+    from rich.cells import cell_len
+    from rich.console import Group
+
     shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     titles = [columns[i] for i in shown]
     cells = [[printable(row[i]) for i in shown] for row in rows]
-    console = make_console()
-    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
+    least = [min(width, MOST_ALIGNED) for width in widths]
+    if _width(widths) <= console.width or (not details and _width(least) <= console.width):
+        return _table(titles, cells, [1] * len(titles))
     kept = [i for i, title in enumerate(titles) if title not in details]
-    if len(kept) == len(titles) or sum(widths) + GAP * len(widths) <= console.width:
-        console.print(_table(titles, cells, [1] * len(titles)))
-        return
-    least = [min(widths[i], MOST_ALIGNED) for i in kept]
+    while len(kept) > 1 and _width([least[i] for i in kept]) > console.width:
+        kept.pop()
+    parts: list[RenderableType] = []
     for number, row in enumerate(cells):
-        main = _table([titles[i] for i in kept], [[row[i] for i in kept]], least)
+        aligned = [least[i] for i in kept]
+        main = _table([titles[i] for i in kept], [[row[i] for i in kept]], aligned)
         main.show_header = number == 0
-        console.print(main)
-        below = [i for i in range(len(titles)) if i not in kept and row[i]]
-        _print_details(console, [(titles[i], row[i]) for i in below])
+        parts.append(main)
+        parts += [
+            _detail(titles[i], row[i]) for i in range(len(titles)) if i not in kept and row[i]
+        ]
+    return Group(*parts)
+
+
+def _width(columns: Sequence[int]) -> int:
+    return sum(columns) + GAP * len(columns)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], least: Sequence[int]) -> Table:
@@ -81,13 +127,12 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], least: Sequence
     return table
 
 
-def _print_details(console: Console, details: Sequence[tuple[str, str]]) -> None:
+def _detail(title: str, value: str) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
-    for title, value in details:
-        text = Text(f"{title}: ", style="dim").append(value, "not dim")
-        console.print(Padding(text, (0, 0, 0, GAP), expand=False))
+    text = Text(f"{title}: ", style="dim").append(value, "not dim")
+    return Padding(text, (0, 0, 0, GAP), expand=False)
 
 
 def print_json(value: Any, *, is_line: bool = False) -> None:
@@ -98,6 +143,16 @@ def print_json(value: Any, *, is_line: bool = False) -> None:
 def print_text(text: str) -> None:
     """Text from another node: as it is into a file or pipe, harmless on a terminal."""
     click.echo(printable(text) if sys.stdout.isatty() else text)
+
+
+def print_data(value: Any) -> None:
+    """Data and nothing else: bytes unchanged, all else as a line. On a terminal always a line."""
+    if isinstance(value, bytes | bytearray | memoryview) and not sys.stdout.isatty():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(value)
+        sys.stdout.flush()
+    else:
+        print_text(value if isinstance(value, str) else to_json(value))
 
 
 def reader_is_gone() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-__all__ = ["count_of", "printable", "relative"]
+__all__ = ["bytes_of", "count_of", "milliseconds", "printable", "rate_of", "relative"]
 
 # Everything a terminal may take for a command, but neither line ends nor tabs.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -22,6 +22,26 @@ def printable(text: str) -> str:
 def count_of(number: int, what: str) -> str:
     """ "1 node", "2 nodes"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def bytes_of(number: float) -> str:
+    """ "512 B", "1.5 kB", "2.0 MB": powers of ten, as networks are measured."""
+    for limit, size, unit in ((1e6, 1e3, "kB"), (1e9, 1e6, "MB")):
+        if number < 1e3:
+            return f"{number:.0f} B"
+        if number < limit:
+            return f"{number / size:.1f} {unit}"
+    return f"{number / 1e9:.1f} GB"
+
+
+def rate_of(per_second: float) -> str:
+    """ "0.5 msg/s", "12,345 msg/s"."""
+    return f"{per_second:,.{0 if per_second >= 10 else 1}f} msg/s"
+
+
+def milliseconds(seconds: float) -> str:
+    """ "0.42 ms": a time that is short on most networks."""
+    return f"{seconds * 1e3:.2f} ms"
 
 
 def relative(moment: datetime | None, now: datetime | None = None) -> str:

@@ -26,13 +26,13 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time
 from typing import Any, NoReturn
 
 import click
 
-__all__ = ["parse_word", "split_words", "to_json", "to_text"]
+__all__ = ["parse_word", "size_of", "split_words", "to_json", "to_text"]
 
 ONE_LINE_CHARS = 78
 """JSON for people that fits this stays on one line; a terminal has 80 columns or more."""
@@ -48,18 +48,23 @@ def parse_word(word: str) -> Any:
         return word
 
 
-def split_words(words: Iterable[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Words as positional and keyword arguments. Raises UsageError for a repeated keyword."""
+def split_words(
+    words: Iterable[str], value: Callable[[str], Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Words as positional and keyword arguments; ``value`` says what each stands for.
+
+    Raises UsageError for a repeated keyword.
+    """
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for word in words:
         found = _KEYWORD.fullmatch(word)
         if found is None:
-            positional.append(parse_word(word))
+            positional.append(value(word))
         elif found[1] in named:
             raise click.UsageError(f"the keyword argument {found[1]!r} is given twice")
         else:
-            named[found[1]] = parse_word(found[2])
+            named[found[1]] = value(found[2])
     return positional, named
 
 
@@ -84,6 +89,13 @@ def to_text(value: Any) -> str:
         return plain
     line = to_json(value)
     return line if len(line) <= ONE_LINE_CHARS else to_json(value, indent=2)
+
+
+def size_of(value: Any) -> int:
+    """Bytes of a value: of bytes and texts as they are, of all else as JSON."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return len(value)
+    return len((value if isinstance(value, str) else to_json(value)).encode(errors="replace"))
 
 
 def _no_constant(word: str) -> NoReturn:

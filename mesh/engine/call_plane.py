@@ -9,17 +9,22 @@ successor on a dead node's port) is refused by name and never handled.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mesh.engine import control as c
 from mesh.engine.core import Core
 from mesh.engine.liveness import Liveness
+from mesh.engine.packing import check_size
 from mesh.engine.ports import Lane
-from mesh.engine.session import ReplyRoute, Session
+from mesh.engine.rings import Rings
+from mesh.engine.session import LinkRoute, ReplyRoute, Session
+from mesh.links import PARCEL_BYTES
+from mesh.ring import PREFERRED
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame
-from patterns.errors import PayloadTooLarge
+from mesh.wire.split import leading_int
+from patterns import messages as m
 from patterns.port import Timer
 from patterns.rpc import RpcClient, RpcServer
 
@@ -36,21 +41,20 @@ MAX_CALLS_ASKED = 10_000
 RENEWAL_GRACE = 1.0
 """Seconds for a reply under way, before a call that the peer no longer has is given up."""
 
-MAX_ENTRY_BYTES = frames.MAX_DATA_FRAME_BYTES - frames.DATA_HEADER_SIZE
-
 
 class CallPlane:
     """Implements ``patterns.port.RpcPort`` and moves its entries."""
 
     def __init__(self, core: Core, local: Session, liveness: Liveness) -> None:
         self._core = core
-        self._local = local
+        self.local = local
         self._local_route = LocalRoute(self, local)
         self._liveness = liveness
         self.random = core.random
         # Not a method around it: it is asked several times for each call.
         self.now: Callable[[], float] = core.clock.now
         self._arrived: list[tuple[Session, ReplyRoute, list[Any]]] = []
+        self.rings: Rings
         self.client: RpcClient
         self.server: RpcServer
 
@@ -61,28 +65,54 @@ class CallPlane:
 
     def pack(self, value: Any) -> bytes:
         entry = self._core.codec.pack(value)
-        if len(entry) > MAX_ENTRY_BYTES:
-            raise PayloadTooLarge(
-                f"{len(entry)} bytes packed; a call carries at most {MAX_ENTRY_BYTES}"
-            )
+        if len(entry) > PARCEL_BYTES:
+            check_size(entry, self._core.config.max_payload_bytes)
         return entry
 
     def unpack(self, entry: bytes) -> Any:
         return self._core.codec.unpack_all(entry, 1)[0]
 
+    def owners(self, service: str, key: bytes) -> Sequence[Session]:
+        return self.rings.service_owners(service, key)
+
+    def other_owners(self, service: str, key: bytes) -> Sequence[Session]:
+        if len(self.rings.service_owners(service, key)) < PREFERRED:
+            return ()
+        ids = [bytes.fromhex(peer.id) for peer in self.rings.owners(service, key)[PREFERRED:]]
+        return [session for id in ids if (session := self.handle_of(id)) is not None]
+
+    def handle_of(self, id: bytes) -> Session | None:
+        if id == self._core.id:
+            return self.local
+        session = self._core.sessions.get(id)
+        return session if session is not None and session.is_joined else None
+
     def send_request(self, target: Session, entry: bytes) -> None:
+        if len(entry) > PARCEL_BYTES and target is not self.local:
+            target.parcels.send(frames.REQUEST, entry, leading_int(entry))
+            return
         lane = target.lane
         lane.queue.append(frames.REQUEST, entry)
         if not lane.is_dirty:
             self._core.flush_soonest(lane)
 
     def send_cancel(self, target: Session, call_id: int) -> None:
+        entry = self._core.codec.pack(call_id)
+        parcels = target.parcels
+        if parcels.outgoing.is_in_use:
+            if parcels.outgoing.give_up(frames.REQUEST, call_id):
+                return
+            # Its request may still be on its way there: this stays behind it.
+            parcels.send(frames.CANCEL, entry)
         lane = target.lane
-        lane.queue.append(frames.CANCEL, self._core.codec.pack(call_id))
+        lane.queue.append(frames.CANCEL, entry)
         if not lane.is_dirty:
             self._core.mark(lane)
 
     def send_reply(self, route: Any, entry: bytes) -> None:
+        if len(entry) > PARCEL_BYTES and route is not self._local_route:
+            route.session.parcels.send(frames.REPLY, entry, leading_int(entry))
+            return
         route.queue.append(frames.REPLY, entry)
         if not route.is_dirty:
             self._core.mark(route)
@@ -139,6 +169,28 @@ class CallPlane:
             known = session.routes[route] = ReplyRoute(session, route)
         return known
 
+    # Parcels, by the link.
+
+    def on_parcel(self, session: Session, kind: int, entry: Any) -> None:
+        """A large request or reply, or a cancellation that stayed behind its request."""
+        if kind == frames.REQUEST:
+            self._arrived.append((session, LinkRoute(session, b""), [entry]))
+        elif kind == frames.CANCEL:
+            self._on_cancel(session, [entry])
+        elif kind != frames.REPLY or self.client.on_replies(session, [entry]):
+            self._core.count("bad_entries")
+
+    def on_parcel_refused(self, session: Session, kind: int, call_id: int, text: str) -> None:
+        """A request or reply is larger than this node takes: its caller is told."""
+        if kind == frames.REQUEST:
+            entry = self._core.codec.pack([call_id, m.STATUS_BAD_REQUEST, text])
+            session.control(c.REPLY, entry)
+        elif kind == frames.REPLY:
+            reply = [call_id, m.STATUS_ERROR, "PayloadTooLarge", text, ""]
+            self.client.on_replies(session, [reply])
+
+    # Refusals.
+
     def _refuse(self, route: bytes, sender: bytes) -> None:
         """Whoever sent this meant another node, or one that does not know it."""
         self._core.count("refused_frames")
@@ -186,7 +238,8 @@ class CallPlane:
 
     def on_link_renewed(self, session: Session) -> None:
         """Its link was replaced; its request connection may have been, with calls in it."""
-        ids = self.client.in_flight_at(session)
+        on_their_way = session.parcels.outgoing.tags(frames.REQUEST)
+        ids = [id for id in self.client.in_flight_at(session) if id not in on_their_way]
         if ids:
             session.control(c.CALLS, ids[:MAX_CALLS_ASKED])
 
@@ -198,6 +251,7 @@ class CallPlane:
         ids = [id for id in fields[0] if type(id) is int]
         if kind == c.CALLS:
             known = self.server.running_of(session.id)
+            known |= session.parcels.outgoing.tags(frames.REPLY)
             missing = [id for id in ids if id not in known]
             if missing:
                 session.control(c.CALLS_MISSING, missing)
@@ -213,12 +267,12 @@ class CallPlane:
         """What this node asks of itself: the same decoding, the same server."""
         decoded = self._decode_local(entries)
         if kind == frames.CANCEL:
-            self.server.cancel(self._local.id, decoded)
+            self.server.cancel(self.local.id, decoded)
         else:
-            self.server.on_requests(self._local, self._local_route, decoded)
+            self.server.on_requests(self.local, self._local_route, decoded)
 
     def settle_local(self, entries: list[bytes]) -> None:
-        self.client.on_replies(self._local, self._decode_local(entries))
+        self.client.on_replies(self.local, self._decode_local(entries))
 
     def _decode_local(self, entries: list[bytes]) -> list[Any]:
         """One by one if need be: a type that cannot be decoded must not cost other calls."""

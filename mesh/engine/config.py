@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["GRACE", "LISTEN", "EngineConfig"]
+__all__ = ["GRACE", "LISTEN", "MAX_PAYLOAD_BYTES", "EngineConfig"]
 
 GRACE = 1.0
 """Seconds after start in which calls wait for a first provider instead of failing at once."""
@@ -13,10 +13,16 @@ GRACE = 1.0
 LISTEN = 0.3
 """Seconds after start that ``wait_for()`` listens at least: discovery's first answers take 0.1."""
 
+MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+"""Of a packed message, call, reply or groupcast, unless a node is made with another limit."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """``id`` is 16 random bytes, fresh at each start; ``name`` and ``mesh`` are checked names."""
+    """``id`` is 16 random bytes, fresh at each start; ``name`` and ``mesh`` are checked names.
+
+    ``instance`` is the node's name in the ring; empty: its id, in hex.
+    """
 
     id: bytes
     name: str
@@ -25,3 +31,6 @@ class EngineConfig:
     is_observer: bool = False
     exchange: bool = True
     """Whether to tell newcomers whom we know."""
+    instance: str = ""
+    weight: float = 1.0
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES

@@ -7,7 +7,8 @@ everything the other side needs to know, so nothing has to be repeated.
 ==============  ===========================  =====================================================
 type            fields                       meaning
 ==============  ===========================  =====================================================
-OPEN            next number, record, knows   first on every link epoch
+OPEN            next number, record, knows,  first on every link epoch
+                uncounted
 REFUSE          code, text                   instead of OPEN: no link for you, and why
 DELTA           delta                        my record changed
 APPLIED         version                      your record is in force here at this version
@@ -16,11 +17,15 @@ GOODBYE         text                         I leave
 GOODBYE_ACK                                  go in peace
 PEERS           [[id, [address, ...]], ...], all?  whom I know; all of them, tell me the others
 DIGEST          number                       the exclusive or of the ids I am linked with
-PING, PONG      number                       does your Python still answer?
+PING, PONG      number                       does your Python still answer? Yes, and the number
 REPLY           entry                        a call's reply whose own connection is gone
 CALLS           [id, ...]                    after a renewed link: do you still have these calls?
 CALLS_MISSING   [id, ...]                    I do not have these
+PARCEL_ACK      link, bytes                  taken of the chunks of your link epoch
+LOST            [[subject, count], ...]      these messages for you were dropped here
 ==============  ===========================  =====================================================
+
+Types 15 to 22 are groupcast's: credit and acknowledgements, see ``patterns.groupcast.casts``.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from __future__ import annotations
 from typing import Any
 
 from mesh.wire.frames import BadFrame
+from patterns.groupcast import casts as k
 
 __all__ = [
     "ACK",
@@ -36,10 +42,14 @@ __all__ = [
     "CALLS_MISSING",
     "DELTA",
     "DIGEST",
+    "FIRST_PING",
+    "FIRST_QUESTION",
     "GOODBYE",
     "GOODBYE_ACK",
+    "LOST",
     "MAX_PEERS_TOLD",
     "OPEN",
+    "PARCEL_ACK",
     "PEERS",
     "PING",
     "PONG",
@@ -65,6 +75,13 @@ REPLY = 11
 CALLS = 12
 CALLS_MISSING = 13
 DIGEST = 14
+PARCEL_ACK = 23
+LOST = 24
+
+FIRST_QUESTION = 1 << 32
+FIRST_PING = 1 << 48
+"""The number says whose ping it is, and so whose answer: below these it is liveness that asks, then
+groupcast after a pause (questions), then a user (pings). All count up, and none gets that far."""
 
 REFUSED_MESH = "mesh"
 REFUSED_PROTOCOL = "protocol"
@@ -88,6 +105,16 @@ _SHAPES: dict[int, tuple[type, ...]] = {
     REPLY: (bytes,),
     CALLS: (list,),
     CALLS_MISSING: (list,),
+    PARCEL_ACK: (int, int),
+    LOST: (list,),
+    k.WANT: (str, int, int, int),
+    k.GRANT: (str, int, int),
+    k.RETURN: (str, int, int, int),
+    k.DONE: (list,),
+    k.BACK: (int, list, bytes),
+    k.HELD: (int, int, list, list),
+    k.CHECK: (int, int),
+    k.RECALL: (str, int),
 }
 
 

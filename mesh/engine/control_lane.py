@@ -14,28 +14,37 @@ from typing import Any
 
 from mesh.engine import control as c
 from mesh.engine.core import Core
-from mesh.engine.dialer import Dialer, Why
+from mesh.engine.dialer import Dialer
 from mesh.engine.exchange import Exchange
 from mesh.engine.liveness import Liveness
 from mesh.engine.session import MAX_CONTROLS, Session
+from mesh.engine.targets import Why
 from mesh.membership import MAX_RECORD_BYTES, Member, Record, State
 from mesh.membership.record import MAX_TEXT
+from mesh.wire import frames
 from mesh.wire.frames import BadFrame
+from patterns.groupcast import casts as k
+from patterns.names import MAX_SUBJECT_BYTES
 
 __all__ = ["ControlLane"]
 
 logger = logging.getLogger("mesh.link")
 
 CALL_KINDS = frozenset({c.REPLY, c.CALLS, c.CALLS_MISSING})
+CAST_KINDS = frozenset({k.WANT, k.GRANT, k.RETURN, k.RECALL, k.DONE, k.BACK, k.HELD, k.CHECK})
 
 
 class ControlLane:
     """The control messages of all links.
 
     Callbacks tell what happened: ``joined(session)``; ``updated(session, added, removed)`` with
-    its interest; ``left(session, reason)``; ``gap(session, missed)``; ``renewed(session)`` after
-    a link was replaced; ``confirmed()`` after any acknowledgement; ``on_call_control`` for the
-    kinds that belong to calls.
+    its interest; ``readdressed(session, addresses)``; ``left(session, reason)``;
+    ``gap(session, missed)``; ``renewed(session)`` after a link was replaced; ``opened(session)``
+    when our half of a link begins, ``opened_by_peer`` when theirs does; ``confirmed()`` after any
+    acknowledgement; ``on_call_control`` and ``on_cast_control`` for the kinds that belong to calls
+    and to groupcast; ``on_pong(session, number)`` for the answer to a user's ping;
+    ``on_loss(session, subject, count)`` for messages that the peer dropped;
+    ``on_parcel_ack(session, link, received)`` for what the peer has taken of our parcels.
     """
 
     def __init__(self, core: Core, dialer: Dialer, liveness: Liveness, exchange: Exchange) -> None:
@@ -47,11 +56,18 @@ class ControlLane:
         self._is_leaving = False
         self.joined: Callable[[Session], None]
         self.updated: Callable[[Session, list[str], list[str]], None]
+        self.readdressed: Callable[[Session, tuple[str, ...]], None]
         self.left: Callable[[Session, str], None]
         self.gap: Callable[[Session, int | None], None]
         self.renewed: Callable[[Session], None]
         self.confirmed: Callable[[], None]
         self.on_call_control: Callable[[Session, int, list[Any]], None]
+        self.on_cast_control: Callable[[Session, int, int, list[Any]], None]
+        self.on_loss: Callable[[Session, str, int], None]
+        self.on_pong: Callable[[Session, int], None]
+        self.on_parcel_ack: Callable[[Session, int, int], None]
+        self.opened: Callable[[Session], None]
+        self.opened_by_peer: Callable[[Session], None]
         self._handlers: dict[int, Callable[[Session, int, list[Any]], None]] = {
             c.OPEN: self._on_open,
             c.REFUSE: self._on_refuse,
@@ -63,6 +79,9 @@ class ControlLane:
             c.PEERS: self._on_peers,
             c.DIGEST: self._on_digest,
             c.PING: self._on_ping,
+            c.PONG: self._on_pong,
+            c.PARCEL_ACK: self._on_parcel_ack,
+            c.LOST: self._on_lost,
         }
 
     # Links.
@@ -76,11 +95,18 @@ class ControlLane:
         session.acked_version = 0
         session.outbox.open(session.link, core.clock.now())
         knows = self._exchange.knows
-        session.control(c.OPEN, session.outbox.next_number, core.record.to_wire(), knows)
+        number, is_uncounted = session.outbox.next_number, session.is_uncounted
+        session.control(c.OPEN, number, core.record.to_wire(), knows, is_uncounted)
         if session.record is not None:
             session.control(c.APPLIED, session.record.version)
+        if session.inbox.link is not None:
+            # What was told on the old one may be lost, and the window there full for ever.
+            session.control(c.ACK, session.inbox.link, session.inbox.consumed)
+        if session.outbox.losses.counts:
+            session.control(c.LOST, session.outbox.losses.take())
         if session.outbox.is_waiting and not session.is_dirty:
             core.mark(session)
+        self.opened(session)
         if session.is_joined:
             self.renewed(session)
 
@@ -98,6 +124,8 @@ class ControlLane:
                 handler = self._handlers.get(kind)
                 if handler is not None:
                     handler(session, link, fields)
+                elif kind in CAST_KINDS:
+                    self.on_cast_control(session, link, kind, fields)
                 elif kind in CALL_KINDS:
                     self.on_call_control(session, kind, fields)
             except BadFrame as error:
@@ -119,21 +147,26 @@ class ControlLane:
         next_number, told, session.knows = fields[:3]
         record = Record.from_wire(session.id, told)
         missed = session.inbox.open(link, next_number)
+        if fields[3:] and fields[3] is True:
+            missed = None  # it failed to count what was for us while we were absent
         previous = session.record
         session.record = record
+        self.opened_by_peer(session)
         if session.outbox.link is None and session.links:
             # They failed here while their connection to us stayed up: begin anew on it.
             self.open_link(session)
         else:
             session.control(c.APPLIED, record.version)
-        if missed != 0:
+        if missed != 0 or session.is_doubted:
+            session.is_doubted = False
             self.gap(session, missed)
         if session.is_joined and session.member is not None and previous is not None:
             session.member.record = record
             session.member.refresh()
             added = [p for p in record.interest if p not in previous.interest]
             removed = [p for p in previous.interest if p not in record.interest]
-            if added or removed or record.services != previous.services:
+            is_other = _others(record) != _others(previous)
+            if added or removed or is_other:
                 self.updated(session, added, removed)
         self._join_if_ready(session)
 
@@ -144,7 +177,10 @@ class ControlLane:
         record = session.record
         if record is None:
             raise BadFrame("a record delta before the record")
+        addresses = record.addresses
         added, removed = record.apply(fields[0])
+        if record.addresses != addresses:
+            self.readdressed(session, tuple(filter(frames.is_address, record.addresses)))
         if session.member is not None:
             session.member.refresh()
         if session.is_joined:
@@ -186,6 +222,18 @@ class ControlLane:
             self._core.mark(session)
         self.confirmed()
 
+    def _on_lost(self, session: Session, link: int, fields: list[Any]) -> None:
+        for item in fields[0]:
+            match item:
+                case [str(subject), int(count)] if count > 0 and len(subject) <= MAX_SUBJECT_BYTES:
+                    self.on_loss(session, subject, count)
+                case _:
+                    raise BadFrame("lost messages are told as subject and count")
+
+    def _on_parcel_ack(self, session: Session, link: int, fields: list[Any]) -> None:
+        self.on_parcel_ack(session, fields[0], fields[1])
+        self.confirmed()
+
     def _on_peers(self, session: Session, link: int, fields: list[Any]) -> None:
         self._exchange.on_peers(session, fields[0], fields[1])
 
@@ -194,6 +242,13 @@ class ControlLane:
 
     def _on_ping(self, session: Session, link: int, fields: list[Any]) -> None:
         session.control(c.PONG, fields[0])
+
+    def _on_pong(self, session: Session, link: int, fields: list[Any]) -> None:
+        # To liveness every frame is a sign of life; it needs no word of an answer.
+        if fields[0] >= c.FIRST_PING:
+            self.on_pong(session, fields[0])
+        else:
+            self.on_cast_control(session, link, c.PONG, fields)
 
     # Our own record.
 
@@ -248,10 +303,15 @@ class ControlLane:
             self.confirmed()
         elif not session.is_joined:
             session.hang_up()
-            self._dialer.drop(session.id)
+            self._dialer.left(session.id)
         else:
             self.left(session, fields[0][:MAX_TEXT])
 
     def _on_goodbye_ack(self, session: Session, link: int, fields: list[Any]) -> None:
         session.has_left = True
         self.confirmed()
+
+
+def _others(record: Record) -> tuple[object, ...]:
+    """What of a record is in force elsewhere, but for its interest."""
+    return record.services, record.queues, record.blocks

@@ -52,7 +52,12 @@ class Core:
         self.codec = Codec()
         self.membership = membership
         self.record = OwnRecord(
-            config.id, config.name, tags=config.tags, is_observer=config.is_observer
+            config.id,
+            config.name,
+            tags=config.tags,
+            is_observer=config.is_observer,
+            instance=config.instance or config.id.hex(),
+            weight=config.weight,
         )
         self.sessions: dict[bytes, Session] = {}
         self.counters: dict[str, int] = {}

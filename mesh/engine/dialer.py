@@ -4,7 +4,9 @@ Rules:
 
 * A hint (from discovery, from a peer, from a node that dialled us) is only a reason to dial. It
   never replaces the address of a peer that is linked.
-* One dial at a time for each target; its addresses are tried in turn, ``ANSWER_TIMEOUT`` each.
+* The addresses of a target are dialled ``STAGGER`` apart, each for ``ANSWER_TIMEOUT``, and the
+  first that answers wins: the others are hung up, and next time it goes first. So an address that
+  swallows packets (a VPN's, another network's) costs a fraction of a second.
 * Dials are paced (``DIALS_PER_SECOND``), and an address that refused us rests for
   ``REFUSED_REST``, whatever hints say.
 * Targets from hints are dropped after some ``ATTEMPTS`` (a hint that still holds comes again);
@@ -20,34 +22,39 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from enum import Enum
 from functools import partial
 from typing import TypeVar
 
 from mesh.engine.core import Core
 from mesh.engine.ports import Dial
+from mesh.engine.targets import ATTEMPTS, STRENGTH, Target, Why
 from mesh.membership.record import MAX_TEXT
 from mesh.wire import frames
 from patterns.port import Timer
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 logger = logging.getLogger("mesh.link")
 
-__all__ = ["ANSWER_TIMEOUT", "DIALS_PER_SECOND", "Dialer", "Target", "Why"]
+__all__ = ["ANSWER_TIMEOUT", "DIALS_PER_SECOND", "STAGGER", "Dialer"]
 
 ANSWER_TIMEOUT = 2.0
 """Seconds for the answer to our hello: a LAN answers in milliseconds, a busy Python in a second."""
+
+STAGGER = 0.3
+"""Seconds until the next address of a target is dialled, too (RFC 8305 says 0.25): a LAN answers in
+a hundredth of it, and a second dial to who is only busy makes it busier."""
 
 DIALS_PER_SECOND = 200
 """Pace of new connections: a thousand peers in five seconds, and no storm from a false hint."""
 
 FIRST_REDIAL = 0.5
-SLOW_REDIAL = 3.0
+SLOW_REDIAL = 2.0
 SLOWEST_REDIAL = 10.0
 REDIAL_SLOWER_AFTER = 600.0
 REDIAL_FOR = 86_400.0
-"""Seconds a failed member is redialled: every 0.5 to 3 s for ten minutes, then 10 s for a day."""
+"""Seconds a failed member is redialled: every 0.5 to 2 s for ten minutes, then 10 s for a day."""
 
 REFUSED_REST = 30.0
 MAX_TARGETS = 4096
@@ -64,42 +71,6 @@ MAX_REMEMBERED = 4096
 """Addresses remembered as our own, answered or refusing; the oldest go first."""
 
 
-class Why(Enum):
-    """What a target comes from; the first kind goes before all others and may take their place."""
-
-    FIRST_HAND = "it dialled us, or discovery has found it"
-    TOLD = "a peer knows it"
-    REDIAL = "a member that failed may be back"
-    RENEWAL = "a member is linked and says nothing: a second connection may help"
-
-
-ATTEMPTS = {Why.FIRST_HAND: 4, Why.TOLD: 4, Why.REDIAL: None, Why.RENEWAL: 1}
-"""Rounds after which a target is dropped; a hint that still holds comes again."""
-
-
-class Target:
-    """Something to dial until it answers. ``id`` is None while only an address is known."""
-
-    __slots__ = ("addresses", "attempts", "dial", "id", "key", "since", "timer", "why")
-
-    def __init__(
-        self,
-        key: bytes | str,
-        id: bytes | None,
-        addresses: list[str],
-        since: float,
-        why: Why,
-    ) -> None:
-        self.key = key
-        self.id = id
-        self.addresses = addresses
-        self.attempts = 0
-        self.why = why
-        self.since = since
-        self.dial: Dial | None = None
-        self.timer: Timer | None = None
-
-
 class Dialer:
     """``is_linked(id)`` says whether a peer needs no dialling: its link is answered and up."""
 
@@ -111,15 +82,23 @@ class Dialer:
         self._urgent: deque[Target] = deque()
         self._queue: deque[Target] = deque()
         self._pace_timer: Timer | None = None
+        self._dialled: set[str] = set()
+        """Addresses that a target is dialling: no address is dialled twice at once."""
         self._answered: dict[str, bytes] = {}
+        self._winners: dict[bytes, str] = {}
+        """The address at which each id answered last."""
         self.refusals: dict[str, tuple[str, str, float]] = {}
         """Address to (code, text, when) of the last refusal met there."""
+        self.silent: dict[str, None] = {}
+        """Addresses that were given up because nobody answered."""
         self._info = b""
         self._closed = False
 
     def open(self, addresses: Iterable[str], rpc_port: int) -> None:
-        """The node is bound: what it says of itself when it dials."""
+        """The node is bound, or has moved: what it says of itself when it dials."""
         config = self._core.config
+        for address in [a for a, id in self._answered.items() if id == config.id]:
+            del self._answered[address]
         for address in addresses:
             self._answered[address] = self._core.id
         self._info = frames.pack_info(
@@ -146,26 +125,55 @@ class Dialer:
         key: bytes | str = id if id is not None else usable[0]
         target = self._targets.get(key)
         if target is not None:
-            if why is Why.FIRST_HAND and target.why is Why.TOLD:
-                target.why = why
-                self._second_hand -= 1
-            self._add_addresses(target, usable)
+            self._add_reason(target, why)
+            self._add_addresses(target, usable, why)
         elif self._make_room(why):
-            target = self._targets[key] = Target(key, id, usable[:MAX_ADDRESSES], now, why)
+            target = self._targets[key] = Target(key, id, [], now, why)
+            target.addresses = self._winner_first(target, usable)
             self._second_hand += why is not Why.FIRST_HAND
             if why is Why.REDIAL:
                 target.timer = self._core.clock.call_later(
-                    FIRST_REDIAL, partial(self._enqueue, target)
+                    FIRST_REDIAL, partial(self._begin_round, target)
                 )
             else:
+                self._begin_round(target)
+
+    def _winner_first(self, target: Target, addresses: Iterable[str]) -> list[str]:
+        winner = self._winners.get(target.id) if target.id is not None else None
+        known = dict.fromkeys(addresses)
+        if winner in known and target.why is not Why.RENEWAL:
+            known = dict.fromkeys((winner, *known))
+        return list(known)[:MAX_ADDRESSES]
+
+    def _add_reason(self, target: Target, why: Why) -> None:
+        """The strongest counts: what is redialled for a day must not end with a weaker one."""
+        if STRENGTH.index(why) > STRENGTH.index(target.why):
+            self._second_hand += (target.why is Why.FIRST_HAND) - (why is Why.FIRST_HAND)
+            target.why = why
+
+    def _add_addresses(self, target: Target, usable: list[str], why: Why) -> None:
+        known = target.addresses
+        is_news = not set(usable) <= set(known)
+        # What is only told must not push out what is known.
+        both = (*known, *usable) if why is Why.TOLD else (*usable, *known)
+        target.addresses = self._winner_first(target, both)
+        # Whoever was heard just now is likely to be there now.
+        rested = self._core.clock.now() - target.tried_at >= FIRST_REDIAL
+        if target.is_resting:
+            if is_news or (why is Why.FIRST_HAND and rested):
+                self._begin_round(target)
+        elif is_news:
+            fresh = [a for a in target.addresses if a in usable and a not in known]
+            left = (a for a in (*target.untried, *fresh) if a not in target.silence)
+            target.untried = list(dict.fromkeys(left))[:MAX_ADDRESSES]
+            if target.timer is None and not target.is_queued:
                 self._enqueue(target)
 
-    def _add_addresses(self, target: Target, usable: list[str]) -> None:
-        is_news = not set(usable) <= set(target.addresses)
-        target.addresses = list(dict.fromkeys((*usable, *target.addresses)))[:MAX_ADDRESSES]
-        if is_news and target.timer is not None and target.dial is None:
-            target.timer.cancel()
-            self._enqueue(target)
+    def hurry(self) -> None:
+        """The network is back: whatever rests is dialled now."""
+        for target in list(self._targets.values()):
+            if target.is_resting:
+                self._begin_round(target)
 
     def _make_room(self, why: Why) -> bool:
         """Whether one more of that kind may be dialled; it may cost the oldest second-hand one."""
@@ -182,10 +190,14 @@ class Dialer:
         self._core.count("hints_dropped")
         return False
 
-    def _give_up(self, target: Target) -> None:
+    def _give_up(self, target: Target, winner: Dial | None = None) -> None:
+        """Forget it, and hang up what it dials, but for the one that has won."""
         self._forget(target)
-        if target.dial is not None:
-            self._core.transport.hang_up(target.dial)
+        for dial in target.dials:
+            self._dialled.discard(dial.address)
+            if dial is not winner:
+                self._core.transport.hang_up(dial)
+        target.dials.clear()
 
     def _is_worth_dialling(self, address: str, id: bytes | None, now: float) -> bool:
         refusal = self.refusals.get(address)
@@ -196,7 +208,10 @@ class Dialer:
             return True
         if known == self._core.id:
             return False
-        return known == id or not self._is_linked(known)
+        if known == id or not self._is_linked(known):
+            return True
+        # Whoever answered there is linked. If that is elsewhere now, somebody else may be there.
+        return id is not None and self._winners.get(known) != address
 
     @property
     def is_settled(self) -> bool:
@@ -208,13 +223,28 @@ class Dialer:
         """How many nodes were heard of: known addresses that answered, and what is dialled."""
         return len(set(self._answered.values())) + len(self._targets)
 
+    def who_answered(self, address: str) -> bytes | None:
+        """Who answered there last."""
+        return self._answered.get(address)
+
+    def rounds_without_answer(self, id: bytes | None, addresses: Iterable[str]) -> int | None:
+        """How often it was tried in vain so far; None when it is not being dialled."""
+        keys = [id] if id is not None else list(addresses)
+        found = (self._targets.get(key) for key in keys)
+        return next((target.attempts for target in found if target is not None), None)
+
     def answered(self, dial: Dial, id: bytes) -> None:
         """``id`` has answered on ``dial``: the target is done."""
         _remember(self._answered, dial.address, id)
+        _remember(self._winners, id, dial.address)
         self.refusals.pop(dial.address, None)
+        self.silent.pop(dial.address, None)
         owner = dial.owner
         if isinstance(owner, Target):
-            self._forget(owner)
+            if owner.id in (None, id):
+                self._give_up(owner, dial)
+            else:
+                self._strike_out(owner, dial)
         self.drop(id)
 
     def drop(self, id: bytes) -> None:
@@ -222,6 +252,13 @@ class Dialer:
         target = self._targets.get(id)
         if target is not None:
             self._give_up(target)
+
+    def left(self, id: bytes) -> None:
+        """``id`` has said goodbye: its address is free, and the next who binds may get it."""
+        self.drop(id)
+        address = self._winners.pop(id, None)
+        if address is not None and self._answered.get(address) == id:
+            del self._answered[address]
 
     def refused(self, dial: Dial, code: str, text: str) -> None:
         """Whoever listens there does not want us; it is asked again after a rest."""
@@ -235,15 +272,28 @@ class Dialer:
         self._end(dial)
 
     def _end(self, dial: Dial) -> None:
-        if isinstance(dial.owner, Target):
-            target = dial.owner
-            target.dial = None
-            if target.id is not None and len(target.addresses) > 1:
-                target.addresses.remove(dial.address)
-                self._enqueue(target)
-            else:
-                self._forget(target)
         self._core.transport.hang_up(dial)
+        if isinstance(dial.owner, Target):
+            self._strike_out(dial.owner, dial)
+
+    def _strike_out(self, target: Target, dial: Dial) -> None:
+        """Who we look for is not there: on with the other addresses, if there are any."""
+        self._lay_down(target, dial)
+        if dial.address in target.addresses:
+            target.addresses.remove(dial.address)
+        if target.id is None or not target.addresses:
+            self._give_up(target)
+        elif target.untried:
+            self._enqueue(target)
+        elif not target.dials:
+            self._try_later(target)
+
+    def _lay_down(self, target: Target, dial: Dial) -> None:
+        """It is no dial of the target any more."""
+        if dial in target.dials:
+            target.dials.remove(dial)
+            self._dialled.discard(dial.address)
+            target.silence.pop(dial.address).cancel()
 
     def forget_address(self, address: str) -> None:
         """Whoever answered there is gone."""
@@ -260,15 +310,30 @@ class Dialer:
             self._pace_timer = None
 
     def _forget(self, target: Target) -> None:
-        if target.timer is not None:
-            target.timer.cancel()
-            target.timer = None
+        for timer in (target.timer, *target.silence.values()):
+            if timer is not None:
+                timer.cancel()
+        target.timer = None
+        target.silence.clear()
+        target.untried.clear()
         if self._targets.get(target.key) is target:
             del self._targets[target.key]
             self._second_hand -= target.why is not Why.FIRST_HAND
 
+    def _begin_round(self, target: Target) -> None:
+        """Each of its addresses once."""
+        target.untried = list(target.addresses)
+        target.tried_at = self._core.clock.now()
+        self._enqueue(target)
+
     def _enqueue(self, target: Target) -> None:
-        target.timer = None
+        """Its next address, as soon as the pace allows."""
+        if target.timer is not None:
+            target.timer.cancel()
+            target.timer = None
+        if target.is_queued:
+            return
+        target.is_queued = True
         is_urgent = target.why is Why.FIRST_HAND and not target.attempts
         (self._urgent if is_urgent else self._queue).append(target)
         if self._pace_timer is None:
@@ -278,16 +343,18 @@ class Dialer:
         self._pace_timer = None
         while self._urgent or self._queue:
             target = (self._urgent or self._queue).popleft()
-            if self._targets.get(target.key) is not target or target.dial is not None:
+            target.is_queued = False
+            if self._targets.get(target.key) is not target:
                 continue
             is_renewal = target.why is Why.RENEWAL
             if target.id is not None and self._is_linked(target.id) and not is_renewal:
-                self._forget(target)
+                self._give_up(target)
                 continue
-            address = self._free_address(target)
+            address = self._take_address(target)
             if address is None:
-                # Somebody is dialled, or linked, there already; that may settle this one too.
-                self._try_later(target)
+                if not target.dials:
+                    # Somebody is dialled, or linked, there already; that may settle this one too.
+                    self._try_later(target)
                 continue
             try:
                 self._dial(target, address)
@@ -295,19 +362,21 @@ class Dialer:
                 # Mostly the descriptor limit, and that passes.
                 self._core.count("dials_failed")
                 logger.warning("cannot dial %s: %s", address, error)
-                self._try_later(target)
+                target.untried.clear()
+                if not target.dials:
+                    self._try_later(target)
             self._pace_timer = self._core.clock.call_later(1 / DIALS_PER_SECOND, self._dial_next)
             return
 
-    def _free_address(self, target: Target) -> str | None:
-        """The first address of the target that nobody answers at, or is being dialled."""
-        busy = {t.dial.address for t in self._targets.values() if t.dial is not None}
+    def _take_address(self, target: Target) -> str | None:
+        """The next of the round that nobody answers at, or is being dialled."""
         now = self._core.clock.now()
-        for address in target.addresses:
-            is_renewal = target.why is Why.RENEWAL
-            if address not in busy and (
-                is_renewal or self._is_worth_dialling(address, target.id, now)
-            ):
+        while target.untried:
+            address = target.untried.pop(0)
+            is_worth_it = target.why is Why.RENEWAL or self._is_worth_dialling(
+                address, target.id, now
+            )
+            if is_worth_it and address not in self._dialled:
                 return address
         return None
 
@@ -316,21 +385,23 @@ class Dialer:
         hello = frames.pack_hello(self._core.id, self._core.random.getrandbits(32))
         dial = self._core.transport.dial(address, hello, self._info)
         dial.owner = target
-        target.dial = dial
-        target.timer = self._core.clock.call_later(
-            ANSWER_TIMEOUT, lambda: self._on_silence(target, dial)
+        target.dials.append(dial)
+        self._dialled.add(address)
+        call_later = self._core.clock.call_later
+        target.silence[address] = call_later(
+            ANSWER_TIMEOUT, partial(self._on_silence, target, dial)
         )
+        if target.untried:
+            target.timer = call_later(STAGGER, partial(self._enqueue, target))
 
     def _on_silence(self, target: Target, dial: Dial) -> None:
-        target.timer = None
-        if target.dial is not dial:
-            return
         self._core.transport.hang_up(dial)
-        target.dial = None
+        self._lay_down(target, dial)
         if dial.address in target.addresses:
             target.addresses.remove(dial.address)
             target.addresses.append(dial.address)
-        self._try_later(target)
+        if not target.dials and not target.untried and not target.is_queued:
+            self._try_later(target)
 
     def _try_later(self, target: Target) -> None:
         """Rest before the next attempt, longer each time; give up when that is enough."""
@@ -338,18 +409,20 @@ class Dialer:
         age = self._core.clock.now() - target.since
         most = ATTEMPTS[target.why]
         if age > REDIAL_FOR or (most is not None and target.attempts >= most):
-            self._forget(target)
+            for address in target.addresses:
+                _remember(self.silent, address, None)
+            self._give_up(target)
             return
         rest = min(SLOW_REDIAL, FIRST_REDIAL * 2 ** min(target.attempts - 1, 4))
         if age > REDIAL_SLOWER_AFTER:
             rest = SLOWEST_REDIAL
         # Together the redials take at most half of the pace.
         rest = max(rest, self._second_hand * 2 / DIALS_PER_SECOND)
-        target.timer = self._core.clock.call_later(rest, partial(self._enqueue, target))
+        target.timer = self._core.clock.call_later(rest, partial(self._begin_round, target))
 
 
-def _remember(memory: dict[str, V], address: str, value: V) -> None:
-    memory.pop(address, None)
-    memory[address] = value
+def _remember(memory: dict[K, V], key: K, value: V) -> None:
+    memory.pop(key, None)
+    memory[key] = value
     if len(memory) > MAX_REMEMBERED:
         del memory[next(iter(memory))]

@@ -15,49 +15,49 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
+from mesh.engine.absent import Absent
 from mesh.engine.call_plane import CallPlane
-from mesh.engine.config import GRACE, LISTEN, EngineConfig
+from mesh.engine.conditions import Conditions
+from mesh.engine.config import GRACE, EngineConfig
 from mesh.engine.control_lane import ControlLane
 from mesh.engine.core import Core
+from mesh.engine.counting import kept_elsewhere
 from mesh.engine.dialer import Dialer
+from mesh.engine.draining import Draining
 from mesh.engine.events import Watcher
 from mesh.engine.exchange import Exchange
 from mesh.engine.link_plane import LinkPlane
 from mesh.engine.liveness import Liveness
 from mesh.engine.local import LocalLane, LocalSession
+from mesh.engine.lookup import find_session
+from mesh.engine.moves import Moves
+from mesh.engine.outcomes import Outcomes
+from mesh.engine.own_interest import OwnInterest
+from mesh.engine.packing import check_headers, check_size
+from mesh.engine.parcel_plane import ParcelPlane
+from mesh.engine.pings import Pings
 from mesh.engine.ports import Clock, Dial, Lane, Transport
+from mesh.engine.pressure import Pressure
+from mesh.engine.rings import Rings
 from mesh.engine.roster import Roster
+from mesh.engine.sending import Copies, Sending
 from mesh.engine.session import Session
-from mesh.engine.waits import NOT_YET, Waits
+from mesh.engine.waits import Waits, check_seconds
+from mesh.engine.work_plane import WorkPlane
+from mesh.links import PARCEL_BYTES
 from mesh.membership import Membership, Peer, State
 from mesh.wire import frames
-from mesh.wire.codec import Codec
-from patterns.errors import (
-    BadPayload,
-    ConfigError,
-    NodeClosed,
-    PayloadTooLarge,
-    PeerLost,
-    Timeout,
-)
-from patterns.names import check_name, group_subject
+from patterns.errors import ConfigError, NodeClosed
+from patterns.keys import Key, key_bytes
+from patterns.names import group_subject
 from patterns.port import Runner, Waiter
 from patterns.pubsub import PubSub
 from patterns.rpc import CallOptions, Method, Providers, RpcClient, RpcServer
 from patterns.subscription import Subscription
 
-__all__ = ["MAX_MESSAGE_BYTES", "Engine"]
+__all__ = ["Engine"]
 
 logger = logging.getLogger("mesh")
-
-MAX_MESSAGE_BYTES = frames.MAX_LINK_FRAME_BYTES - frames.LINK_HEADER_SIZE
-"""A packed message must fit one frame of the link."""
-
-GOODBYE_WAIT = 0.2
-"""Seconds for peers to acknowledge our goodbye."""
-
-POLL = 0.05
-"""Seconds between looks at what no event tells of: a stall, the end of the listening time."""
 
 
 class Engine:
@@ -79,39 +79,121 @@ class Engine:
         self._core = core = Core(config, clock, transport, random, Membership(wall_clock))
         self._pack = core.codec.pack
         self._dialer = Dialer(core, self._is_linked)
-        self._liveness = Liveness(core, self._on_change, self._on_silence)
+        self._liveness = Liveness(core, self._on_change, lambda s: self._links.renew(s))
         self._local = LocalSession(core, wall_clock())
-        self._providers = Providers(random)
-        self._calls = CallPlane(core, self._local, self._liveness)
-        self._local.lane = LocalLane(self._local, self._calls)
-        self._calls.server = self.server = RpcServer(self._calls, runner)
-        self._calls.client = self._client = RpcClient(
-            self._calls, self._providers, self._grace_left
-        )
-        self.pubsub = PubSub(self, self._local, self._on_own_interest)
-        self._local.deliver = self.pubsub.deliver
-        self._exchange = Exchange(core, self._dialer)
-        self._control = ControlLane(core, self._dialer, self._liveness, self._exchange)
-        self._links = LinkPlane(
-            core, self._dialer, self._liveness, self._control, self.pubsub.deliver
-        )
+        self.sending = Sending(core, self._local)
+        self.send = self.sending.send
+        self.rings = Rings(core, self._local)
         self._waits = Waits(clock)
-        self._roster = Roster(core, self.pubsub, self._providers, self._client, self._waits.poke)
-        self._wire_control()
         self._opened_at: float | None = None
         self._calls_lost = 0
+        self._is_leaving = False
         self._closed = False
-        self._is_poll_due = False
+        self._make_calls(Providers(random))
+        self._make_messages()
+        self._make_links()
+        self._make_verbs()
+
+    def _make_calls(self, providers: Providers) -> None:
+        core = self._core
+        self._providers = providers
+        self._calls = CallPlane(core, self._local, self._liveness)
+        self._local.lane = LocalLane(self._local, self._calls)
+        self._calls.rings = self.rings
+        self._calls.server = self.server = RpcServer(self._calls, self._runner, providers)
+        self._calls.client = self._client = RpcClient(self._calls, providers, self._grace_left)
+
+    def _make_messages(self) -> None:
+        core = self._core
+        own = OwnInterest(core)
+        own.changed = self._on_own_interest
+        self.pubsub = PubSub(self, self._local, own.plain, own.queue, own.blocking)
+        self._local.deliver = self.pubsub.deliver
+        self._work = WorkPlane(
+            core, self._local, self._liveness, self.rings, self.pubsub, self._grace_left
+        )
+        self.copies = Copies(self.sending, self.pubsub.queues, self._work.sender)
+        self._cast_lines = self._work.sender.groups
+        self._cast = self._work.sender.cast
+
+    def _make_links(self) -> None:
+        core = self._core
+        self._exchange = Exchange(core, self._dialer)
+        self._control = ControlLane(core, self._dialer, self._liveness, self._exchange)
+        self._parcels = ParcelPlane(
+            core,
+            self.pubsub.deliver,
+            self._calls.on_parcel,
+            self._calls.on_parcel_refused,
+            lambda session, missed: self._control.gap(session, missed),
+        )
+        self._links = LinkPlane(
+            core, self._dialer, self._liveness, self._control, self.pubsub.deliver, self._parcels
+        )
+        self.pings = Pings(core)
+        self.absent = Absent(core)
+        self._roster = Roster(
+            core,
+            self.pubsub,
+            self._providers,
+            self.rings,
+            self._client,
+            self.server,
+            self._work,
+            self.pings,
+            self.absent,
+            self._waits.poke,
+        )
+        self._wire_control()
+        self._local.released = self._waits.poke
+        self._local.deliver_loss = self._control.on_loss = self.pubsub.lose
+
+    def _make_verbs(self) -> None:
+        core = self._core
+        pressure = self.pressure = Pressure(self._local, self.pubsub.blocking, self._waits)
+        self._conditions = Conditions(
+            core, self._local, self._waits, self._control, self._dialer, self._work.sender, pressure
+        )
+        self._draining = Draining(
+            core,
+            self._control,
+            self.server,
+            self._work,
+            self.pubsub,
+            self._waits,
+            self._conditions,
+            self._update_own_services,
+        )
+        self.moves = Moves(core, self._dialer, self._links, self._control)
+        self.outcome = Outcomes(core, self._dialer).of
 
     def _wire_control(self) -> None:
         control = self._control
         self._roster.attach(control, self._links.end)
+        control.readdressed = self._links.readdressed
         control.renewed = self._calls.on_link_renewed
         control.confirmed = self._waits.poke
         control.on_call_control = self._calls.on_control
+        control.on_cast_control = self._work.on_control
+        control.on_pong = self.pings.on_pong
+        control.opened = self._on_opened
+        control.opened_by_peer = self._on_opened_by_peer
+        control.on_parcel_ack = self._parcels.on_ack
+        self._links.lost = self._work.link_lost
+        self._liveness.on_pause = self._work.receiver.on_pause
+        self._work.sender.settled = self._waits.poke
+        self._local.deliver_control = control.on_entries
 
-    def _on_silence(self, session: Session) -> None:
-        self._links.renew(session)
+    def _on_opened(self, session: Session) -> None:
+        self._parcels.opened(session)
+        self._work.link_opened(session)
+
+    def _on_opened_by_peer(self, session: Session) -> None:
+        self._parcels.restart(session)
+        self._work.link_opened_by_peer(session)
+        if session.is_joined:
+            # Replies that came by the link may be lost with the old one.
+            self._calls.on_link_renewed(session)
 
     def _on_change(self, session: Session, state: State, reason: str) -> None:
         self._roster.change(session, state, reason)
@@ -122,9 +204,12 @@ class Engine:
     def open(self) -> tuple[tuple[str, ...], int]:
         """Bind and begin; returns the link addresses and the request port to announce."""
         core = self._core
-        addresses, rpc_port = core.transport.open(self)
+        self._conditions.opened_at = self._clock.now()
+        addresses, rpc_port, work_port = core.transport.open(self)
         core.record.addresses, core.record.rpc_port = addresses, rpc_port
+        core.record.work_port = work_port
         core.record.take_delta()
+        self._work.link_opened(self._local)
         self._dialer.open(addresses, rpc_port)
         self._liveness.open()
         self._opened_at = self._clock.now()
@@ -135,19 +220,21 @@ class Engine:
         """Discovery says that a node of this mesh may be there."""
         self._dialer.hint(id, addresses)
 
+    def drain(self, timeout: float, waiter: Waiter) -> None:
+        """Take no new work, end what runs, have all others know; then ``leave`` loses nothing."""
+        self._check_open()
+        self._draining.drain(timeout, waiter)
+
     def leave(self, reason: str, waiter: Waiter) -> None:
         """Say goodbye; ``waiter`` ends when all alive peers have heard it, or soon anyway."""
         # From here on peers may have forgotten us: what is under way ends as what it is.
+        self._is_leaving = True
         self._calls_lost = len(self._client)
         self._client.close()
+        self._work.receiver.leave()
         told = self._control.say_goodbye(reason)
         self._core.flush()
-
-        def check() -> Any:
-            left = [s for s in told if not s.has_left and s.state in (None, State.ALIVE)]
-            return NOT_YET if left else None
-
-        self._waits.add(check, waiter, GOODBYE_WAIT, lambda: None)
+        self._conditions.goodbye(told, waiter)
 
     def close(self) -> str:
         """End everything now; returns in one line what was lost, empty if nothing."""
@@ -155,13 +242,16 @@ class Engine:
             return ""
         self._closed = True
         waiting = sum(
-            sum(len(batch.entries) for batch in s.outbox.queue.batches)
+            sum(len(batch.entries) for batch in s.outbox.queue.batches) + s.parcels.messages
             for s in self._core.sessions.values()
         )
         calls = self._calls_lost
         self._waits.close(NodeClosed("the node was closed during the wait"))
+        self.pings.close()
         self._client.close()
         self.server.close()
+        casts = self._work.sender.close()
+        self._work.receiver.close()
         self.pubsub.close()
         self._liveness.close()
         self._exchange.close()
@@ -171,10 +261,12 @@ class Engine:
         lost = [f"{waiting} messages not sent"] if waiting else []
         if calls:
             lost.append(f"{calls} calls in flight")
+        if casts:
+            lost.append(f"{casts} groupcasts not acknowledged")
         return ", ".join(lost)
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closed or self._is_leaving:
             raise NodeClosed("this node is closed")
 
     @property
@@ -189,19 +281,13 @@ class Engine:
     def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
         return self._clock.call_later(delay, callback)
 
-    def send(self, kind: int, targets: Sequence[Any], entry: bytes) -> None:
-        """Queue an entry for each target; it leaves at the end of the turn."""
-        for session in targets:
-            session.outbox.append(kind, entry)
-            if not session.is_dirty:
-                self._core.mark(session)
-
     def begin_drain(self) -> None:
         self._core.begin_drain()
 
     def end_drain(self) -> None:
         try:
             self._calls.serve_arrived()
+            self._work.end_turn()
         finally:
             self._core.flush()
 
@@ -223,21 +309,13 @@ class Engine:
     def on_reply_frame(self, lane: Lane, frame: bytes) -> None:
         self._calls.on_reply_frame(lane, frame)
 
-    # Verbs: publish/subscribe.
+    def on_work_frame(self, frame: bytes) -> None:
+        self._work.on_work_frame(frame)
 
-    def pack_message(
-        self,
-        subject: str,
-        data: Any,
-        headers: dict[str, str] | None,
-        codec: Codec | None = None,
-    ) -> bytes:
-        """The entry of a message; another thread than the engine's hands in its own codec."""
-        fields = (subject, data) if headers is None else (subject, data, check_headers(headers))
-        entry = (codec or self._core.codec).pack(fields)
-        if len(entry) > MAX_MESSAGE_BYTES:
-            raise too_large(len(entry))
-        return entry
+    def on_work_ready(self, lane: Lane) -> None:
+        self._work.on_work_ready(lane)
+
+    # Verbs: publish/subscribe.
 
     def publish(self, subject: str, data: Any, headers: dict[str, str] | None) -> int:
         """To every node with a matching subscription; returns how many."""
@@ -245,20 +323,58 @@ class Engine:
         if headers is None:
             # What nearly all publishes are, without the call in between.
             entry = self._pack((subject, data))
-            if len(entry) > MAX_MESSAGE_BYTES:
-                raise too_large(len(entry))
         else:
-            entry = self.pack_message(subject, data, headers)
+            entry = self.sending.pack(self._core.codec, subject, data, headers)
         if targets:
             self.send(frames.PUBLISH, targets, entry)
+        elif len(entry) > PARCEL_BYTES:
+            check_size(entry, self.sending.limit)
+        if self.absent.nodes:
+            self.absent.count(subject)
+        if not self.pubsub.queues.is_empty:
+            return len(targets) + self.copies.publish(subject, data, headers)
         return len(targets)
+
+    def cast(self, group: str, data: Any) -> Peer | None:
+        """A groupcast with nothing but data, to a member that has credit; None: it must wait."""
+        try:
+            line = self._cast_lines[group]
+        except (KeyError, TypeError):
+            return None
+        entry = self._pack((line.pool, data))
+        if len(entry) > PARCEL_BYTES:
+            check_size(entry, self.sending.limit)
+        peer: Peer | None = self._cast(line, entry)
+        return peer
+
+    def groupcast(
+        self,
+        group: str,
+        data: Any,
+        key: Key | None,
+        headers: dict[str, str] | None,
+        timeout: float,
+        waiter: Waiter,
+    ) -> None:
+        """To exactly one member, within ``timeout`` seconds; ``waiter`` gets its peer."""
+        pool = group_subject(group)
+        form = None if key is None else key_bytes(key)
+        fields: tuple[Any, ...] = (pool, data)
+        if key is not None or headers is not None:
+            fields = (pool, data, check_headers(headers or {}), 0, key)
+        seconds = check_seconds("timeout", timeout)
+        self._work.sender.wait(pool, self._work.pack(fields), form, seconds, waiter)
+
+    def abandon(self, waiter: Waiter) -> None:
+        """The caller of a groupcast has gone: it is not sent."""
+        self._work.sender.abandon(waiter)
 
     def broadcast(self, group: str, data: Any, headers: dict[str, str] | None) -> int:
         """To every member of a group; returns how many."""
         targets = self.pubsub.group_route(group)
-        entry = self.pack_message(group_subject(group), data, headers)
-        if targets:
-            self.send(frames.BROADCAST, targets, entry)
+        entry = self.sending.pack(self._core.codec, group_subject(group), data, headers)
+        self.send(frames.BROADCAST, targets, entry)
+        self.absent.count(group_subject(group))
         return len(targets)
 
     def send_to(
@@ -267,7 +383,7 @@ class Engine:
         """To one peer's subscribers of the subject; returns whether it has any."""
         session = self.session_of(peer)
         is_subscribed = self.pubsub.is_subscribed(session, subject)
-        entry = self.pack_message(subject, data, headers)
+        entry = self.sending.pack(self._core.codec, subject, data, headers)
         if is_subscribed:
             self.send(frames.SEND, (session,), entry)
         return is_subscribed
@@ -275,25 +391,27 @@ class Engine:
     def subscribe(self, subscription: Subscription) -> None:
         """Deliver to it from now on, and let everybody know at the end of the turn."""
         self._check_open()
-        if self.config.is_observer and subscription.handler is not None:
+        self._draining.check_may_subscribe(subscription)
+        takes_work = subscription.handler is not None or subscription.group is not None
+        if self.config.is_observer and takes_work:
             raise ConfigError("an observer takes no work; make the node without observer=True")
-        if not self.pubsub.wants(subscription.pattern):
-            self._core.record.want(subscription.pattern)
+        record = self._core.record
+        if subscription.group is not None:
+            record.want_queue(subscription.group, subscription.pattern)
+        elif not self.pubsub.wants(subscription.pattern):
+            record.want(subscription.pattern)
+        if not self.config.is_observer:
+            self._work.receiver.add(subscription)
         self.pubsub.subscribe(subscription)
 
     def confirm(self, timeout: float, waiter: Waiter) -> None:
         """Until every alive peer has what this node wants; gives those that have not, in time."""
         self._control.send_record_changes()
         self._core.flush()
-        version = self._core.record.version
-        self._waits.add(
-            lambda: NOT_YET if self._control.unconfirmed(version) else [],
-            waiter,
-            timeout,
-            lambda: [member.peer for member in self._control.unconfirmed(version)],
-        )
+        self._conditions.confirm(timeout, waiter)
 
     def unsubscribe(self, subscription: Subscription) -> None:
+        self._work.receiver.remove(subscription)
         self.pubsub.unsubscribe(subscription)
 
     # Verbs: calls.
@@ -301,6 +419,7 @@ class Engine:
     def serve(self, service: str, method: Method) -> None:
         """Serve a method, and let everybody know at the end of the turn."""
         self._check_open()
+        self._draining.check_may_serve()
         if self.config.is_observer:
             raise ConfigError("an observer serves nothing; make the node without observer=True")
         self.server.add(service, method)
@@ -316,8 +435,9 @@ class Engine:
         kwargs: dict[str, Any],
         options: CallOptions,
         waiter: Waiter,
+        until: float | None = None,
     ) -> int:
-        return self._client.call(method, args, kwargs, options, waiter)
+        return self._client.call(method, args, kwargs, options, waiter, until)
 
     def cancel(self, call_id: int) -> None:
         self._client.cancel(call_id)
@@ -333,19 +453,7 @@ class Engine:
 
     def session_of(self, peer: Peer | str) -> Session:
         """The session of a peer given as Peer or id. Raises PeerLost when it is gone."""
-        text = peer.id if isinstance(peer, Peer) else peer
-        if not isinstance(text, str) or len(text) != 32:
-            raise ConfigError(f"a peer is named by a Peer or its id of 32 hex digits, not {peer!r}")
-        try:
-            id = bytes.fromhex(text)
-        except ValueError:
-            raise ConfigError(f"{text!r} is no peer id: 32 hex digits are needed") from None
-        if id == self._core.id:
-            return self._local
-        session = self._core.sessions.get(id)
-        if session is None or not session.is_joined:
-            state = m.state if (m := self._core.membership.get(id)) is not None else "unknown"
-            raise PeerLost(f"peer {text[:8]} is {state}")
+        session: Session = find_session(self._core, self._local, peer)
         return session
 
     def watch(self) -> Watcher:
@@ -360,86 +468,18 @@ class Engine:
         self, name: str | None, group: str | None, count: int, timeout: float, waiter: Waiter
     ) -> None:
         """Until ``count`` alive nodes serve it, or are in the group; without both: see LISTEN."""
-        if name is None and group is None:
-            self._wait_until_settled(min(timeout, 1.0), waiter)
-            return
-        if name is not None:
-            check_name("service", name)
-        what = f"the service {name!r}" if name is not None else f"the group {group!r}"
-
-        def found() -> list[Peer]:
-            return [
-                peer
-                for peer in (self.me, *self.peers())
-                if peer.state == State.ALIVE
-                and (name is None or name in peer.services)
-                and (group is None or group in peer.groups)
-            ]
-
-        def check() -> Any:
-            peers = found()
-            return peers if len(peers) >= count else NOT_YET
-
-        def on_timeout() -> Timeout:
-            here = ", ".join(str(peer) for peer in found()) or "none"
-            return Timeout(f"{count} nodes with {what} were not here in {timeout:g} s; now: {here}")
-
-        self._waits.add(check, waiter, timeout, on_timeout)
-
-    def _wait_until_settled(self, timeout: float, waiter: Waiter) -> None:
-        opened_at = self._opened_at or 0.0
-
-        def check() -> Any:
-            if self._clock.now() - opened_at < LISTEN or not self._is_settled():
-                self._poll()
-                return NOT_YET
-            return self.peers()
-
-        self._waits.add(check, waiter, timeout, self.peers)
-
-    def _is_settled(self) -> bool:
-        return self._dialer.is_settled and all(
-            s.is_joined or s.has_left or s.dial is None for s in self._core.sessions.values()
-        )
+        self._conditions.wait_for(name, group, count, timeout, waiter)
 
     def flush(self, timeout: float, waiter: Waiter) -> None:
-        """Until no message waits here for a peer that takes any."""
+        """Until no message waits here for a peer that takes any, and no groupcast for its end."""
         self._core.flush()
-
-        def waiting() -> list[Session]:
-            now = self._clock.now()
-            sessions = (self._local, *self._core.sessions.values())
-            return [s for s in sessions if s.outbox.is_waiting and not s.outbox.is_stalled(now)]
-
-        def check() -> Any:
-            if not waiting():
-                return None
-            self._poll()
-            return NOT_YET
-
-        def on_timeout() -> Timeout:
-            what = ", ".join(f"{s.outbox.queue.size} bytes for {s.peer}" for s in waiting())
-            return Timeout(f"not everything was sent in {timeout:g} s: {what}")
-
-        self._waits.add(check, waiter, timeout, on_timeout)
+        self._conditions.flush(timeout, waiter)
 
     @property
     def counters(self) -> dict[str, int]:
         """What was lost, refused or malformed so far; keys appear when they happen."""
-        sessions = self._core.sessions.values()
-        kept_elsewhere = {
-            "dropped_by_slow_subscriptions": self.pubsub.dropped,
-            "dropped_for_slow_peers": sum(s.outbox.dropped for s in (self._local, *sessions)),
-            "malformed_messages": self.pubsub.malformed,
-            "late_replies": self._client.late_replies,
-            "expired_calls": self.server.expired,
-        }
-        return self._core.counters | {name: n for name, n in kept_elsewhere.items() if n}
-
-    @property
-    def refusals(self) -> dict[str, tuple[str, str, float]]:
-        """Address to (code, text, when) of nodes that refused a link."""
-        return dict(self._dialer.refusals)
+        kept = kept_elsewhere(self._core, self._local, self.pubsub, self._client, self.server)
+        return self._core.counters | kept
 
     # What happens.
 
@@ -450,38 +490,11 @@ class Engine:
     def _grace_left(self) -> float:
         return GRACE - (self._clock.now() - (self._opened_at or 0.0))
 
-    def _on_own_interest(self, pattern: str, is_wanted: bool) -> None:
-        if not is_wanted:
-            self._core.record.unwant(pattern)
+    def _on_own_interest(self) -> None:
         if self.is_open:
             self._control.record_changed()
             self._waits.poke()
+            self._work.sender.members_changed()
 
     def _update_own_services(self) -> None:
         self._roster.serves(self._local, self._core.record.services)
-
-    def _poll(self) -> None:
-        if not self._is_poll_due:
-            self._is_poll_due = True
-            self._clock.call_later(POLL, self._on_poll)
-
-    def _on_poll(self) -> None:
-        self._is_poll_due = False
-        self._waits.poke()
-
-
-def check_headers(headers: object) -> dict[str, str]:
-    """Headers as they may travel. Raises BadPayload."""
-    if not isinstance(headers, dict) or not all(
-        isinstance(key, str) and isinstance(value, str) for key, value in headers.items()
-    ):
-        raise BadPayload("headers must be a dict of str to str")
-    return headers
-
-
-def too_large(size: int) -> PayloadTooLarge:
-    """The error for a message above the link's limit."""
-    return PayloadTooLarge(
-        f"{size} bytes packed; a message carries at most {MAX_MESSAGE_BYTES} "
-        f"(a call {frames.MAX_DATA_FRAME_BYTES})"
-    )

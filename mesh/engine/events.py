@@ -76,7 +76,11 @@ class PeerLeft(Event):
 
 @dataclass(frozen=True, slots=True)
 class Gap(Event):
-    """``missed`` messages from ``peer`` were lost on the way here; None: some, or none, unknown."""
+    """``missed`` messages from ``peer`` were lost on the way here; None: some, or none, unknown.
+
+    It is unknown when a peer fails from whom messages had come. If the same node is back, another
+    one tells how many it was, from the last message before on; that may be 0.
+    """
 
     missed: int | None = None
 
@@ -84,21 +88,29 @@ class Gap(Event):
 class _Unread:
     """One peer's unread events: changes of state in order, and one gap that adds up."""
 
-    __slots__ = ("gap", "states")
+    __slots__ = ("_is_open", "_missed", "gap", "states")
 
     def __init__(self) -> None:
         self.states: list[Event] = []
         self.gap: Gap | None = None
+        self._missed: int | None = 0
+        self._is_open = False
+        """Whether the peer has failed, so that it is unknown until it is back."""
+
+    def _add(self, gap: Gap) -> None:
+        if gap.missed is not None:
+            self._is_open = False
+            self._missed = None if self._missed is None else self._missed + gap.missed
+        elif self.has_ended:
+            self._is_open = True
+        else:
+            self._missed = None
+        self.gap = replace(gap, missed=None if self._is_open else self._missed)
 
     def put(self, event: Event) -> None:
         states = self.states
         if isinstance(event, Gap):
-            gap = self.gap
-            if gap is not None:
-                is_known = event.missed is not None and gap.missed is not None
-                missed = (event.missed or 0) + (gap.missed or 0) if is_known else None
-                event = replace(event, missed=missed)
-            self.gap = event
+            self._add(event)
         elif isinstance(event, PeerUpdated) and states and not _is_end(states[-1]):
             states[-1] = replace(states[-1], peer=event.peer)
         else:

@@ -18,8 +18,9 @@ from typing import Any
 
 from mesh.engine import control as c
 from mesh.engine.core import Core
-from mesh.engine.dialer import Dialer, Why
+from mesh.engine.dialer import Dialer
 from mesh.engine.session import Session
+from mesh.engine.targets import Why
 from mesh.membership import State
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame

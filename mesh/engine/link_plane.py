@@ -19,10 +19,12 @@ from typing import Any
 from mesh.engine import control as c
 from mesh.engine.control_lane import ControlLane
 from mesh.engine.core import Core
-from mesh.engine.dialer import Dialer, Target, Why
+from mesh.engine.dialer import Dialer
 from mesh.engine.liveness import Liveness
+from mesh.engine.parcel_plane import ParcelPlane
 from mesh.engine.ports import Dial
 from mesh.engine.session import Session
+from mesh.engine.targets import Target, Why
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame
 from patterns.port import Handle
@@ -61,12 +63,16 @@ class LinkPlane:
         liveness: Liveness,
         control: ControlLane,
         deliver: Deliver,
+        parcels: ParcelPlane,
     ) -> None:
         self._core = core
         self._dialer = dialer
         self._liveness = liveness
         self._control = control
         self._deliver = deliver
+        self._parcels = parcels
+        self.lost: Callable[[Session], None]
+        """Called when a known peer has no link to us any more."""
         self._unacked: dict[Session, None] = {}
         self._strangers: dict[bytes, int] = {}
         """Link numbers of hellos whose info has not been read, the oldest first."""
@@ -106,6 +112,7 @@ class LinkPlane:
             if len(self._strangers) > MAX_STRANGERS:
                 del self._strangers[next(iter(self._strangers))]
             return
+        is_second = bool(session.links)
         session.links[link] = None
         session.link = link
         if len(session.links) > MAX_LINKS_PER_PEER:
@@ -113,6 +120,8 @@ class LinkPlane:
         if session.is_accepted and not session.has_left:
             self._control.open_link(session)
             self._liveness.link_up(session)
+            if is_second and session.is_joined:
+                self._liveness.linked_twice(session)
 
     def on_info(self, topic: bytes) -> None:
         """What the node behind a hello says of itself."""
@@ -134,12 +143,20 @@ class LinkPlane:
         if link is not None:
             session.links[link] = None
             session.link = link
-        session.info_addresses = tuple(info["link"])
         if not session.is_accepted:
             session.is_accepted = True
             self._control.open_link(session)
+        self.readdressed(session, tuple(info["link"]))
         if session.dial is None:
             self._dialer.hint(id, session.info_addresses)
+
+    def readdressed(self, session: Session, addresses: tuple[str, ...]) -> None:
+        """It says where it can be dialled; if that is elsewhere than before we dial it there."""
+        before, session.info_addresses = session.info_addresses, addresses
+        # What it says first may not be where we reach it (a forwarded port, a name): no move.
+        is_news = before not in ((), addresses)
+        if is_news and session.dial is not None and self._has_moved(session):
+            self.renew(session)
 
     def _refusal_of(self, id: bytes, info: frames.LinkInfo) -> tuple[str, str] | None:
         """Why a node with that info gets no link: code and text; None when it is welcome."""
@@ -179,10 +196,12 @@ class LinkPlane:
             self._core.transport.catch_up(session.dial)
         session.link = None
         session.outbox.close()
+        self.lost(session)
         if session.is_joined and session.is_replaced:
             self._liveness.fail(session, REPLACED)
         elif session.is_joined and not session.has_left:
             self._liveness.link_lost(session, "its link was lost")
+            self._try_other_ways(session)
         else:
             session.is_accepted = False
             if session.dial is not None and not session.has_left:
@@ -197,13 +216,26 @@ class LinkPlane:
         somebody else's by now.
         """
         addresses = [session.address, *session.info_addresses]
+        if self._has_moved(session):
+            addresses = addresses[1:] + addresses[:1]
         if session.is_joined:
             self._dialer.hint(session.id, addresses, Why.RENEWAL)
             return
+        self._dialer.forget_address(session.address)
         session.hang_up()
         session.record = None
-        self._dialer.forget_address(addresses[0])
         self._dialer.hint(session.id, addresses)
+
+    def _try_other_ways(self, session: Session) -> None:
+        """Its link was lost, and libzmq connects again where it was: perhaps it is elsewhere now,
+        or that way is cut and another is not."""
+        others = [a for a in session.info_addresses if a != session.address]
+        self._dialer.hint(session.id, others, Why.RENEWAL)
+
+    @staticmethod
+    def _has_moved(session: Session) -> bool:
+        """Whether it says that it is elsewhere than where it answered us."""
+        return bool(session.info_addresses) and session.address not in session.info_addresses
 
     # Our side: frames on the connections that we dialled.
 
@@ -218,6 +250,8 @@ class LinkPlane:
         if version != frames.PROTOCOL_VERSION:
             text = f"the peer speaks protocol {version}"
             self._dialer.refused(dial, c.REFUSED_PROTOCOL, text)
+            if isinstance(owner, Session):
+                self._lose_dial(owner, dial.address)
             return
         body = memoryview(frame)[frames.LINK_HEADER_SIZE :]
         if type(owner) is Session and sender == owner.id:
@@ -226,10 +260,18 @@ class LinkPlane:
                 self._liveness.heard(owner)
             if kind == frames.CONTROL:
                 self._on_control_frame(owner, link, body, count)
+            elif kind == frames.CHUNK:
+                self._on_chunk(owner, link, body)
             else:
                 self._on_data_frame(owner, link, kind, first, count, body)
         elif kind == frames.CONTROL:
             self._on_stranger(dial, sender, link, body, count)
+
+    def _on_chunk(self, session: Session, link: int, body: memoryview) -> None:
+        try:
+            self._parcels.on_chunk(session, link, body)
+        except BadFrame as error:
+            self._control.reset(session, error)
 
     def _on_data_frame(
         self, session: Session, link: int, kind: int, first: int, count: int, body: memoryview
@@ -240,6 +282,8 @@ class LinkPlane:
             return
         if missed:
             self._control.gap(session, missed)
+        if session.inbox.untold:
+            missed += session.inbox.take_untold()
         size = len(body)
         release = partial(self._release, session, link)
         try:
@@ -249,6 +293,10 @@ class LinkPlane:
             logger.info("a frame of %s could not be decoded: %s", session.peer, error)
             self._control.gap(session, count)
             release(size)
+            return
+        if kind == frames.PARCEL:
+            release(size)
+            self._parcels.on_numbers(session, entries, missed)
             return
         self._deliver(kind, session, entries, missed, size, release)
 
@@ -276,7 +324,7 @@ class LinkPlane:
     ) -> None:
         """The first answer on a dial, or somebody else's on a dial we knew."""
         if sender == self._core.id:
-            self._dialer.reached_self(dial)
+            self._on_self(dial)
             return
         try:
             entries = self._core.codec.unpack_all(body, count)
@@ -302,31 +350,41 @@ class LinkPlane:
             return
         expected = owner.id if isinstance(owner, Target) else None
         self._dialer.answered(dial, sender)
-        if self._is_stale(session, fields):
+        if self._is_stale(dial, session, fields):
             self._core.transport.hang_up(dial)
             return
         if expected is not None and expected != sender:
-            self._on_replaced(expected)
+            self._on_replaced(expected, dial.address)
         self._bind(dial, session)
         self._control.on_entries(session, link, entries)
 
     def _bind(self, dial: Dial, session: Session) -> None:
         """From now on ``dial`` is our connection to that peer."""
         if session.dial is not None and session.dial is not dial:
-            # Two ways to one peer: what came by the older was sent before this epoch began.
             older = session.dial
-            self._core.transport.catch_up(older)
             self._core.transport.hang_up(older)
+            if older.address != dial.address:
+                session.reconnect_lanes()
         session.dial = dial
         session.is_replaced = False
         dial.owner = session
         session.last_heard = self._core.clock.now()
+        session.pinged_at = None
+        session.has_dialled_again = False
+        member = session.member
+        if session.is_joined and member is not None and member.address != dial.address:
+            member.address = dial.address
+            member.refresh()
+            self._control.updated(session, [], [])
 
-    def _is_stale(self, session: Session, fields: list[Any]) -> bool:
+    def _is_stale(self, dial: Dial, session: Session, fields: list[Any]) -> bool:
         """Whether an OPEN on a second dial is older than what came by the first.
 
         Two dials are two connections, and a Python that was blocked may read the older one last.
+        So all that has come by the first is read before: mostly it was sent before this epoch.
         """
+        if session.dial is not None and session.dial is not dial:
+            self._core.transport.catch_up(session.dial)
         if session.dial is None or session.record is None or session.inbox.expected is None:
             return False
         next_number, record = fields[0], fields[1]
@@ -334,18 +392,31 @@ class LinkPlane:
         is_older = isinstance(version, int) and version < session.record.version
         return next_number < session.inbox.expected or is_older
 
-    def _on_wrong_peer(self, dial: Dial, expected: Session, actual: bytes) -> None:
-        """Another node answers at a linked peer's address: its process is gone."""
-        address = dial.address
-        expected.hang_up()
-        self._dialer.forget_address(address)
-        self._on_replaced(expected.id)
-        self._dialer.hint(actual, [address])
+    def _on_self(self, dial: Dial) -> None:
+        expected = dial.owner
+        self._dialer.reached_self(dial)
+        if isinstance(expected, Session):
+            self._lose_dial(expected, dial.address)
 
-    def _on_replaced(self, id: bytes) -> None:
-        """Evidence, unless its own connection to us proves the contrary, as yet."""
+    def _on_wrong_peer(self, dial: Dial, expected: Session, actual: bytes) -> None:
+        """Another node answers at a linked peer's address."""
+        self._dialer.forget_address(dial.address)
+        self._lose_dial(expected, dial.address)
+        self._dialer.hint(actual, [dial.address])
+
+    def _lose_dial(self, session: Session, address: str) -> None:
+        """Somebody else has the address that it had: it is elsewhere, or gone."""
+        self._on_replaced(session.id, address)
+        session.hang_up()
+        self._dialer.hint(session.id, [a for a in session.info_addresses if a != address])
+
+    def _on_replaced(self, id: bytes, address: str) -> None:
+        """Evidence, unless its own connection to us proves the contrary, as yet.
+
+        Only where it answered us: of its other addresses some are another's in our network.
+        """
         session = self._core.sessions.get(id)
-        if session is None:
+        if session is None or session.address != address:
             return
         session.is_replaced = True
         if not session.links:
@@ -373,6 +444,7 @@ class LinkPlane:
         session.acked_version = 0
         self._liveness.settle(session)
         session.hang_up()
+        self._parcels.end(session)
         lost = session.outbox.discard()
         session.outbox.close()
         if lost:
@@ -381,7 +453,7 @@ class LinkPlane:
         session.lane.close()
         session.routes.clear()
         if session.has_left:
-            self._dialer.drop(session.id)
+            self._dialer.left(session.id)
         else:
             address = session.address
             self._dialer.forget_address(address)

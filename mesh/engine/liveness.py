@@ -8,6 +8,8 @@
   multiply false deaths when machines stall.
 * A process that greets our probe is alive, and stays suspect: its libzmq answers while its Python
   is blocked, and it cannot link again before that ends.
+* A suspect is dialled anew: what killed its connection to us (a move, a sleep) may have killed
+  ours to it as well, and on the connecting side nothing notices that.
 * A peer that is linked but whose Python answers nothing for ``UNRESPONSIVE_AFTER`` is
   *unresponsive*: kept, avoided, shown.
 * One tick serves all timers. A tick that comes late means that *we* were stopped or asleep: then
@@ -38,6 +40,13 @@ there may be somebody else's process."""
 JOIN_WITHIN = 5.0
 """Seconds without a word from a peer that answered our dial but has not joined."""
 
+RENEW_SUSPECT_AFTER = 0.5
+"""Seconds between new dials of a suspect: by then evidence has failed what was killed, and most of
+what lives has linked again by itself."""
+
+RENEW_ASKED_AFTER = 0.5
+"""Seconds for an answer of a peer that has connected to us once more; it probably hears nothing."""
+
 RENEW_AFTER = 5.0
 """Seconds between new connections to a peer that is linked and says nothing."""
 
@@ -60,12 +69,13 @@ REFUSALS_NEEDED = 2
 class _Suspicion:
     """``since`` is the first loss of a link, ``deadline`` counts from the newest."""
 
-    __slots__ = ("deadline", "is_over", "probes", "refusals", "since", "timer")
+    __slots__ = ("deadline", "is_over", "probes", "refusals", "renewed_at", "since", "timer")
 
     def __init__(self, now: float, since: float | None = None) -> None:
         self.start(now)
         if since is not None:
             self.since = since
+        self.renewed_at = now
         self.probes = 0
         self.refusals = 0
         self.is_over = False
@@ -91,7 +101,7 @@ class Liveness:
     """Watches sessions.
 
     ``change(session, state, reason)`` moves a member and tells everybody; ``renew(session)``
-    dials anew a peer that is silent.
+    dials anew a peer that is silent; ``on_pause()`` is called when this process was stopped.
     """
 
     def __init__(
@@ -104,8 +114,9 @@ class Liveness:
         self._change = change
         self._renew = renew
         self._timer: Timer | None = None
-        self._last_tick = 0.0
+        self._last_tick = core.clock.now()
         self._pings = 0
+        self.on_pause: Callable[[], None] = _nothing
 
     def open(self) -> None:
         self._last_tick = self._core.clock.now()
@@ -118,9 +129,14 @@ class Liveness:
         for session in self._core.sessions.values():
             self.settle(session)
 
+    def is_paused(self) -> bool:
+        """Whether this process was stopped until just now, or its loop is; asked on any thread."""
+        return self._core.clock.now() - self._last_tick > TICK + LATE_TICK
+
     def heard(self, session: Session) -> None:
         """A sign of life from its Python."""
         session.pinged_at = None
+        session.has_dialled_again = False
         if session.state is State.UNRESPONSIVE and session.acked_version:
             self._change(session, State.ALIVE, "it answers again")
 
@@ -151,6 +167,17 @@ class Liveness:
             session.pinged_at = None
             session.last_heard = self._core.clock.now()
 
+    def linked_twice(self, session: Session) -> None:
+        """It has connected to us once more: is our connection to it still good?"""
+        session.has_dialled_again = True
+        if session.pinged_at is None:
+            self._ask(session, self._core.clock.now())
+
+    def _ask(self, session: Session, now: float) -> None:
+        session.pinged_at = now
+        self._pings += 1
+        session.control(PING, self._pings)
+
     def link_back(self, session: Session) -> None:
         """It has a new link, and our record is in force there: whatever we thought, it lives."""
         self.settle(session)
@@ -164,10 +191,11 @@ class Liveness:
             session.suspicion = None
             suspicion.stop_probing()
 
-    def fail(self, session: Session, reason: str) -> None:
-        """There is evidence that it is gone."""
+    def fail(self, session: Session, reason: str, *, may_return: bool = False) -> None:
+        """There is evidence that it is gone; or it is only silent, and may return."""
         if session.state in (State.ALIVE, State.UNRESPONSIVE, State.SUSPECT):
             self.settle(session)
+            session.may_return = may_return
             self._change(session, State.FAILED, reason)
 
     def _probe(self, session: Session, suspicion: _Suspicion) -> None:
@@ -202,6 +230,7 @@ class Liveness:
         if late > LATE_TICK:
             self._core.count("pauses_noticed")
             self._start_clocks_again(now)
+            self.on_pause()
             return
         for session in list(self._core.sessions.values()):
             state = session.state
@@ -221,17 +250,20 @@ class Liveness:
             self.settle(session)
             self._change(session, State.UNRESPONSIVE, "linked again, but it does not answer")
         elif not session.links and now >= suspicion.deadline:
-            self.fail(session, f"silent: no link for {SUSPICION:g} s")
+            self.fail(session, f"silent: no link for {SUSPICION:g} s", may_return=True)
+        elif now - suspicion.renewed_at >= RENEW_SUSPECT_AFTER:
+            suspicion.renewed_at = now
+            self._renew(session)
 
     def _ask_for_life(self, session: Session, now: float) -> None:
         pinged_at = session.pinged_at
         if pinged_at is None:
-            if now - session.last_heard > PING_AFTER:
-                session.pinged_at = now
-                self._pings += 1
-                session.control(PING, self._pings)
+            # An unresponsive one leaves that state by an answer, so there must be a question.
+            is_unresponsive = session.state is State.UNRESPONSIVE
+            if is_unresponsive or now - session.last_heard > PING_AFTER:
+                self._ask(session, now)
         elif session.state is State.UNRESPONSIVE:
-            if now - pinged_at > RENEW_AFTER:
+            if now - pinged_at > (RENEW_ASKED_AFTER if session.has_dialled_again else RENEW_AFTER):
                 session.pinged_at = now
                 self._renew(session)
         elif now - pinged_at > UNRESPONSIVE_AFTER - PING_AFTER:
@@ -239,6 +271,8 @@ class Liveness:
             self._change(
                 session, State.UNRESPONSIVE, f"linked, but nothing heard for {silence:.1f} s"
             )
+        elif session.has_dialled_again and now - pinged_at > RENEW_ASKED_AFTER:
+            self._renew(session)
 
     def _start_clocks_again(self, now: float) -> None:
         for session in self._core.sessions.values():
@@ -246,3 +280,6 @@ class Liveness:
             session.pinged_at = None
             if session.suspicion is not None:
                 session.suspicion.start(now)
+
+
+def _nothing() -> None: ...

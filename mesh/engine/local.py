@@ -15,7 +15,7 @@ from typing import Any
 
 from mesh.engine.call_plane import CallPlane
 from mesh.engine.core import Core
-from mesh.engine.session import RequestLane, Session
+from mesh.engine.session import MAX_CONTROLS, RequestLane, Session
 from mesh.membership import Peer
 from mesh.wire.frames import BadFrame
 from patterns.port import Handle
@@ -28,8 +28,13 @@ logger = logging.getLogger("mesh.link")
 class LocalSession(Session):
     """This node's handle for itself."""
 
-    __slots__ = ("_peer", "_peer_version", "_since", "deliver")
+    __slots__ = ("_peer", "_peer_version", "_since", "deliver", "deliver_control", "deliver_loss",
+                 "released")  # fmt: skip
 
+    released: Callable[[], None]
+    """Called when some of what was published here has been consumed."""
+    deliver_loss: Callable[[Handle, str, int], None]
+    deliver_control: Callable[[Session, int, list[Any]], None]
     deliver: Callable[[int, Handle, Sequence[Any], int, int, Callable[[int], None]], None]
 
     def __init__(self, core: Core, since: datetime) -> None:
@@ -55,12 +60,27 @@ class LocalSession(Session):
                 address=record.addresses[0] if record.addresses else "",
                 since=self._since,
                 is_observer=record.is_observer,
+                instance=record.instance,
+                weight=record.weight,
             )
         return self._peer
 
+    @property
+    def is_observer(self) -> bool:
+        return self.core.record.is_observer
+
     def flush(self) -> None:
+        if self.outbox.control:
+            entries, self.outbox.control = self.outbox.control, []
+            unpack = self.core.codec.unpack_all
+            for start in range(0, len(entries), MAX_CONTROLS):
+                part = entries[start : start + MAX_CONTROLS]
+                self.deliver_control(self, 0, unpack(b"".join(part), len(part)))
         # Not what a handler publishes to itself meanwhile: that is the next turn's.
         for batch in islice(self.outbox.ready(), self.outbox.queue.seal()):
+            if self.outbox.losses.counts:
+                for subject, count in self.outbox.losses.take():
+                    self.deliver_loss(self, subject, count)
             missed = self.inbox.receive(0, batch.first, len(batch.entries)) or 0
             try:
                 entries = self.core.codec.unpack_all(b"".join(batch.entries), len(batch.entries))
@@ -75,6 +95,7 @@ class LocalSession(Session):
     def _release(self, size: int) -> None:
         self.inbox.consume(0, size)
         self.outbox.acknowledge(0, self.inbox.consumed, self.core.clock.now())
+        self.released()
         if self.outbox.is_waiting and not self.is_dirty:
             self.core.mark(self)
 

@@ -9,11 +9,20 @@ they cause leaves in one go.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from patterns.port import Clock
 
-__all__ = ["Clock", "Dial", "Lane", "ProbeResult", "ReplyResult", "Transport", "TransportEvents"]
+__all__ = [
+    "Bound",
+    "Clock",
+    "Dial",
+    "Lane",
+    "ProbeResult",
+    "ReplyResult",
+    "Transport",
+    "TransportEvents",
+]
 
 ProbeResult = str
 """What a plain connect met: "refused" (nobody listens: evidence), "alive" (a process greeted us,
@@ -24,6 +33,15 @@ ReplyResult = str
 """What became of a reply: "sent", "gone" (the connection) or "full" (its reader does not read)."""
 
 
+class Bound(NamedTuple):
+    """Where a transport listens: the link addresses that others can dial, and the ports for
+    requests and for work on the same hosts."""
+
+    addresses: tuple[str, ...]
+    rpc_port: int
+    work_port: int
+
+
 class Dial(Protocol):
     """One outgoing link connection. ``owner`` is free for the engine."""
 
@@ -32,7 +50,7 @@ class Dial(Protocol):
 
 
 class Lane(Protocol):
-    """One outgoing request connection. ``owner`` is free for the engine."""
+    """One outgoing connection for requests, or for work. ``owner`` is free for the engine."""
 
     owner: Any
 
@@ -40,13 +58,14 @@ class Lane(Protocol):
 class Transport(Protocol):
     """The sockets of the planes. Sends never block and never raise for a peer that is gone."""
 
-    def open(self, events: TransportEvents) -> tuple[tuple[str, ...], int]:
-        """Bind; returns the link addresses that others can dial, and the port for requests."""
+    def open(self, events: TransportEvents) -> Bound:
+        """Bind."""
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
         """Connect to a peer's link socket and keep it connected until ``hang_up``.
 
-        Raises OSError when there is no descriptor left for it; so does ``open_lane``.
+        Raises OSError when there is no descriptor left for it; so do ``open_lane`` and
+        ``open_work_lane``.
         """
 
     def hang_up(self, dial: Dial) -> None: ...
@@ -60,10 +79,21 @@ class Transport(Protocol):
     def open_lane(self, address: str) -> Lane:
         """Connect to a peer's request socket."""
 
-    def close_lane(self, lane: Lane) -> None: ...
+    def open_work_lane(self, address: str) -> Lane:
+        """Connect to a peer's work socket."""
+
+    def close_lane(self, lane: Lane) -> None:
+        """Disconnect a lane of either kind; what is still unsent on it is dropped."""
 
     def send_request(self, lane: Lane, frame: bytes) -> bool:
         """False when the connection is of no use any more: open another."""
+
+    def send_work(self, lane: Lane, frame: bytes) -> bool:
+        """False when it is not connected now: keep the frame until ``on_work_ready``.
+
+        True is no promise. A connection that ends takes with it what was on its way, and the next
+        one is made without a word.
+        """
 
     def send_reply(self, route: bytes, frame: bytes) -> ReplyResult:
         """Answer on the connection that a request came by."""
@@ -96,3 +126,8 @@ class TransportEvents(Protocol):
     def on_request_frame(self, route: bytes, frame: bytes) -> None: ...
 
     def on_reply_frame(self, lane: Lane, frame: bytes) -> None: ...
+
+    def on_work_frame(self, frame: bytes) -> None: ...
+
+    def on_work_ready(self, lane: Lane) -> None:
+        """A work lane that took no frame the last time is connected now."""

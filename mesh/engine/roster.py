@@ -10,13 +10,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from mesh.engine import events as e
+from mesh.engine.absent import Absent
 from mesh.engine.control_lane import ControlLane
 from mesh.engine.core import Core
+from mesh.engine.pings import Pings
+from mesh.engine.rings import Rings
 from mesh.engine.session import Session
+from mesh.engine.work_plane import WorkPlane
 from mesh.membership import State
 from patterns.port import Handle
 from patterns.pubsub import PubSub
-from patterns.rpc import Providers, RpcClient
+from patterns.rpc import Providers, RpcClient, RpcServer
 
 __all__ = ["Roster"]
 
@@ -35,13 +39,23 @@ class Roster:
         core: Core,
         pubsub: PubSub,
         providers: Providers,
+        rings: Rings,
         client: RpcClient,
+        server: RpcServer,
+        work: WorkPlane,
+        pings: Pings,
+        absent: Absent,
         changed: Callable[[], None],
     ) -> None:
         self._core = core
         self._pubsub = pubsub
         self._providers = providers
+        self._rings = rings
         self._client = client
+        self._server = server
+        self._work = work
+        self._pings = pings
+        self._absent = absent
         self._changed = changed
         self._watchers: dict[e.Watcher, None] = {}
         self.end: Callable[[Session], None]
@@ -87,25 +101,36 @@ class Roster:
         record = session.record
         if record is None:
             return
+        self._rings.invalidate()
+        self._absent.returned(session)
         for pattern in record.interest:
             self._pubsub.add_interest(session, pattern)
+        self._pubsub.queues.update(session, {} if record.is_observer else record.queues)
+        self._pubsub.blocking.update(session, record.blocks)
         self._providers.update(session, record.services, True)
+        self._work.sender.members_changed()
         self._emit(e.PeerJoined, session, "linked both ways")
         self._providers_changed()
 
     def updated(self, session: Session, added: list[str], removed: list[str]) -> None:
+        self._rings.invalidate()
         for pattern in removed:
             self._pubsub.remove_interest(session, pattern)
         for pattern in added:
             self._pubsub.add_interest(session, pattern)
-        if session.record is not None:
+        record = session.record
+        if record is not None:
+            self._pubsub.queues.update(session, {} if record.is_observer else record.queues)
+            self._pubsub.blocking.update(session, record.blocks)
             is_healthy = session.state is State.ALIVE
-            self._providers.update(session, session.record.services, is_healthy)
+            self._providers.update(session, record.services, is_healthy)
+        self._work.sender.members_changed()
         self._emit(e.PeerUpdated, session, "its record changed")
         self._providers_changed()
 
     def gap(self, session: Session, missed: int | None) -> None:
-        self._core.count("gaps")
+        if missed != 0:
+            self._core.count("gaps")
         if missed:
             self._core.count("messages_missed", missed)
         if session.member is not None:
@@ -121,6 +146,7 @@ class Roster:
         record = session.record
         if record is not None:
             self._providers.update(session, record.services, state is State.ALIVE)
+        self._work.sender.health_changed(session, state is State.ALIVE)
         if state is State.SUSPECT:
             self._emit(e.PeerSuspected, session, reason)
             self._client.on_suspect(session)
@@ -132,15 +158,24 @@ class Roster:
 
     def _end(self, session: Session, state: State, reason: str) -> None:
         record = session.record
+        self._rings.invalidate()
         self._providers.remove(session)
         if record is not None:
             for pattern in record.interest:
                 self._pubsub.remove_interest(session, pattern)
-        may_have_missed = state is State.FAILED and session.inbox.received > 0
+        self._pubsub.queues.update(session, {})
+        self._pubsub.blocking.update(session, False)
+        if state is State.FAILED:
+            self._absent.add(session, session.may_return)
+            session.is_doubted = session.inbox.received > 0
         self.end(session)
-        self._client.on_lost(session, f"the peer {session.peer.name} has {state}: {reason}")
+        self._work.gone(session)
+        lost = f"the peer {session.peer.name} has {state}: {reason}"
+        self._client.on_lost(session, lost)
+        self._server.caller_gone(session.id)
+        self._pings.lost(session, lost)
         self._emit(e.PeerFailed if state is State.FAILED else e.PeerLeft, session, reason)
-        if may_have_missed:
+        if session.is_doubted:
             self.gap(session, None)
         self._providers_changed()
 

@@ -7,16 +7,21 @@ peers are kept while the membership remembers them: message numbers go on when t
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from mesh.engine.control import REPLY
+from mesh.engine.control import LOST, REPLY
 from mesh.engine.core import Core
+from mesh.engine.parcel_lane import ParcelLane
 from mesh.engine.ports import Dial, Lane
-from mesh.links import BatchQueue, Inbox, Outbox
+from mesh.links import BatchQueue, EntryQueue, Inbox, Outbox
 from mesh.membership import Member, Peer, Record, State
 from mesh.wire import frames
+from mesh.wire.split import leading_int
 
-__all__ = ["MAX_CONTROL_BYTES", "ReplyRoute", "RequestLane", "Session"]
+__all__ = ["MAX_CONTROL_BYTES", "LinkRoute", "ReplyRoute", "RequestLane", "Session", "WorkLane"]
+
+logger = logging.getLogger("mesh.groupcast")
 
 MAX_CONTROL_BYTES = 256 * 1024 - frames.LINK_HEADER_SIZE
 """A control frame is bounded like any other of the link."""
@@ -32,26 +37,32 @@ class Session:
         "acked_version",
         "core",
         "dial",
+        "has_dialled_again",
         "has_left",
         "id",
         "inbox",
         "info_addresses",
         "is_accepted",
         "is_dirty",
+        "is_doubted",
         "is_joined",
         "is_replaced",
+        "is_uncounted",
         "knows",
         "lane",
         "last_heard",
         "link",
         "links",
+        "may_return",
         "member",
         "outbox",
         "outstanding",
+        "parcels",
         "pinged_at",
         "record",
         "routes",
         "suspicion",
+        "work",
     )
 
     def __init__(self, core: Core, id: bytes) -> None:
@@ -77,6 +88,14 @@ class Session:
         self.is_joined = False
         self.is_replaced = False
         """Whether somebody else has answered at its address."""
+        self.is_doubted = False
+        """Whether users were told that what came from it may be incomplete, and not by how much."""
+        self.may_return = False
+        """Whether it failed by silence alone."""
+        self.is_uncounted = False
+        """Whether there may have been messages for it that took no number."""
+        self.has_dialled_again = False
+        """Whether it has connected to us once more, and we have not heard it since."""
         self.knows = 0
         """How many nodes it knew when it opened its link."""
         self.has_left = False
@@ -86,6 +105,13 @@ class Session:
         self.pinged_at: float | None = None
         self.lane = RequestLane(self)
         self.routes: dict[bytes, ReplyRoute] = {}
+        self.work = WorkLane(self)
+        self.parcels = ParcelLane(self)
+
+    @property
+    def is_observer(self) -> bool:
+        """Whether it takes no work."""
+        return self.record is not None and self.record.is_observer
 
     @property
     def peer(self) -> Peer:
@@ -126,12 +152,23 @@ class Session:
         if outbox.control:
             self._flush_control(link)
         for batch in outbox.ready():
+            if outbox.losses.counts:
+                self.tell_losses(link)
             header = frames.pack_link(
                 self.id, link, batch.kind, core.id, batch.first, len(batch.entries)
             )
             core.transport.send_link(b"".join((header, *batch.entries)))
         if outbox.queue.batches or outbox.waiting_since is not None:
             outbox.note_waiting(core.clock.now())
+
+    def tell_losses(self, link: int) -> None:
+        """Say which messages were dropped; only when the peer takes some, which bounds it."""
+        self._send_control(link, [self.core.pack(LOST, self.outbox.losses.take())])
+
+    def reconnect_lanes(self) -> None:
+        """It is reached in another way now; the lanes connect there when they are used."""
+        self.lane.reconnect()
+        self.work.reconnect()
 
     def hang_up(self) -> None:
         """Give up our connection to it."""
@@ -180,7 +217,7 @@ class RequestLane:
             frame = b"".join((header, *batch.entries))
             if not core.transport.send_request(self._open_lane(record), frame):
                 core.count("lanes_reopened")
-                self._drop_lane()
+                self.reconnect()
                 core.transport.send_request(self._open_lane(record), frame)
 
     def _open_lane(self, record: Record) -> Lane:
@@ -191,14 +228,70 @@ class RequestLane:
             self.lane.owner = session
         return self.lane
 
-    def _drop_lane(self) -> None:
+    def reconnect(self) -> None:
+        """Use another connection from the next frame on."""
         if self.lane is not None:
             self.session.core.transport.close_lane(self.lane)
             self.lane = None
 
     def close(self) -> None:
         self.queue.clear()
-        self._drop_lane()
+        self.reconnect()
+
+
+class WorkLane:
+    """Casts to one peer: the queue of this turn, and the connection."""
+
+    __slots__ = ("is_dirty", "lane", "queue", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.queue = EntryQueue()
+        self.lane: Lane | None = None
+        self.is_dirty = False
+
+    def prepare(self) -> None:
+        """Connect, so that the way is open when credit comes."""
+        session = self.session
+        record = session.record
+        if self.lane is None and record is not None and session.address:
+            host = session.address.rpartition(":")[0]
+            try:
+                self.lane = session.core.transport.open_work_lane(f"{host}:{record.work_port}")
+            except OSError as error:
+                # No descriptor left. What waits here goes when the next one finds one.
+                session.core.count("lanes_not_opened")
+                logger.info("no connection for work to %s: %s", session.peer, error)
+            else:
+                self.lane.owner = session
+
+    def flush(self) -> None:
+        session = self.session
+        link, queue = session.inbox.link, self.queue
+        if link is None or not queue.entries:
+            return
+        self.prepare()
+        core, lane = session.core, self.lane
+        while lane is not None and queue.entries:
+            entries = queue.head()
+            header = frames.pack_link(
+                session.id, link, frames.CAST, core.id, queue.first, len(entries)
+            )
+            if not core.transport.send_work(lane, b"".join((header, *entries))):
+                return
+            queue.drop(len(entries))
+
+    def close(self) -> None:
+        """Disconnect; what waits is given to others."""
+        self.queue.clear()
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Disconnect; what waits goes by the next connection."""
+        lane, self.lane = self.lane, None
+        if lane is not None:
+            lane.owner = None
+            self.session.core.transport.close_lane(lane)
 
 
 class ReplyRoute:
@@ -232,4 +325,14 @@ class ReplyRoute:
             if len(entry) < MAX_CONTROL_BYTES - 64:
                 session.control(REPLY, entry)
             else:
-                session.core.count("replies_lost")
+                session.parcels.send(frames.REPLY, entry, leading_int(entry))
+
+
+class LinkRoute(ReplyRoute):
+    """Replies to requests that came by the link, as parcels."""
+
+    __slots__ = ()
+
+    def flush(self) -> None:
+        while (batch := self.queue.pop()) is not None:
+            self._send_by_link(batch.entries)

@@ -5,7 +5,19 @@ a receiver (``Inbox``) at the other; the frames between them are ``mesh.wire.fra
 """
 
 from mesh.links.batches import Batch, BatchQueue
+from mesh.links.entries import EntryQueue
 from mesh.links.inbox import Inbox
 from mesh.links.outbox import Outbox
+from mesh.links.parcels import PARCEL_BYTES, Assembly, Budget, Parcels
 
-__all__ = ["Batch", "BatchQueue", "Inbox", "Outbox"]
+__all__ = [
+    "PARCEL_BYTES",
+    "Assembly",
+    "Batch",
+    "BatchQueue",
+    "Budget",
+    "EntryQueue",
+    "Inbox",
+    "Outbox",
+    "Parcels",
+]

@@ -57,6 +57,11 @@ class BatchQueue:
         if batch.size >= BATCH_BYTES or len(batch.entries) >= BATCH_ENTRIES:
             self.open = None
 
+    def skip(self, count: int) -> None:
+        """So many numbers are given to messages that are lost: what follows tells the gap."""
+        self.open = None
+        self.next_number += count
+
     def seal(self) -> int:
         """Let what is appended from now on begin a new batch; returns how many there are."""
         self.open = None

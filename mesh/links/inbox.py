@@ -18,7 +18,7 @@ ACK_BYTES = WINDOW_BYTES // 4
 class Inbox:
     """What one peer sends us. ``link`` is the current epoch, None before the first."""
 
-    __slots__ = ("acked", "consumed", "expected", "link", "received")
+    __slots__ = ("acked", "consumed", "expected", "link", "received", "untold")
 
     def __init__(self) -> None:
         self.link: int | None = None
@@ -27,6 +27,8 @@ class Inbox:
         """Messages received, all epochs."""
         self.consumed = 0
         self.acked = 0
+        self.untold = 0
+        """Messages lost before this epoch, until the next message says so."""
 
     def open(self, link: int, next_number: int) -> int | None:
         """A new epoch; returns how many messages were lost before it, None when unknown.
@@ -39,7 +41,15 @@ class Inbox:
         self.consumed = self.acked = 0
         if expected is None:
             return 0
-        return next_number - expected if next_number >= expected else None
+        if next_number < expected:
+            return None
+        self.untold += next_number - expected
+        return next_number - expected
+
+    def take_untold(self) -> int:
+        """What the next message must say that it comes after."""
+        untold, self.untold = self.untold, 0
+        return untold
 
     def receive(self, link: int, first: int, count: int) -> int | None:
         """A frame's header; returns how many were lost before it, None to discard the frame."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mesh.links.batches import Batch, BatchQueue
+from mesh.links.losses import Losses
 
 __all__ = ["PENDING_BYTES", "WINDOW_BYTES", "Outbox"]
 
@@ -37,8 +38,8 @@ class Outbox:
     owner's list of outboxes to flush at the end of the turn.
     """
 
-    __slots__ = ("acked", "control", "dropped", "is_dirty", "last_progress", "link", "owner",
-                 "queue", "sent", "waiting_since")  # fmt: skip
+    __slots__ = ("acked", "control", "dropped", "is_dirty", "last_progress", "link", "losses",
+                 "owner", "queue", "sent", "waiting_since")  # fmt: skip
 
     def __init__(self, owner: object = None) -> None:
         self.owner = owner
@@ -49,6 +50,8 @@ class Outbox:
         self.acked = 0
         self.dropped = 0
         """Messages dropped here because the peer was too slow or away."""
+        self.losses = Losses()
+        """What of these the peer has not been told yet."""
         self.is_dirty = False
         self.last_progress = 0.0
         self.waiting_since: float | None = None
@@ -57,8 +60,17 @@ class Outbox:
         """Queue a message; the oldest batches give way when the bound is reached."""
         queue = self.queue
         queue.append(kind, entry)
-        while queue.size > PENDING_BYTES and (batch := queue.pop()) is not None:
+        # The newest may stay, whatever its size: to the own node large ones come as they are.
+        while queue.size > PENDING_BYTES and len(queue.batches) > 1:
+            batch = queue.batches[0]
+            queue.pop()
             self.dropped += len(batch.entries)
+            self.losses.add_batch(batch)
+
+    def lose(self, count: int) -> None:
+        """So many messages will never be sent: they are counted here, and told there."""
+        self.dropped += count
+        self.queue.skip(count)
 
     def open(self, link: int, now: float) -> None:
         """A new link epoch: nothing is on its way yet. Control messages of the old are void."""
@@ -121,6 +133,8 @@ class Outbox:
 
     def discard(self) -> int:
         """Give up what waits, the peer is gone; returns how many messages that were."""
+        for batch in self.queue.batches:
+            self.losses.add_batch(batch)
         lost = self.queue.clear()
         self.dropped += lost
         return lost

@@ -4,8 +4,18 @@ A node is the only writer of its own record; others hold copies, brought up to d
 are acknowledged by version. States come from the link alone, never from discovery.
 """
 
+from mesh.membership.own import OwnRecord
 from mesh.membership.peer import Peer
-from mesh.membership.record import MAX_RECORD_BYTES, OwnRecord, Record
+from mesh.membership.record import MAX_RECORD_BYTES, MAX_WEIGHT, Record
 from mesh.membership.table import Member, Membership, State
 
-__all__ = ["MAX_RECORD_BYTES", "Member", "Membership", "OwnRecord", "Peer", "Record", "State"]
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "MAX_WEIGHT",
+    "Member",
+    "Membership",
+    "OwnRecord",
+    "Peer",
+    "Record",
+    "State",
+]

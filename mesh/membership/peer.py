@@ -16,6 +16,7 @@ class Peer:
     ``id`` is 32 hex digits, fresh at each start. ``services`` maps service names to their
     methods. ``address`` is the ``host:port`` it is linked at. ``state`` is "alive",
     "unresponsive", "suspect", "failed" or "left", and ``since`` when that began (aware, UTC).
+    ``instance`` and ``weight`` are its name and its share in the ring that finds owners of keys.
     Two are equal when their ids are: one node is one peer, whatever changed.
     """
 
@@ -28,6 +29,8 @@ class Peer:
     state: str = field(compare=False, default="alive")
     since: datetime | None = field(compare=False, default=None)
     is_observer: bool = field(compare=False, default=False)
+    instance: str = field(compare=False, default="")
+    weight: float = field(compare=False, default=1.0)
 
     def __str__(self) -> str:
         return f"{self.name}/{self.id[:8]}"

@@ -1,8 +1,8 @@
 """A node's record: what it says of itself, with a version that grows by one at each change.
 
-A record travels whole when a link opens and as deltas afterwards. Interest (subscriptions and
-groups) is part of it, so that a peer becomes known and its subscriptions become served in one
-step. A delta names its version; the receiver applies it only onto the version before.
+A record travels whole when a link opens and as deltas afterwards. Interest (subscriptions, groups
+and queue groups) is part of it, so that a peer becomes known and its subscriptions become served
+in one step. A delta names its version; the receiver applies it only onto the version before.
 
 What comes from outside is checked field by field; anything wrong is a ``BadFrame``.
 """
@@ -16,33 +16,55 @@ from mesh.wire.frames import BadFrame
 from patterns.errors import BadName, ConfigError
 from patterns.names import check_name, check_pattern, group_of
 
-__all__ = ["MAX_RECORD_BYTES", "OwnRecord", "Record", "check_tags"]
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "MAX_WEIGHT",
+    "Record",
+    "check_instance",
+    "check_tags",
+    "check_weight",
+    "size_of",
+]
 
 MAX_RECORD_BYTES = 240 * 1024
 """A packed record must fit one frame of the link with its header; about 9,000 subscriptions."""
 
 MAX_TAGS = 64
 MAX_TEXT = 255
-"""Characters in a tag or an address: they are labels, shown in tables."""
+"""Characters in a tag, an address or an instance: they are labels, shown in tables."""
+
+MAX_WEIGHT = 1e6
+"""Times the share of a member of weight 1: more than any real difference between machines, and
+far from where a score would overflow."""
 
 
 class Record:
     """A peer's record as this node holds it."""
 
-    __slots__ = ("addresses", "id", "interest", "is_observer", "name", "rpc_port", "services",
-                 "size", "tags", "version")  # fmt: skip
+    __slots__ = ("addresses", "blocks", "id", "instance", "interest", "is_observer", "name",
+                 "queues", "rpc_port", "services", "size", "tags", "version", "weight",
+                 "work_port")  # fmt: skip
 
     id: bytes
     name: str
     version: int
     services: dict[str, tuple[str, ...]]
     interest: dict[str, None]
+    queues: dict[str, tuple[str, ...]]
+    """The patterns it shares with others, by queue group; replaced as a whole by a change."""
     tags: dict[str, str]
+    instance: str
+    """Its name in the ring, the same after a restart if its owner says so; else its id."""
+    weight: float
+    """Its share of the keys and of the work, relative to others'."""
     addresses: tuple[str, ...]
     rpc_port: int
+    work_port: int
     is_observer: bool
+    blocks: bool
+    """Whether it has a subscription that blocks."""
     size: int
-    """Bytes that its interest takes in a frame, about."""
+    """Bytes that its interest and its queue groups take in a frame, about."""
 
     @classmethod
     def from_wire(cls, id: bytes, fields: object) -> Record:
@@ -55,19 +77,23 @@ class Record:
         record.version = _count(fields.get("version"), "version")
         record.services = _services(fields.get("services"))
         record.interest = dict.fromkeys(_patterns(fields.get("interest")))
-        record.size = _size_of(record.interest)
+        record.queues = _queues(fields.get("queues", {}))
+        record.size = size_of(record.interest) + size_of_queues(record.queues)
         record.tags = _tags(fields.get("tags"))
-        record.addresses = tuple(_text(a, "address") for a in _list(fields.get("addresses")))
-        record.rpc_port = _count(fields.get("rpc"), "rpc port")
-        if not 0 < record.rpc_port < 65536:
-            raise BadFrame(f"rpc port {record.rpc_port} is no port")
+        record.instance = _instance(fields.get("instance", id.hex()))
+        record.weight = _weight(fields.get("weight", 1.0))
+        record.addresses = _addresses(fields.get("addresses"))
+        record.rpc_port = _port(fields.get("rpc"), "rpc port")
+        record.work_port = _port(fields.get("work"), "work port")
         record.is_observer = fields.get("observer") is True
+        record.blocks = fields.get("blocks") is True
         return record
 
     def apply(self, delta: object) -> tuple[list[str], list[str]]:
-        """Apply a delta; returns the patterns that were added and removed.
+        """Apply a delta; returns the patterns of plain interest that were added and removed.
 
-        Raises BadFrame when it is malformed or does not follow this version; the record is then
+        Services and queue groups come whole: compare them with what they were before. Raises
+        BadFrame when it is malformed or does not follow this version; the record is then
         unchanged, and the sender must send it whole.
         """
         if not isinstance(delta, dict):
@@ -76,15 +102,24 @@ class Record:
         if version != self.version + 1:
             raise BadFrame(f"delta to version {version} does not follow version {self.version}")
         services = _services(delta["services"]) if "services" in delta else self.services
+        queues = _queues(delta["queues"]) if "queues" in delta else self.queues
+        addresses = self.addresses
+        if "addresses" in delta:
+            addresses = _addresses(delta["addresses"])
         wanted = dict.fromkeys(_patterns(delta.get("add", [])))
         unwanted = dict.fromkeys(_patterns(delta.get("remove", [])))
         added = [p for p in wanted if p not in self.interest]
         removed = [p for p in unwanted if p in self.interest]
-        size = self.size + _size_of(added) - _size_of(removed)
+        size = self.size + size_of(added) - size_of(removed)
+        size += size_of_queues(queues) - size_of_queues(self.queues)
         if size > MAX_RECORD_BYTES:
             raise BadFrame(f"patterns of {size} bytes; a node may want {MAX_RECORD_BYTES}")
         self.size = size
         self.services = services
+        self.queues = queues
+        self.addresses = addresses
+        if "blocks" in delta:
+            self.blocks = delta["blocks"] is True
         for pattern in removed:
             del self.interest[pattern]
         self.interest.update(dict.fromkeys(added))
@@ -96,106 +131,9 @@ class Record:
         """The groups it is in."""
         return frozenset(g for p in self.interest if (g := group_of(p)) is not None)
 
-
-class OwnRecord:
-    """This node's own record: changed here, packed for others.
-
-    Changes collect until ``take_delta``, so that many in one turn travel as one version.
-    ``pack`` measures; it is the codec's.
-    """
-
-    def __init__(
-        self,
-        id: bytes,
-        name: str,
-        *,
-        tags: Mapping[str, str],
-        is_observer: bool,
-        addresses: Iterable[str] = (),
-        rpc_port: int = 0,
-    ) -> None:
-        self.id = id
-        self.name = name
-        self.tags = check_tags(tags)
-        self.is_observer = is_observer
-        self.addresses = tuple(addresses)
-        self.rpc_port = rpc_port
-        self.version = 1
-        self.changes = 0
-        """Grows with every change, told to others or not."""
-        self.services: dict[str, tuple[str, ...]] = {} if is_observer else {name: ()}
-        self._interest: dict[str, None] = {}
-        self._added: dict[str, None] = {}
-        self._removed: dict[str, None] = {}
-        self._services_changed = False
-        self._size = 512 + sum(len(k) + len(v) + 8 for k, v in self.tags.items())
-
-    def want(self, pattern: str) -> None:
-        """Add a pattern. Raises ConfigError when the record would not fit a frame any more."""
-        self._grow(len(pattern.encode()) + 3)
-        self._interest[pattern] = None
-        self._removed.pop(pattern, None)
-        self._added[pattern] = None
-
-    def unwant(self, pattern: str) -> None:
-        self._size -= len(pattern.encode()) + 3
-        self.changes += 1
-        self._interest.pop(pattern, None)
-        self._added.pop(pattern, None)
-        self._removed[pattern] = None
-
-    def serve(self, service: str, method: str) -> None:
-        """Add a method. Raises ConfigError when the record would not fit a frame any more."""
-        self._grow(len(service) + len(method) + 6)
-        self.services[service] = (*self.services.get(service, ()), method)
-        self._services_changed = True
-
-    def _grow(self, size: int) -> None:
-        if self._size + size > MAX_RECORD_BYTES:
-            raise ConfigError(
-                f"this node's subscriptions and methods take more than {MAX_RECORD_BYTES} bytes; "
-                "subscribe to fewer patterns (a wildcard can stand for many)"
-            )
-        self._size += size
-        self.changes += 1
-
-    @property
-    def has_changes(self) -> bool:
-        return bool(self._added or self._removed or self._services_changed)
-
-    @property
-    def groups(self) -> frozenset[str]:
-        return frozenset(g for p in self._interest if (g := group_of(p)) is not None)
-
-    def take_delta(self) -> dict[str, Any] | None:
-        """The changes since the last call as a delta of the next version; None without any."""
-        if not self.has_changes:
-            return None
-        self.version += 1
-        delta: dict[str, Any] = {"version": self.version}
-        if self._added:
-            delta["add"] = list(self._added)
-        if self._removed:
-            delta["remove"] = list(self._removed)
-        if self._services_changed:
-            delta["services"] = {name: list(methods) for name, methods in self.services.items()}
-        self._added.clear()
-        self._removed.clear()
-        self._services_changed = False
-        return delta
-
-    def to_wire(self) -> dict[str, Any]:
-        """The whole record; call ``take_delta`` first, so that no change goes twice."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "services": {name: list(methods) for name, methods in self.services.items()},
-            "interest": list(self._interest),
-            "tags": self.tags,
-            "addresses": list(self.addresses),
-            "rpc": self.rpc_port,
-            "observer": self.is_observer,
-        }
+    def wants(self, pattern: str) -> bool:
+        """Whether the pattern is one of its plain interest."""
+        return pattern in self.interest
 
 
 def check_tags(tags: object) -> dict[str, str]:
@@ -211,8 +149,45 @@ def check_tags(tags: object) -> dict[str, str]:
     return dict(tags)
 
 
-def _size_of(patterns: Iterable[str]) -> int:
-    return sum(len(pattern) + 3 for pattern in patterns)
+def check_instance(instance: object) -> str:
+    """A user's name for a place in the ring. Raises ConfigError."""
+    try:
+        return _as_instance(instance)
+    except ValueError as error:
+        raise ConfigError(f"instance: {error}") from None
+
+
+def check_weight(weight: object) -> float:
+    """A user's share, relative to other nodes'. Raises ConfigError."""
+    try:
+        return _as_weight(weight)
+    except ValueError as error:
+        raise ConfigError(f"weight: {error}") from None
+
+
+def _as_instance(value: object) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT:
+        raise ValueError(f"give a text of 1 to {MAX_TEXT} characters")
+    try:
+        return value.encode().decode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds a lone surrogate, which UTF-8 cannot carry") from None
+
+
+def _as_weight(value: object) -> float:
+    # Compared before it is made a float: a huge integer would not convert. NaN is no share.
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_WEIGHT:
+        return float(value)
+    raise ValueError(f"give a number above 0, at most {MAX_WEIGHT:.0f}")
+
+
+def size_of(patterns: Iterable[str]) -> int:
+    """Bytes that names or patterns take in a frame, at most."""
+    return sum(len(pattern.encode()) + 3 for pattern in patterns)
+
+
+def size_of_queues(queues: Mapping[str, Iterable[str]]) -> int:
+    return size_of(queues) + sum(map(size_of, queues.values()))
 
 
 def _name(value: object) -> str:
@@ -228,10 +203,35 @@ def _count(value: object, what: str) -> int:
     return value
 
 
+def _port(value: object, what: str) -> int:
+    port = _count(value, what)
+    if not 0 < port < 65536:
+        raise BadFrame(f"{what} {port} is no port")
+    return port
+
+
+def _instance(value: object) -> str:
+    try:
+        return _as_instance(value)
+    except ValueError as error:
+        raise BadFrame(f"instance {value!r:.40}: {error}") from None
+
+
+def _weight(value: object) -> float:
+    try:
+        return _as_weight(value)
+    except ValueError as error:
+        raise BadFrame(f"weight {value!r:.40}: {error}") from None
+
+
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise BadFrame(f"{what} must be a text of up to {MAX_TEXT} characters")
     return value
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    return tuple(_text(address, "address") for address in _list(value))
 
 
 def _list(value: object) -> list[Any]:
@@ -244,11 +244,22 @@ def _patterns(value: object) -> list[str]:
     patterns = _list(value)
     for pattern in patterns:
         if not isinstance(pattern, str) or group_of(pattern) is None:
-            try:
-                check_pattern(pattern)
-            except BadName as error:
-                raise BadFrame(str(error)) from None
+            _pattern(pattern)
     return patterns
+
+
+def _pattern(value: object) -> str:
+    try:
+        return check_pattern(value)
+    except BadName as error:
+        raise BadFrame(str(error)) from None
+
+
+def _queues(value: object) -> dict[str, tuple[str, ...]]:
+    """Queue groups; a pattern that is there twice counts once."""
+    if not isinstance(value, dict):
+        raise BadFrame("queues must be a map")
+    return {_name(g): tuple(dict.fromkeys(map(_pattern, _list(ps)))) for g, ps in value.items()}
 
 
 def _services(value: object) -> dict[str, tuple[str, ...]]:

@@ -67,6 +67,8 @@ class Member:
                 state=str(self.state),
                 since=self.since,
                 is_observer=record.is_observer,
+                instance=record.instance,
+                weight=record.weight,
             )
         return peer
 

@@ -31,6 +31,7 @@ class LoopThread:
         self.ended = Gate()
         self.error: BaseException | None = None
         """Why it did not start, or ended by itself."""
+        self._is_forgotten = False
         self._live = live
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -44,18 +45,26 @@ class LoopThread:
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(function)
 
+    def forget(self) -> None:
+        """In a forked child. One that was forked on this thread, by a coroutine, and comes back
+        to the loop ends there: every socket and descriptor of the loop is the parent's."""
+        self._is_forgotten = True
+        if self.is_current:
+            self.loop.call_soon(_end_of_child)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
             self._complete(self.loop.create_task(self._live(self)))
         except BaseException as error:
             self.error = error  # told to whoever waits for the start
-            if self.started.is_open:
+            if self.started.is_open and not self._is_forgotten:
                 logger.exception("%s: closing went wrong", self.thread.name)
         finally:
             try:
-                self._end_tasks()
-                self.loop.close()
+                if not self._is_forgotten:
+                    self._end_tasks()
+                    self.loop.close()
             except Exception:
                 logger.exception("%s: its loop did not end well", self.thread.name)
             self.error = self.error or NodeClosed("this node is closed")
@@ -71,7 +80,7 @@ class LoopThread:
             try:
                 self.loop.run_until_complete(work)
             except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
-                if work.done() or self.loop.is_closed():
+                if work.done() or self.loop.is_closed() or self._is_forgotten:
                     raise
                 logger.error(
                     "%s: %r does not end its loop", self.thread.name, error, exc_info=error
@@ -94,6 +103,10 @@ class LoopThread:
             for task in pending:
                 # Said above, once; asyncio would say it again for each.
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def _end_of_child() -> None:
+    raise SystemExit
 
 
 async def _wait(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:

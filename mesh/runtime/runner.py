@@ -22,6 +22,7 @@ from time import monotonic
 from typing import Any
 
 from mesh.runtime.threads import call_in_thread
+from patterns.rpc.inherited import Serving, now_serving
 
 __all__ = ["MAX_THREADS", "LoopRunner"]
 
@@ -45,12 +46,16 @@ def _new_task(
 
 
 async def _outcome(
-    function: Callable[..., Coroutine[Any, Any, Any]], args: Sequence[Any], kwargs: dict[str, Any]
+    function: Callable[..., Coroutine[Any, Any, Any]],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    serving: Serving | None,
 ) -> tuple[Any, BaseException | None]:
     """What it returns, and what it raises, which must not be the task's own end.
 
     SystemExit and KeyboardInterrupt of a task would pass the loop and end it.
     """
+    now_serving.set(serving)  # in the task's own context
     try:
         return await function(*args, **kwargs), None
     except BaseException as error:  # noqa: BLE001  goes to whoever asked
@@ -95,11 +100,13 @@ class LoopRunner:
         kwargs: dict[str, Any],
         is_async: bool,
         done: Done,
+        serving: Serving | None = None,
     ) -> asyncio.Task[Any] | None:
         if is_async:
-            return self._run_coroutine(function, args, kwargs, done)
+            return self._run_coroutine(function, args, kwargs, done, serving)
 
         def work() -> Callable[[], None]:
+            now_serving.set(serving)  # in the context of this thread, until its next run
             try:
                 value, error = function(*args, **kwargs), None
             except BaseException as caught:  # noqa: BLE001  goes to whoever asked
@@ -122,8 +129,13 @@ class LoopRunner:
             )
 
         def work() -> Callable[[], None]:
-            while messages and not self._closed:
-                message = messages.popleft()
+            now_serving.set(None)
+            while not self._closed:
+                try:
+                    message = messages.popleft()
+                except IndexError:
+                    # Not asked before: the loop's thread may take back what has not begun.
+                    break
                 try:
                     function(message)
                 except BaseException:
@@ -159,8 +171,9 @@ class LoopRunner:
         args: Sequence[Any],
         kwargs: dict[str, Any],
         done: Done,
+        serving: Serving | None = None,
     ) -> asyncio.Task[Any] | None:
-        task = _new_task(self._loop, _outcome(function, args, kwargs))
+        task = _new_task(self._loop, _outcome(function, args, kwargs, serving))
         if task.done():
             _report(task, done)
             return None
@@ -174,6 +187,11 @@ class LoopRunner:
         return task
 
     # The pool.
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether the caller is one of the pool's threads: a plain handler of this node."""
+        return threading.current_thread() in self._threads
 
     def _to_pool(
         self, work: Callable[[], Callable[[], None]], refuse: Callable[[RuntimeError], None]
@@ -223,6 +241,11 @@ class LoopRunner:
             task.cancel()
         for _ in self._threads:
             self._work.put(None)
+
+    def forget(self) -> None:
+        """In a forked child: start nothing; a thread of the pool ends with what it does now."""
+        self._closed = True
+        self._work.put(None)
 
     async def close(self) -> list[str]:
         """``stop``, and wait for what runs, a bounded time; returns what goes on even so."""

@@ -7,6 +7,7 @@ program had set before is put back by the last.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,22 @@ __all__ = ["stop_on_signals"]
 
 _stops: list[Callable[[], object]] = []
 _before: dict[signal.Signals, Any] = {}
+
+
+def _forget_in_child() -> None:
+    """What runs is the parent's business; the child takes signals as if nothing did."""
+    _stops.clear()
+    _put_back()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def _put_back() -> None:
+    while _before:
+        number, handler = _before.popitem()
+        # None: it was set by other means than Python, which cannot put it back.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
@@ -40,9 +57,7 @@ def stop_on_signals(stop: Callable[[], object]) -> Iterator[None]:
                 _before[number] = signal.signal(number, _on_signal)
         yield
     finally:
-        _stops.remove(stop)
+        if stop in _stops:  # and not in a forked child
+            _stops.remove(stop)
         if not _stops:
-            while _before:
-                number, handler = _before.popitem()
-                # None: it was set by other means than Python, which cannot put it back.
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            _put_back()

@@ -1,12 +1,10 @@
-"""Which of this machine's addresses others can dial, given what the node is bound to."""
+"""What the address that a node is bound to means."""
 
 from __future__ import annotations
 
 import ipaddress
 
-from discovery.interfaces import machine_interfaces
-
-__all__ = ["advertised_hosts", "is_loopback", "is_wildcard"]
+__all__ = ["is_loopback", "is_wildcard"]
 
 
 def is_wildcard(host: str) -> bool:
@@ -20,11 +18,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def advertised_hosts(host: str) -> list[str]:
-    """IP literals to announce: the bound one, or every interface's, loopback only if alone."""
-    if not is_wildcard(host):
-        return ["127.0.0.1" if host == "localhost" else host.strip("[]")]
-    interfaces = machine_interfaces()
-    return [address for address in interfaces if not is_loopback(address)] or interfaces

@@ -5,10 +5,13 @@ Every option here was learnt by breaking something.
 * ``RCVHWM=0`` on sockets that connect and receive: a full inbound pipe whose connection is
   replaced aborts the process (libzmq #3937, #4767), and a full pipe stops heartbeats' answers.
   The byte window bounds memory instead. ``SNDHWM=0`` on SUB, or subscriptions vanish silently.
+* A PUSH has no connection until it sends (``IMMEDIATE``), or it queues for an endpoint where nobody
+  listens; and then frames for one process reach the next one at its port.
 * Heartbeats on the XPUB only: it covers both directions of a pair, and a busy receiver on the
   other sockets would be cut off. Its ``SNDBUF`` is small, or a slow link looks dead.
 * The descriptor of a socket is edge-triggered: after every send or receive its EVENTS must be
-  looked at again, or a message stays unread.
+  looked at again, or a message stays unread. A socket that only sends needs that look as well: what
+  libzmq's thread tells it of ended connections waits, with all that was queued on them, until then.
 * A socket is touched by the loop's thread only; from two threads it aborts the process.
 """
 
@@ -22,13 +25,28 @@ from typing import cast
 
 import zmq
 
-__all__ = ["DRAIN", "REQUEST_DRAIN", "DrainedSocket", "has_input", "int_option", "new_socket"]
+from discovery.address import format_address
+
+__all__ = [
+    "DRAIN",
+    "MAX_PUSH_INPUT_BYTES",
+    "REQUEST_DRAIN",
+    "DrainedSocket",
+    "PushSocket",
+    "bind",
+    "has_input",
+    "int_option",
+    "new_socket",
+    "set_keepalive",
+]
 
 logger = logging.getLogger("mesh.transport")
 
 # Plain ints: pyzmq's enum members cost several times as much, at every send and receive.
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
+_POLLOUT = int(zmq.POLLOUT)
+_NOBLOCK = int(zmq.NOBLOCK)
 
 DRAIN_SECONDS = 0.01
 """And no longer than this, whatever is in them: one peer's flood must not stop the others."""
@@ -57,12 +75,22 @@ MAX_UNREAD_FRAMES = 1000
 There is no window on that plane, so this bounds what a reader that stopped can make us keep."""
 
 MAX_UNSERVED_FRAMES = 128
-"""Request frames of one caller that libzmq reads ahead of us. A bound socket may have such a limit:
-its pipes end with their connections, and there are no heartbeats on it that could starve."""
+"""Request or work frames of one peer that libzmq reads ahead of us. A bound socket may have such a
+limit: its pipes end with their connections, and there are no heartbeats on it that could starve."""
+
+MAX_PUSH_INPUT_BYTES = 1024
+"""The most that a PUSH takes in one piece: the handshake needs some 200. Nobody has anything to say
+to it, nobody would read it, and so one such message is kept (``RCVHWM``) and no more."""
+
+KEEPALIVE_IDLE_S = 60
+KEEPALIVE_INTVL_S = 10
+KEEPALIVE_CNT = 3
+"""An idle work connection is probed by TCP, or a firewall forgets it after some minutes and the
+next frame goes nowhere. Both ends do it; the PULL's end would otherwise keep it for ever."""
 
 HANDSHAKE_IVL_MS = 3000
 RECONNECT_IVL_MS = 100
-RECONNECT_IVL_MAX_MS = 5000
+RECONNECT_IVL_MAX_MS = 2000
 CONNECT_TIMEOUT_MS = 3000
 CLOSE_LINGER_MS = 200
 """What was sent before ``close()`` has this long to leave."""
@@ -79,7 +107,7 @@ def new_socket(
     socket.set(zmq.MAXMSGSIZE, max_bytes + WIRE_OVERHEAD_BYTES)
     socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_IVL_MS)
     socket.set(zmq.IPV6, 1)
-    if kind in (zmq.XPUB, zmq.ROUTER):
+    if kind in (zmq.XPUB, zmq.ROUTER, zmq.PULL):
         socket.set(zmq.BACKLOG, BACKLOG)
     else:
         socket.set(zmq.RECONNECT_IVL, RECONNECT_IVL_MS)
@@ -96,7 +124,23 @@ def new_socket(
         socket.set(zmq.RCVHWM, MAX_UNSERVED_FRAMES)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         socket.set(zmq.LINGER, CLOSE_LINGER_MS)
+    elif kind == zmq.PULL:
+        socket.set(zmq.RCVHWM, MAX_UNSERVED_FRAMES)
+    elif kind == zmq.PUSH:
+        # Nothing bounds what is unsent but the sender's window: it is a part of what that keeps.
+        socket.set(zmq.IMMEDIATE, 1)
+        socket.set(zmq.RCVHWM, 1)
+    if kind in (zmq.PUSH, zmq.PULL):
+        set_keepalive(socket)
     return socket
+
+
+def set_keepalive(socket: zmq.Socket[bytes]) -> None:
+    """Let TCP find out whether the other end is still there."""
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTVL_S)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_CNT)
 
 
 def int_option(socket: zmq.Socket[bytes], option: int) -> int:
@@ -107,6 +151,21 @@ def int_option(socket: zmq.Socket[bytes], option: int) -> int:
 def has_input(socket: zmq.Socket[bytes]) -> bool:
     """Whether a receive would get something now."""
     return bool(cast(int, socket.getsockopt(_EVENTS)) & _POLLIN)
+
+
+def bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
+    """Listen on a port, 0 for any free one, and return it.
+
+    Raises OSError when the address or the port is not to be had.
+    """
+    literal = f"[{host}]" if ":" in host else host
+    try:
+        socket.bind(f"tcp://{literal}:{port or '*'}")
+    except zmq.ZMQError as error:
+        where = format_address(host, port)
+        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+    endpoint = cast(bytes, socket.getsockopt(zmq.LAST_ENDPOINT))
+    return int(endpoint.rstrip(b"\0").rpartition(b":")[2])
 
 
 class DrainedSocket:
@@ -187,6 +246,53 @@ class DrainedSocket:
 
     def close(self) -> None:
         """Stop reading and close the socket; a second call does nothing."""
+        if not self.socket.closed:
+            self._loop.remove_reader(self._fd)
+            self.socket.close()
+
+
+class PushSocket:
+    """A socket that only sends, and knows whether it is connected (``IMMEDIATE``).
+
+    ``ready`` is called when it is again, after a frame that it did not take.
+    """
+
+    __slots__ = ("_fd", "_is_awaited", "_loop", "_ready", "socket")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        socket: zmq.Socket[bytes],
+        ready: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self.socket = socket
+        self._ready = ready
+        self._is_awaited = False
+        self._fd = int_option(socket, zmq.FD)
+        loop.add_reader(self._fd, self._look)
+
+    def send(self, frame: bytes, *, copy: bool) -> bool:
+        """Send a frame; False when there is no connection."""
+        if self.socket.closed:
+            return False
+        try:
+            self.socket.send(frame, _NOBLOCK, copy=copy)
+        except zmq.Again:
+            self._is_awaited = True
+            return False
+        self._is_awaited = False
+        return True
+
+    def _look(self) -> None:
+        """A connection came or went: looking at the state is what makes libzmq take note."""
+        is_connected = not self.socket.closed and bool(int_option(self.socket, _EVENTS) & _POLLOUT)
+        if is_connected and self._is_awaited:
+            self._is_awaited = False
+            self._ready()
+
+    def close(self) -> None:
+        """Close it, and drop what is unsent; a second call does nothing."""
         if not self.socket.closed:
             self._loop.remove_reader(self._fd)
             self.socket.close()

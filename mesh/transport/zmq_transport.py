@@ -1,4 +1,5 @@
-"""The engine's transport on ZeroMQ: one XPUB and one ROUTER bound, one SUB and one DEALER a peer.
+"""The engine's transport on ZeroMQ: an XPUB, a ROUTER and a PULL bound, a SUB a peer, and a DEALER
+and a PUSH for each peer that is called or given work.
 
 The publisher names each pipe (``XPUB_MANUAL``). A peer's SUB subscribes to its hello; the XPUB
 reads that as a message and at once subscribes *that pipe* to ``hello + link number``, so a frame
@@ -11,24 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket as stdlib_socket
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import zmq
 
 from discovery.address import format_address
-from mesh.engine.ports import Dial, Lane, ProbeResult, ReplyResult, TransportEvents
+from mesh.engine.ports import Bound, Dial, Lane, ProbeResult, ReplyResult, TransportEvents
 from mesh.runtime.threads import call_in_thread
 from mesh.security import CurveKeys
-from mesh.transport.addresses import advertised_hosts
 from mesh.transport.backlog import Backlog
+from mesh.transport.probe import probe
 from mesh.transport.sockets import (
     CLOSE_LINGER_MS,
     DRAIN,
+    MAX_PUSH_INPUT_BYTES,
     REQUEST_DRAIN,
     DrainedSocket,
+    PushSocket,
+    bind,
     new_socket,
 )
 from mesh.transport.zap import ZapHandler
@@ -52,7 +55,6 @@ MAX_PIPES = 16_384
 """Hellos that are up at once: several for each node that the engine would know. One more is not
 named, so its connection is given nothing."""
 
-PROBE_TIMEOUT = 1.0
 MAX_UNREAD_FRAMES = 100_000
 """Frames read from a connection that is given up: more than a window of the smallest ones."""
 
@@ -82,8 +84,21 @@ class _Lane:
         self.dealer: DrainedSocket | None = None
 
 
+class _WorkLane:
+    """One PUSH connected to one peer's PULL."""
+
+    __slots__ = ("owner", "push")
+
+    def __init__(self) -> None:
+        self.owner: Any = None
+        self.push: PushSocket | None = None
+
+
 class ZmqTransport:
-    """Binds on ``host`` (port 0: any free one). ``keys`` switch CURVE on for every socket."""
+    """Binds on ``host`` (port 0: any free one), and gives out ``hosts`` as where others can dial.
+
+    ``keys`` switch CURVE on for every socket. ``max_work_bytes`` bounds a frame of casts.
+    """
 
     def __init__(
         self,
@@ -91,19 +106,25 @@ class ZmqTransport:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        hosts: Sequence[str] = ("127.0.0.1",),
         keys: CurveKeys | None = None,
+        max_work_bytes: int = frames.MAX_DATA_FRAME_BYTES,
     ) -> None:
         self._loop = loop
+        self._max_work_bytes = max_work_bytes
         self._host = host
         self._port = port
+        self._hosts = hosts
         self._keys = keys
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._zap: ZapHandler | None = None
         self._events: TransportEvents
         self._xpub: DrainedSocket
         self._router: DrainedSocket
+        self._pull: DrainedSocket
         self._dials: set[_Dial] = set()
         self._lanes: set[_Lane] = set()
+        self._work_lanes: set[_WorkLane] = set()
         self._backlogs: dict[bytes, Backlog] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_link = 0
@@ -111,8 +132,8 @@ class ZmqTransport:
         self._pipes: Counter[bytes] = Counter()
         self._closed = False
 
-    def open(self, events: TransportEvents) -> tuple[tuple[str, ...], int]:
-        """Bind both sockets. Raises OSError when the address or the port is not to be had."""
+    def open(self, events: TransportEvents) -> Bound:
+        """Bind the sockets. Raises OSError when the address or the port is not to be had."""
         self._events = events
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
@@ -121,9 +142,11 @@ class ZmqTransport:
             if self._keys is not None:
                 self._zap = ZapHandler(self._loop, self._context, self._keys)
             xpub = self._new(zmq.XPUB, MAX_TOPIC_BYTES, serves=True)
-            link_port = self._bind(xpub, self._port)
+            link_port = bind(xpub, self._host, self._port)
             router = self._new(zmq.ROUTER, frames.MAX_DATA_FRAME_BYTES, serves=True)
-            rpc_port = self._bind(router, 0)
+            rpc_port = bind(router, self._host, 0)
+            pull = self._new(zmq.PULL, self._max_work_bytes, serves=True)
+            work_port = bind(pull, self._host, 0)
         except (OSError, zmq.ZMQError):
             if self._zap is not None:
                 self._zap.close()
@@ -131,8 +154,9 @@ class ZmqTransport:
             raise
         self._xpub = self._drained(xpub, self._receive_topic)
         self._router = self._drained(router, self._receive_request, REQUEST_DRAIN)
-        hosts = advertised_hosts(self._host)
-        return tuple(format_address(host, link_port) for host in hosts), rpc_port
+        self._pull = self._drained(pull, self._receive_work)
+        addresses = tuple(format_address(host, link_port) for host in self._hosts)
+        return Bound(addresses, rpc_port, work_port)
 
     def _new(self, kind: int, max_bytes: int, *, serves: bool) -> zmq.Socket[bytes]:
         if self._context is None:
@@ -144,16 +168,6 @@ class ZmqTransport:
         if self._keys is not None:
             self._keys.apply(socket, serves=serves)
         return socket
-
-    def _bind(self, socket: zmq.Socket[bytes], port: int) -> int:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        try:
-            socket.bind(f"tcp://{host}:{port or '*'}")
-        except zmq.ZMQError as error:
-            where = format_address(self._host, port)
-            raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
-        endpoint = cast(bytes, socket.getsockopt(zmq.LAST_ENDPOINT))
-        return int(endpoint.rstrip(b"\0").rpartition(b":")[2])
 
     def _drained(
         self, socket: zmq.Socket[bytes], receive: Callable[[], None], limit: int = DRAIN
@@ -240,13 +254,8 @@ class ZmqTransport:
             dial.sub.drain_all(MAX_UNREAD_FRAMES)
 
     def _connect(self, socket: DrainedSocket, address: str) -> None:
-        try:
-            socket.socket.connect(f"tcp://{address}")
-        except zmq.ZMQError as error:
-            # An address that cannot even be parsed behaves like one that never answers.
-            logger.info("cannot connect to %s: %s", address, error)
-            return
-        socket.check()
+        if connect(socket.socket, address):
+            socket.check()
 
     # The request/reply plane.
 
@@ -312,6 +321,10 @@ class ZmqTransport:
             self._lanes.discard(lane)
             if lane.dealer is not None:
                 lane.dealer.close()
+        elif isinstance(lane, _WorkLane) and lane in self._work_lanes:
+            self._work_lanes.discard(lane)
+            if lane.push is not None:
+                lane.push.close()
 
     def send_request(self, lane: Lane, frame: bytes) -> bool:
         """False when the connection is of no use: libzmq has ended it for good, as it does after
@@ -332,33 +345,51 @@ class ZmqTransport:
         dealer.check()
         return True
 
+    # The work plane.
+
+    def _receive_work(self) -> None:
+        pull = self._pull.socket
+        frame = pull.recv(_NOBLOCK)
+        # A part too many belongs to no message of ours, and would be read as the next one.
+        while pull.getsockopt(_RCVMORE):
+            pull.recv(_NOBLOCK)
+        self._events.on_work_frame(frame)
+
+    def open_work_lane(self, address: str) -> Lane:
+        """Connect a PUSH; libzmq keeps it connected, to whoever answers there."""
+        lane = _WorkLane()
+        events = self._events
+
+        def ready() -> None:
+            events.begin_drain()
+            try:
+                events.on_work_ready(lane)
+            finally:
+                events.end_drain()
+
+        push = self._new(zmq.PUSH, MAX_PUSH_INPUT_BYTES, serves=False)
+        lane.push = PushSocket(self._loop, push, ready)
+        self._work_lanes.add(lane)
+        connect(push, address)
+        return lane
+
+    def send_work(self, lane: Lane, frame: bytes) -> bool:
+        """False when there is no connection: nothing is queued for one that may come."""
+        push = lane.push if isinstance(lane, _WorkLane) else None
+        return push is not None and push.send(frame, copy=len(frame) < ZERO_COPY_BYTES)
+
     # Probes.
 
     def probe(self, address: str, done: Callable[[ProbeResult], None]) -> None:
-        """A plain TCP connect. A refusal proves a process gone; the greeting that libzmq's own
-        thread sends (RFC 23) proves one alive, also while its Python is blocked."""
+        """A plain TCP connect, within a second; see ``mesh.transport.probe``."""
         host, _, port = address.rpartition(":")
-        self._spawn(self._probe(host.strip("[]"), int(port), done))
 
-    async def _probe(self, host: str, port: int, done: Callable[[ProbeResult], None]) -> None:
-        family = stdlib_socket.AF_INET6 if ":" in host else stdlib_socket.AF_INET
-        result: ProbeResult = "unknown"
-        try:
-            with stdlib_socket.socket(family, stdlib_socket.SOCK_STREAM) as probe:
-                probe.setblocking(False)
-                async with asyncio.timeout(PROBE_TIMEOUT):
-                    await self._loop.sock_connect(probe, (host, port))
-                    # A TCP socket can meet itself on a free local port: nobody listens there.
-                    is_itself = probe.getsockname() == probe.getpeername()
-                    result = "refused" if is_itself else "open"
-                    if not is_itself and await self._loop.sock_recv(probe, 1):
-                        result = "alive"
-        except ConnectionRefusedError:
-            result = "refused"
-        except (OSError, TimeoutError) as error:
-            logger.debug("probe of %s:%d: %r", host, port, error)
-        if not self._closed:
-            done(result)
+        async def look() -> None:
+            result = await probe(self._loop, host.strip("[]"), int(port))
+            if not self._closed:
+                done(result)
+
+        self._spawn(look())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -378,9 +409,12 @@ class ZmqTransport:
             self.hang_up(dial)
         for lane in list(self._lanes):
             self.close_lane(lane)
+        for work_lane in list(self._work_lanes):
+            self.close_lane(work_lane)
         self._xpub.socket.set(zmq.LINGER, CLOSE_LINGER_MS)
         self._xpub.close()
         self._router.close()
+        self._pull.close()
         if self._zap is not None:
             self._zap.close()
 
@@ -397,3 +431,14 @@ class ZmqTransport:
         context, self._context = self._context, None
         if context is not None:
             context.destroy(linger=0)
+
+
+def connect(socket: zmq.Socket[bytes], address: str) -> bool:
+    """Let libzmq connect; False when it cannot even try."""
+    try:
+        socket.connect(f"tcp://{address}")
+    except zmq.ZMQError as error:
+        # An address that cannot even be parsed behaves like one that never answers.
+        logger.info("cannot connect to %s: %s", address, error)
+        return False
+    return True

@@ -9,11 +9,21 @@ Link frames (XPUB to SUB), ``LINK_HEADER_SIZE`` bytes. The first 25 are what Zer
             00  receiver  link   version  kind  sender  first  count
     bytes   1   16        8      1        1     16      8      4
 
-Data frames (DEALER, ROUTER, PUSH, PULL), ``DATA_HEADER_SIZE`` bytes::
+Work frames (PUSH to PULL) have the same header, but nothing filters by it. `link` is the link epoch
+in which the receiver granted the credit that the frame uses up; `first` is the number of its first
+message in the stream of work from this sender to this member.
+
+Data frames (DEALER, ROUTER), ``DATA_HEADER_SIZE`` bytes::
 
     offset  0        1     2       18        34    42
             version  kind  sender  receiver  link  count
     bytes   1        1     16      16        8     4
+
+The body of a CHUNK frame is no msgpack but ``CHUNK_HEADER_SIZE`` bytes and a part of a parcel::
+
+    offset  0     1   9      17      25
+            kind  id  total  offset  bytes of the parcel's one entry
+    bytes   1     8   8      8
 
 Link strings, sent as subscriptions (SUB to XPUB)::
 
@@ -42,6 +52,9 @@ import msgpack
 __all__ = [
     "BROADCAST",
     "CANCEL",
+    "CAST",
+    "CHUNK",
+    "CHUNK_HEADER_SIZE",
     "CONTROL",
     "DATA_HEADER_SIZE",
     "ID_SIZE",
@@ -51,6 +64,7 @@ __all__ = [
     "MAX_ENTRIES",
     "MAX_INFO_BYTES",
     "MAX_LINK_FRAME_BYTES",
+    "PARCEL",
     "PROTOCOL_VERSION",
     "PUBLISH",
     "REFUSED",
@@ -58,16 +72,19 @@ __all__ = [
     "REQUEST",
     "SEND",
     "BadFrame",
+    "ChunkHeader",
     "DataHeader",
     "LinkHeader",
     "LinkInfo",
     "is_address",
     "link_number",
     "link_prefix",
+    "pack_chunk",
     "pack_data",
     "pack_hello",
     "pack_info",
     "pack_link",
+    "unpack_chunk",
     "unpack_data",
     "unpack_hello",
     "unpack_info",
@@ -81,18 +98,21 @@ CONTROL = 0  # link: records, acknowledgements, credit, goodbye; never dropped
 PUBLISH = 1  # link
 SEND = 2  # link
 BROADCAST = 3  # link
+CHUNK = 4  # link: a part of a parcel; it has no number and no entries
+PARCEL = 5  # link: [id] of a parcel whose chunks are through: it is a message, here and now
 REQUEST = 16  # data
 REPLY = 17  # data
 REFUSED = 18  # data: no entries; the sender is not the node that was meant, or knows no such peer
 CANCEL = 19  # data: ids of calls whose caller has given up
+CAST = 20  # work: groupcasts and queue group copies
 
 MAX_LINK_FRAME_BYTES = 256 * 1024
 """Header and body. A larger frame on a slow link delays ZeroMQ's heartbeats so long that the
 receiver looks dead; larger payloads are cut into chunks above this layer."""
 
 MAX_DATA_FRAME_BYTES = 16 * 1024 * 1024
-"""Header and body. Those sockets have no heartbeats to delay; this bounds what one message can
-make the receiver allocate."""
+"""Header and body of a data or work frame. Those sockets have no heartbeats to delay; this bounds
+what one message can make the receiver allocate."""
 
 MAX_ENTRIES = 65_536
 """Values in one frame. A smallest real entry takes more than 4 bytes, so no honest link frame has
@@ -107,10 +127,12 @@ ID_SIZE = 16
 _LINK_PREFIX = struct.Struct(">x16sQ")
 _LINK = struct.Struct(">x16sQBB16sQI")
 _DATA = struct.Struct(">BB16s16sQI")
+_CHUNK = struct.Struct(">BQQQ")
 
 LINK_PREFIX_SIZE = _LINK_PREFIX.size
 LINK_HEADER_SIZE = _LINK.size
 DATA_HEADER_SIZE = _DATA.size
+CHUNK_HEADER_SIZE = _CHUNK.size
 
 _HELLO = b"\x00"
 _HELLO_STRUCT = struct.Struct(">x16sI")
@@ -130,8 +152,8 @@ class BadFrame(ValueError):
 
 
 class LinkHeader(NamedTuple):
-    """The header of a link frame, in wire order. `first` is the sequence number of the first of
-    `count` entries in the link epoch `link`."""
+    """The header of a link or work frame, in wire order. `first` is the number of the first of
+    `count` entries."""
 
     receiver: bytes
     link: int
@@ -151,6 +173,16 @@ class DataHeader(NamedTuple):
     receiver: bytes
     link: int
     count: int  # type: ignore[assignment]  # hides tuple.count, which a header has no use for
+
+
+class ChunkHeader(NamedTuple):
+    """What a CHUNK frame holds before its bytes: the kind of frame that the parcel's entry would
+    have been in, its number, its bytes in all (0: it is given up), and where these begin."""
+
+    kind: int
+    id: int
+    total: int
+    offset: int
 
 
 class LinkInfo(TypedDict):
@@ -176,7 +208,7 @@ def link_prefix(receiver: bytes, link: int) -> bytes:
 def pack_link(
     receiver: bytes, link: int, kind: int, sender: bytes, first: int, count: int
 ) -> bytes:
-    """The header of a link frame.
+    """The header of a link or work frame.
 
     :raises ValueError: an id has not 16 bytes
     :raises struct.error: a number does not fit its field
@@ -186,18 +218,19 @@ def pack_link(
     return _LINK.pack(receiver, link, PROTOCOL_VERSION, kind, sender, first, count)
 
 
-def unpack_link(frame: bytes | memoryview) -> LinkHeader:
-    """The header of a whole link frame; its body is ``frame[LINK_HEADER_SIZE:]``.
+def unpack_link(frame: bytes | memoryview, max_bytes: int = MAX_LINK_FRAME_BYTES) -> LinkHeader:
+    """The header of a whole link or work frame; its body is ``frame[LINK_HEADER_SIZE:]``.
 
     The kind may be one that this version does not know, and `version` any other.
 
+    :param max_bytes: the largest frame allowed, `MAX_DATA_FRAME_BYTES` for work
     :raises BadFrame: too short, too large, no link frame, or too many entries
     """
     size_bytes = len(frame)
     if size_bytes < LINK_HEADER_SIZE:
         raise BadFrame(f"link frame of {size_bytes} bytes has no whole header")
-    if size_bytes > MAX_LINK_FRAME_BYTES:
-        raise BadFrame(f"link frame of {size_bytes} bytes is above {MAX_LINK_FRAME_BYTES}")
+    if size_bytes > max_bytes:
+        raise BadFrame(f"link frame of {size_bytes} bytes is above {max_bytes}")
     if frame[0] != 0:
         raise BadFrame(f"link frame begins with byte {frame[0]}, not 0")
     header = LinkHeader._make(_LINK.unpack_from(frame))
@@ -233,6 +266,30 @@ def unpack_data(frame: bytes | memoryview) -> DataHeader:
     if header.count > MAX_ENTRIES and header.version == PROTOCOL_VERSION:
         raise BadFrame(f"data frame of {header.count} entries, at most {MAX_ENTRIES} are allowed")
     return header
+
+
+def pack_chunk(kind: int, id: int, total: int, offset: int) -> bytes:
+    """What stands between the header of a CHUNK frame and the parcel's bytes.
+
+    :raises struct.error: a number does not fit its field
+    """
+    return _CHUNK.pack(kind, id, total, offset)
+
+
+def unpack_chunk(body: memoryview) -> tuple[ChunkHeader, memoryview]:
+    """The chunk in the body of a CHUNK frame, and its bytes.
+
+    :raises BadFrame: too short, or bytes beyond the parcel's end
+    """
+    if len(body) < CHUNK_HEADER_SIZE:
+        raise BadFrame(f"chunk of {len(body)} bytes has no whole header")
+    header = ChunkHeader._make(_CHUNK.unpack_from(body))
+    piece = body[CHUNK_HEADER_SIZE:]
+    if header.total and not 0 < len(piece) <= header.total - header.offset:
+        raise BadFrame(
+            f"parcel {header.id}: {len(piece)} bytes at {header.offset} of {header.total}"
+        )
+    return header, piece
 
 
 def pack_hello(node_id: bytes, dial: int) -> bytes:

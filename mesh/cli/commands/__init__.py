@@ -5,13 +5,34 @@ from __future__ import annotations
 import click
 
 from mesh.cli.commands.call import call
+from mesh.cli.commands.completion import completion
 from mesh.cli.commands.demo import demo
+from mesh.cli.commands.discovery import discovery
+from mesh.cli.commands.groupcast import groupcast
 from mesh.cli.commands.keygen import keygen
+from mesh.cli.commands.owner import owner
 from mesh.cli.commands.peers import peers
+from mesh.cli.commands.ping import ping
 from mesh.cli.commands.publish import broadcast, pub
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
+from mesh.cli.commands.watch import watch
 
 __all__ = ["COMMANDS"]
 
-COMMANDS: tuple[click.Command, ...] = (peers, services, call, pub, sub, broadcast, keygen, demo)
+COMMANDS: tuple[click.Command, ...] = (
+    peers,
+    watch,
+    ping,
+    services,
+    discovery,
+    owner,
+    call,
+    pub,
+    sub,
+    broadcast,
+    groupcast,
+    keygen,
+    completion,
+    demo,
+)

@@ -15,7 +15,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, short_help="See it all work on this machine.")
 @json_option("the checks as JSON when all is over")
 @click.pass_context
 def demo(context: click.Context, as_json: bool) -> None:

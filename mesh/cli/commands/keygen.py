@@ -25,9 +25,12 @@ Give the same key to every node; a node without it is refused before a byte of i
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, short_help="Make a key for a mesh.")
 @click.option(
-    "--output", metavar="FILE", help="Write a new file that only you can read; never overwrites."
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write a new file that only you can read; never overwrites.",
 )
 @json_option("the key, or the name of the file, as JSON")
 def keygen(output: str | None, as_json: bool) -> None:

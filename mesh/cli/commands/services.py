@@ -35,7 +35,7 @@ class _Service:
         )
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, short_help="List what can be called, and on how many nodes.")
 @json_option("an array of services; each method has the number of nodes that serve it")
 @mesh_options
 @pass_options

@@ -26,7 +26,7 @@ ROLE_COMMAND = (sys.executable, "-P", "-m", "mesh.cli.demo.role")
 """``-P``: what lies in the current directory must not hide a module."""
 
 MAX_REPORTS = 10_000
-"""Reports kept of one process: the scenes cause about a hundred."""
+"""Reports kept of one process: the scenes cause some hundreds."""
 
 MAX_REMARKS = 20
 """Last other lines of a process, such as a traceback: they tell why it did not start."""

@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 import mesh
+from mesh.cli.demo.crew import serve_crew
 
 __all__ = ["ROLES", "build", "main", "report"]
 
@@ -29,7 +30,7 @@ def report(**what: Any) -> None:
 
 
 def serve_calc(node: mesh.Node) -> None:
-    """A replica of the service "calc", and a member of the group "workers"."""
+    """A replica of the service "calc", and a member of groups and of a queue group."""
 
     @node.rpc
     def add(a: int, b: int) -> int:
@@ -62,6 +63,8 @@ def serve_calc(node: mesh.Node) -> None:
     def on_note(message: mesh.Message) -> None:
         report(got=message.kind, data=message.data)
 
+    serve_crew(node, report)
+
 
 def serve_display(node: mesh.Node) -> None:
     """Shows temperatures, of whatever room."""
@@ -72,11 +75,15 @@ def serve_display(node: mesh.Node) -> None:
 
 
 def serve_archive(node: mesh.Node) -> None:
-    """Keeps all that sensors say."""
+    """Keeps all that sensors say, and all orders."""
 
     @node.subscriber("sensors.>", inline=True)
     def keep(message: mesh.Message) -> None:
         report(got="sensor", subject=message.subject, data=message.data)
+
+    @node.subscriber("orders.>", inline=True)
+    def file(message: mesh.Message) -> None:
+        report(got="order", data=message.data)
 
 
 ROLES = {"calc": serve_calc, "display": serve_display, "archive": serve_archive}

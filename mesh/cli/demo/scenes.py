@@ -7,11 +7,13 @@ from time import monotonic, sleep
 
 import mesh
 from mesh.cli.demo.departures import crash, leave, stop
+from mesh.cli.demo.sharing import jobs, keys, queue_group
 from mesh.cli.demo.stage import PATIENCE_SECONDS, START_SECONDS, Scene, Stage
 
 __all__ = ["SCENES"]
 
-ROLES = ("calc", "calc", "calc", "display", "archive")
+ROLES = (*("calc",) * 5, "display", "archive")
+"""Of five replicas three are killed and one leaves."""
 
 BALANCED_CALLS = 60
 BROADCASTS = 20
@@ -30,7 +32,8 @@ def meet(stage: Stage) -> None:
         sleep(POLL_SECONDS)
     took = monotonic() - began
     sources = ", ".join(
-        f"{name} is {state.status} {state.reason}".strip() for name, state in node.sources().items()
+        f"{name} is {state.status} {state.reason}".strip()
+        for name, state in node.discovery().items()
     )
     stage.has_met = stage.check(
         f"{len(ROLES)} processes started, and all were found",
@@ -178,7 +181,7 @@ def send(stage: Stage) -> None:
 SCENES: tuple[Scene, ...] = (
     Scene(
         "Nodes find each other",
-        "Five processes start. None is told where the others are, or that there are any.",
+        "Seven processes start. None is told where the others are, or that there are any.",
         'node = mesh.Node("calc")',
         meet,
     ),
@@ -217,6 +220,24 @@ SCENES: tuple[Scene, ...] = (
         "All replicas listen to 'notes'; one of them is sent a message.",
         'node.send(peer, "notes", "for you alone")',
         send,
+    ),
+    Scene(
+        "One of many",
+        "The replicas are a crew: each job goes to one of them. One gets SIGKILL in mid-job.",
+        'node.groupcast("crew", job)',
+        jobs,
+    ),
+    Scene(
+        "A queue group",
+        "The replicas that are left share the orders; the archive gets a copy of each as well.",
+        '@node.subscriber("orders.>", group="billing")',
+        queue_group,
+    ),
+    Scene(
+        "Keys and owners",
+        "A key belongs to one of the replicas. All nodes know which, without asking anybody.",
+        'node.service("calc", key="user:0").who()',
+        keys,
     ),
     Scene(
         "A node is killed",

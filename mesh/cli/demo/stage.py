@@ -22,7 +22,7 @@ __all__ = ["LOOPBACK", "PATIENCE_SECONDS", "START_SECONDS", "Scene", "Stage"]
 LOOPBACK = "127.0.0.1"
 
 START_SECONDS = 20.0
-"""Five interpreters on a machine that is busy with other things."""
+"""Seven interpreters on a machine that is busy with other things."""
 
 PATIENCE_SECONDS = 5.0
 """For everything else, which takes milliseconds."""

@@ -1,0 +1,45 @@
+"""How a peer is shown: as JSON, and as a row of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mesh
+from mesh.cli.text import relative
+
+__all__ = ["COLUMNS", "DETAILS", "as_document", "as_row"]
+
+COLUMNS = ("name", "id", "address", "state", "since", "services", "groups", "tags")
+DETAILS = ("services", "groups", "tags")
+"""What moves below its row when the terminal is narrow."""
+
+
+def as_document(peer: mesh.Peer) -> dict[str, object]:
+    """All there is to know of it."""
+    return {
+        "id": peer.id,
+        "name": peer.name,
+        "address": peer.address,
+        "state": peer.state,
+        "since": peer.since,
+        "services": peer.services,
+        "groups": sorted(peer.groups),
+        "tags": peer.tags,
+        "instance": peer.instance,
+        "weight": peer.weight,
+        "observer": peer.is_observer,
+    }
+
+
+def as_row(peer: mesh.Peer) -> Sequence[str]:
+    """The cells of ``COLUMNS``."""
+    return (
+        peer.name,
+        peer.id[:8],
+        peer.address,
+        f"{peer.state}, observer" if peer.is_observer else peer.state,
+        relative(peer.since),
+        ", ".join(sorted(peer.services)),
+        ", ".join(sorted(peer.groups)),
+        ", ".join(f"{key}={value}" for key, value in sorted(peer.tags.items())),
+    )

@@ -1,0 +1,35 @@
+"""The counters that the parts keep themselves, by the names that users see."""
+
+from __future__ import annotations
+
+from mesh.engine.core import Core
+from mesh.engine.local import LocalSession
+from patterns.pubsub import PubSub
+from patterns.rpc import RpcClient, RpcServer
+
+__all__ = ["kept_elsewhere"]
+
+
+def kept_elsewhere(
+    core: Core, local: LocalSession, pubsub: PubSub, client: RpcClient, server: RpcServer
+) -> dict[str, int]:
+    """Those that have happened: a name appears when its number is not 0."""
+    counts = {
+        "dropped_by_slow_subscriptions": pubsub.dropped,
+        "replaced_by_newer": pubsub.replaced,
+        "dropped_for_slow_peers": sum(
+            session.outbox.dropped for session in (local, *core.sessions.values())
+        ),
+        "malformed_messages": pubsub.malformed,
+        "late_replies": client.late_replies,
+        "expired_calls": server.expired,
+        "calls_refused": server.refused,
+        "retries": client.retries.made,
+        "retries_denied": client.retries.denied,
+        "moved_calls": server.moved,
+        "redirects_followed": client.redirects_followed,
+        "keyed_served_for_others": server.served_for_others,
+        "calls_handed_on": server.handed_on,
+        "calls_taken_elsewhere": client.taken_elsewhere,
+    }
+    return {name: number for name, number in counts.items() if number}

@@ -1,0 +1,134 @@
+"""What a node runs on: time, randomness, sockets, threads, keys and ways to be found.
+
+A node that starts takes the environment of its context. In a program that is the machine
+(``Environment``); in a simulation ``mesh.testing`` has put another one there, and nothing else of
+a node differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import random
+import resource
+from collections.abc import Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from mesh.engine.ports import Clock, Transport
+from mesh.finding import Finding
+from mesh.runtime import LoopClock, LoopRunner
+from mesh.runtime.threads import call_in_thread
+from mesh.security import CurveKeys
+from mesh.settings import Settings
+from mesh.transport import ZmqTransport
+from mesh.wire import frames
+
+if TYPE_CHECKING:
+    from mesh.host import Host
+
+__all__ = ["Environment", "HostTransport", "current_environment", "enter_environment"]
+
+logger = logging.getLogger("mesh")
+
+
+class HostTransport(Transport, Protocol):
+    """An engine's transport, and its end."""
+
+    async def wait_closed(self) -> None:
+        """After ``close``: until everything is given back."""
+
+    def abandon(self) -> None:
+        """When there is no time for ``wait_closed``."""
+
+
+class Environment:
+    """This machine. All methods are called on the node's loop."""
+
+    is_simulated = False
+
+    def settings(self, settings: Settings) -> Settings:
+        """Those that a node is started with."""
+        return settings
+
+    async def keys(self, settings: Settings) -> CurveKeys | None:
+        """The node's keys, None without a mesh key. Raises ConfigError."""
+        if settings.key is None:
+            return None
+        # The stretching of a passphrase takes 0.1 s, during which the loop must go on.
+        make_keys = functools.partial(CurveKeys, settings.key, settings.mesh)
+        keys: CurveKeys = await call_in_thread(asyncio.get_running_loop(), make_keys)
+        return keys
+
+    def prepare(self, settings: Settings) -> None:
+        """Before anything is opened."""
+        if settings.key is None and not settings.is_loopback_only:
+            _warn_insecure()
+        _raise_descriptor_limit()
+
+    def finding(self, settings: Settings, fingerprint: str) -> Finding:
+        """Raises ConfigError when two sources have the same name."""
+        return Finding(settings, fingerprint)
+
+    def transport(
+        self, settings: Settings, hosts: Sequence[str], keys: CurveKeys | None
+    ) -> HostTransport:
+        loop = asyncio.get_running_loop()
+        return ZmqTransport(
+            loop,
+            host=settings.host,
+            port=settings.port,
+            hosts=hosts,
+            keys=keys,
+            max_work_bytes=settings.max_payload_bytes + frames.LINK_HEADER_SIZE,
+        )
+
+    def clock(self) -> Clock:
+        return LoopClock(asyncio.get_running_loop())
+
+    def runner(self) -> LoopRunner:
+        return LoopRunner(asyncio.get_running_loop())
+
+    def random(self, settings: Settings) -> Random:
+        return random.Random(settings.id)
+
+    def wall_clock(self) -> datetime:
+        return datetime.now(UTC)
+
+    def hosts(self, host: Host) -> None:
+        """A node runs here now."""
+
+
+_current: ContextVar[Environment] = ContextVar("mesh_environment")
+_machine = Environment()
+
+
+def current_environment() -> Environment:
+    """What a node that starts here runs on."""
+    return _current.get(_machine)
+
+
+def enter_environment(environment: Environment) -> None:
+    """Nodes that start in this context from now on run on that."""
+    _current.set(environment)
+
+
+@functools.cache
+def _warn_insecure() -> None:
+    logger.warning(
+        "no mesh key: anybody on this network can join, read and call; give key='some words'"
+    )
+
+
+def _raise_descriptor_limit() -> None:
+    """A node needs 3 to 8 descriptors a peer; the soft limit of 1024 ends that at 300 peers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:
+        logger.info("the descriptor limit stays at %d: %s", soft, error)
