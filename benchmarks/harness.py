@@ -39,6 +39,8 @@ class Score:
     samples: list[Sample] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     foreign_cores: list[float] = field(default_factory=list)
+    skipped: str | None = None
+    """Why it does not play here."""
 
     @property
     def expected(self) -> int:
@@ -72,9 +74,13 @@ def play(
 ) -> list[Score]:
     """The scores of the contestants in `labels`, or of all of them if it is empty."""
     chosen = [c for c in workload.contestants if not labels or c.label in labels]
-    scores = [Score(workload, contestant) for contestant in chosen]
+    scores = [Score(workload, contestant, skipped=contestant.missing()) for contestant in chosen]
+    for score in scores:
+        if score.skipped is not None:
+            tell(f"{workload.name}: {score.contestant.label} is skipped: {score.skipped}")
+    playing = [score for score in scores if score.skipped is None]
     for number in range(rounds):
-        for score in scores if number % 2 == 0 else reversed(scores):
+        for score in playing if number % 2 == 0 else reversed(playing):
             if len(score.failures) < MAX_FAILURES:
                 tell(f"{workload.name}: {score.contestant.label}, round {number + 1}/{rounds}")
                 failed_before = len(score.failures)

@@ -33,6 +33,8 @@ def table(results: list[list[Score]]) -> str:
 
 def row(score: Score, scores: list[Score], metric: Metric) -> tuple[str, ...]:
     head = (score.workload.name, metric.name, score.contestant.label)
+    if score.skipped is not None:
+        return (*head, "skipped", "", metric.unit, "", "")
     middle = score.median(metric)
     if middle is None:
         return (*head, "FAILED", "", metric.unit, "", "")
@@ -70,7 +72,7 @@ def render(line: tuple[str, ...], widths: list[int]) -> str:
 
 def complaints(results: list[list[Score]], rounds: int) -> list[str]:
     """What a reader must know before believing the table; loss and failures first."""
-    lost, failed, noisy = [], [], []
+    lost, failed, skipped, noisy = [], [], [], []
     for score in (score for scores in results for score in scores):
         name = f"{score.workload.name}, {score.contestant.label}"
         if not score.is_exact:
@@ -79,16 +81,19 @@ def complaints(results: list[list[Score]], rounds: int) -> list[str]:
             lost.append(f"MESSAGES {kind}: {name}: {delivery(score)}; the figure is void")
         for failure, times in Counter(score.failures).items():
             failed.append(f"FAILED {times} x: {name}: {failure}")
+        if score.skipped is not None:
+            skipped.append(f"skipped: {name}: {score.skipped}")
         if max(score.foreign_cores, default=0.0) > NOISY_CORES:
             noisy.append(f"noisy: {name}: others used {max(score.foreign_cores):.2f} core")
     if rounds < QUOTABLE_ROUNDS:
         noisy.append(f"only {rounds} rounds: not for quoting, take at least {QUOTABLE_ROUNDS}")
-    return lost + failed + noisy
+    return lost + failed + skipped + noisy
 
 
 def is_clean(results: list[list[Score]]) -> bool:
-    """Whether nothing failed and nothing was lost."""
-    return all(s.samples and s.is_exact and not s.failures for scores in results for s in scores)
+    """Whether nothing failed and nothing was lost; what was skipped did neither."""
+    played = (s for scores in results for s in scores if s.skipped is None)
+    return all(s.samples and s.is_exact and not s.failures for s in played)
 
 
 def machine() -> dict[str, Any]:
@@ -125,6 +130,7 @@ def document(
                 "exact": score.is_exact,
                 "foreign_cores": [round(cores, 3) for cores in score.foreign_cores],
                 "failures": score.failures,
+                "skipped": score.skipped,
             }
             for scores in results
             for score in scores

@@ -23,6 +23,12 @@ cold_client       takes discovery; on any command starts a node and calls the ot
                   reports started_ns, answered_ns
 idler             takes count, the idlers there are; on `seconds` does nothing;
                   reports rss_bytes, cpu_s, elapsed_s
+broker            runs the server of a system that needs one; on any command reports its cpu_s
+member            takes size, broker (its report); handles what casters send; on any command
+                  reports handled (so far), at_ns (of the last one; 0: only casters know), cpu_s
+caster            takes size, broker, peers (the members' reports); on `seconds` sends, each
+                  message to one member, and waits for all acknowledgements, if there are any;
+                  reports sent, started_ns, ended_ns, cpu_s (while it did that)
 
 A publisher waits, before its first message, until all its receivers are connected. A subscriber
 calls a function per message (`Tally.hit` or one that does the same) and fails on a wrong payload.
@@ -30,6 +36,7 @@ calls a function per message (`Tally.hit` or one that does the same) and fails o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from statistics import median, quantiles
 from typing import Any, TypeAlias
@@ -41,6 +48,7 @@ Role: TypeAlias = Callable[[Control, Params], None]
 
 SUBJECT = "bench.data"
 MARK = "bench.mark"
+GROUP = "workers"
 
 SETUP_TIMEOUT_S = 10.0
 """How long a role waits for its peers to appear; ten times what the slowest needs."""
@@ -53,13 +61,15 @@ PUBLISHES_PER_SAMPLE = 2_000
 
 
 class Tally:
-    """What a subscriber has seen since the last mark. `last` shows that payloads were decoded."""
+    """What a subscriber has seen since the last mark, or a member in all. `last` shows that
+    payloads were decoded; `at_ns` is when it was handled, for who cannot tell by other means."""
 
-    __slots__ = ("count", "last", "size")
+    __slots__ = ("at_ns", "count", "last", "size")
 
     def __init__(self, size: int) -> None:
         self.count = 0
         self.last: bytes | None = None
+        self.at_ns = 0
         self.size = size
 
     def hit(self, payload: bytes) -> None:
@@ -67,17 +77,31 @@ class Tally:
         self.count += 1
         self.last = payload
 
+    def hit_and_note(self, payload: bytes) -> None:
+        """The same, and when it was."""
+        self.count += 1
+        self.last = payload
+        self.at_ns = time.monotonic_ns()
+
     def close_at_mark(self, control: Control, at_ns: int) -> None:
         """Report and start over.
 
         Raises:
             ValueError: the last payload has not the size that was sent.
         """
-        if self.last is not None and len(self.last) != self.size:
-            raise ValueError(f"a payload of {self.size} bytes arrived as {len(self.last)}")
+        self._check()
         control.report(delivered=self.count, at_ns=at_ns)
         self.count = 0
         self.last = None
+
+    def report_handled(self, control: Control) -> None:
+        """Report as a member. Raises as `close_at_mark`."""
+        self._check()
+        control.report(handled=self.count, at_ns=self.at_ns, cpu_s=time.process_time())
+
+    def _check(self) -> None:
+        if self.last is not None and len(self.last) != self.size:
+            raise ValueError(f"a payload of {self.size} bytes arrived as {len(self.last)}")
 
 
 def latency_percentiles(latencies_ns: list[int]) -> dict[str, float]:

@@ -19,6 +19,7 @@ import mesh
 from benchmarks.control import Control
 from benchmarks.systems import (
     ANSWER_TIMEOUT_S,
+    GROUP,
     MARK,
     PUBLISHES_PER_SAMPLE,
     SETUP_TIMEOUT_S,
@@ -41,6 +42,9 @@ CHUNK_MAX_MESSAGES = 1_024
 """The same limit for small messages; well below the 10,000 a subscription buffers."""
 
 CHUNK_MIN_MESSAGES = 8
+
+CASTS_PER_CLOCK_CHECK = 64
+"""Each waits for credit by itself; a look at the clock costs a tenth of one."""
 
 
 def role(body: Callable[[Control, Params], Coroutine[Any, Any, None]]) -> Role:
@@ -175,6 +179,46 @@ async def lonely_publisher(control: Control, params: Params) -> None:
             )
 
 
+async def member(control: Control, params: Params) -> None:
+    tally = Tally(params["size"])
+    node = new_node("member", params)
+
+    @node.member(GROUP)
+    def on_cast(message: mesh.Message) -> None:
+        tally.count += 1
+        tally.last = message.data
+
+    async with node:
+        control.report()
+        while await control.receive_async() is not None:
+            tally.report_handled(control)
+
+
+async def caster(control: Control, params: Params) -> None:
+    payload = os.urandom(params["size"])
+    async with new_node("caster", params) as node:
+        count = len(params["peers"])
+        await node.wait_for(group=GROUP, count=count, timeout=SETUP_TIMEOUT_S)
+        control.report()
+        groupcast = node.groupcast
+        while (command := await control.receive_async()) is not None:
+            cpu_before_s = time.process_time()
+            started_ns = time.monotonic_ns()
+            end_ns = started_ns + int(command["seconds"] * 1e9)
+            sent = 0
+            while time.monotonic_ns() < end_ns:
+                for _ in range(CASTS_PER_CLOCK_CHECK):
+                    await groupcast(GROUP, payload)
+                sent += CASTS_PER_CLOCK_CHECK
+            await node.flush(timeout=ANSWER_TIMEOUT_S)
+            control.report(
+                sent=sent,
+                started_ns=started_ns,
+                ended_ns=time.monotonic_ns(),
+                cpu_s=time.process_time() - cpu_before_s,
+            )
+
+
 async def cold_server(control: Control, params: Params) -> None:
     control.report()
     await control.receive_async()
@@ -230,6 +274,8 @@ ROLES: Final[dict[str, Role]] = {
     "serial_server": role(echo_server),
     "serial_client": role(serial_client),
     "lonely_publisher": role(lonely_publisher),
+    "member": role(member),
+    "caster": role(caster),
     "cold_server": role(cold_server),
     "cold_client": role(cold_client),
     "idler": role(idler),

@@ -17,7 +17,7 @@ from typing import Final
 
 import zmq
 
-from benchmarks.control import Control
+from benchmarks.control import STDIN, Control
 from benchmarks.systems import (
     ANSWER_TIMEOUT_S,
     PUBLISHES_PER_SAMPLE,
@@ -101,6 +101,54 @@ def subscriber(control: Control, params: Params) -> None:
                     handler(payload)
                 else:
                     tally.close_at_mark(control, time.monotonic_ns())
+
+
+def member(control: Control, params: Params) -> None:
+    tally = Tally(params["size"])
+    handler = tally.hit
+    with open_socket(zmq.PULL) as pull:
+        bind(pull, control)
+        poller = zmq.Poller()
+        poller.register(pull, zmq.POLLIN)
+        poller.register(STDIN, zmq.POLLIN)
+        while True:
+            ready = dict(poller.poll())
+            if STDIN in ready:
+                if control.receive() is None:
+                    return
+                tally.report_handled(control)
+            if pull not in ready:
+                continue
+            while True:
+                try:
+                    handler(pull.recv(zmq.NOBLOCK))
+                except zmq.Again:
+                    break
+            tally.at_ns = time.monotonic_ns()
+
+
+def caster(control: Control, params: Params) -> None:
+    """A PUSH shares out by turns, from the first message on among all it has connected to."""
+    payload = os.urandom(params["size"])
+    with open_socket(zmq.PUSH) as push:
+        for peer in params["peers"]:
+            push.connect(peer["address"])
+        control.report()
+        while (command := control.receive()) is not None:
+            cpu_before_s = time.process_time()
+            started_ns = time.monotonic_ns()
+            end_ns = started_ns + int(command["seconds"] * 1e9)
+            sent = 0
+            while time.monotonic_ns() < end_ns:
+                for _ in range(SENDS_PER_CLOCK_CHECK):
+                    push.send(payload)
+                sent += SENDS_PER_CLOCK_CHECK
+            control.report(
+                sent=sent,
+                started_ns=started_ns,
+                ended_ns=time.monotonic_ns(),
+                cpu_s=time.process_time() - cpu_before_s,
+            )
 
 
 def window_server(control: Control, _params: Params) -> None:
@@ -196,4 +244,6 @@ ROLES: Final[dict[str, Role]] = {
     "serial_server": serial_server,
     "serial_client": serial_client,
     "lonely_publisher": lonely_publisher,
+    "member": member,
+    "caster": caster,
 }

@@ -33,11 +33,13 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A label in the table, and the module and parameters behind it."""
+    """A label in the table, and the module and parameters behind it. `missing()` says what it
+    would need and is not installed here, without importing it."""
 
     label: str
     system: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    missing: Callable[[], str | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.workloads import Workload, life, pubsub, rpc
+from benchmarks.workloads import Workload, groupcast, life, pubsub, rpc
 
 WORKLOADS: Final[tuple[Workload, ...]] = (
     pubsub.PUBSUB_64B,
@@ -13,6 +13,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
     pubsub.PUBLISH_NOBODY,
     rpc.RPC_64,
     rpc.RPC_1,
+    groupcast.GROUPCAST,
     life.START_TO_CALL,
     life.IDLE,
     life.IMPORT,

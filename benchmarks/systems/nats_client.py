@@ -1,0 +1,212 @@
+"""NATS: nats-py's queue group on a `nats-server` of its own, on a free port of the loopback.
+
+Core NATS acknowledges nothing, so it plays twice. Plain is its best case: published, sent on, and
+forgotten. With `acknowledged` each message names a reply subject, the worker replies when it is
+through with it, and the publisher counts the replies and keeps a window of messages open. That
+is the cheapest way in which a publisher learns that its messages were handled, and it redelivers
+nothing; a JetStream work queue does, and was slower even with its stream in memory. nats-py runs
+on uvloop if it is installed, as `mesh` does, and without its check of each subject, which takes
+a sixth of its publisher's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from benchmarks.control import Control
+from benchmarks.systems import (
+    ANSWER_TIMEOUT_S,
+    GROUP,
+    SETUP_TIMEOUT_S,
+    SUBJECT,
+    Params,
+    Role,
+    Tally,
+)
+
+try:
+    from uvloop import run
+except ImportError:
+    from asyncio import run  # type: ignore[assignment]
+
+CHUNK = 64
+"""Messages published between two looks at the clock."""
+
+WINDOW = 4_096
+"""Messages sent and not acknowledged: as many as four members of `mesh` take in advance."""
+
+STOP_TIMEOUT_S = 2.0
+PORTS_POLL_S = 0.005
+
+PR_SET_PDEATHSIG = 1
+
+
+def role(body: Callable[[Control, Params], Coroutine[Any, Any, None]]) -> Role:
+    """Run a coroutine function as a role."""
+
+    def play(control: Control, params: Params) -> None:
+        run(body(control, params))
+
+    return play
+
+
+def broker(control: Control, _params: Params) -> None:
+    """The server is this process's child: it ends with it, whatever ends it."""
+    with tempfile.TemporaryDirectory() as folder, started_server(folder) as server:
+        control.report(url=server_url(Path(folder), server))
+        while control.receive() is not None:
+            control.report(cpu_s=cpu_s_of(server.pid))
+
+
+@contextmanager
+def started_server(folder: str) -> Iterator[subprocess.Popen[bytes]]:
+    argv = ["nats-server", "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder]
+    log = Path(folder, "log")
+    server = subprocess.Popen([*argv, "-l", str(log)], preexec_fn=end_with_parent())
+    try:
+        yield server
+    finally:
+        server.terminate()
+        try:
+            server.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """What a child calls to be killed when its parent dies, on Linux."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up here: between fork and exec less is safe
+
+    def die_with_parent() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return die_with_parent
+
+
+def server_url(folder: Path, server: subprocess.Popen[bytes]) -> str:
+    """Where it listens, as soon as it does."""
+    deadline = time.monotonic() + SETUP_TIMEOUT_S
+    path = folder / f"nats-server_{server.pid}.ports"
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urls: list[str] = json.loads(path.read_text())["nats"]
+            return urls[0]
+        except (FileNotFoundError, json.JSONDecodeError):
+            time.sleep(PORTS_POLL_S)
+    raise TimeoutError(f"nats-server does not listen, exit code {server.returncode}")
+
+
+def cpu_s_of(pid: int) -> float:
+    """User and system time of a process that runs; Linux only, elsewhere 0."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return 0.0
+    fields = text.rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+async def connect(params: Params) -> Client:
+    return await nats.connect(params["broker"]["url"], skip_subject_validation=True)
+
+
+async def member(control: Control, params: Params) -> None:
+    tally = Tally(params["size"])
+    hit = tally.hit_and_note
+
+    async def on_message(message: Msg) -> None:
+        hit(message.data)
+
+    async def on_request(message: Msg) -> None:
+        hit(message.data)
+        await message.respond(b"")
+
+    handler = on_request if params.get("acknowledged") else on_message
+    async with await connect(params) as client:
+        await client.subscribe(SUBJECT, GROUP, handler)
+        await client.flush()
+        control.report()
+        while await control.receive_async() is not None:
+            tally.report_handled(control)
+
+
+async def caster(control: Control, params: Params) -> None:
+    payload = os.urandom(params["size"])
+    cast = cast_and_count if params.get("acknowledged") else cast_and_forget
+    async with await connect(params) as client:
+        control.report()
+        while (command := await control.receive_async()) is not None:
+            cpu_before_s = time.process_time()
+            started_ns = time.monotonic_ns()
+            end_ns = started_ns + int(command["seconds"] * 1e9)
+            sent = await cast(client, payload, end_ns)
+            control.report(
+                sent=sent,
+                started_ns=started_ns,
+                ended_ns=time.monotonic_ns(),
+                cpu_s=time.process_time() - cpu_before_s,
+            )
+
+
+async def cast_and_forget(client: Client, payload: bytes, end_ns: int) -> int:
+    publish = client.publish
+    sent = 0
+    while time.monotonic_ns() < end_ns:
+        for _ in range(CHUNK):
+            await publish(SUBJECT, payload)
+        sent += CHUNK
+    await client.flush()
+    return sent
+
+
+async def cast_and_count(client: Client, payload: bytes, end_ns: int) -> int:
+    publish = client.publish
+    sent = acknowledged = 0
+    has_room = asyncio.Event()
+
+    async def on_reply(_message: Msg) -> None:
+        nonlocal acknowledged
+        acknowledged += 1
+        if not acknowledged % CHUNK or acknowledged == sent:
+            has_room.set()
+
+    inbox = client.new_inbox()
+    replies = await client.subscribe(inbox, cb=on_reply)
+    while time.monotonic_ns() < end_ns:
+        while sent - acknowledged > WINDOW - CHUNK:
+            has_room.clear()
+            await asyncio.wait_for(has_room.wait(), ANSWER_TIMEOUT_S)
+        for _ in range(CHUNK):
+            await publish(SUBJECT, payload, reply=inbox)
+        sent += CHUNK
+    while acknowledged < sent:
+        has_room.clear()
+        await asyncio.wait_for(has_room.wait(), ANSWER_TIMEOUT_S)
+    await replies.unsubscribe()
+    return sent
+
+
+ROLES: Final[dict[str, Role]] = {
+    "broker": broker,
+    "member": role(member),
+    "caster": role(caster),
+}
