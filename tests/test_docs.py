@@ -1,5 +1,7 @@
 """``docs/architecture.md`` against the code: the names it uses, the constants it states, the tests.
 
+And the counters that ``docs/groupcast.md`` lists, which programs look for by name.
+
 Surprise: an attribute that only ``__init__`` makes is found in the class's ``__slots__`` or
 annotations, or not at all; the page then names the method that matters instead.
 """
@@ -18,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+GROUPCAST = (ROOT / "docs/groupcast.md").read_text(encoding="utf-8")
 PACKAGES = ("discovery", "mesh", "patterns")
 
 UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "s": 1, "ms": 1}
@@ -126,6 +129,22 @@ def test_each_path_is_there() -> None:
     paths = [s.partition("::")[0] for s in spans() if re.match(r"(tests|docs|benchmarks)/", s)]
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def counters() -> list[str]:
+    """The names in the first column of the table of counters."""
+    table = GROUPCAST.partition("| counter |")[2]
+    return re.findall(r"`(\w+)`", " ".join(re.findall(r"^\|([^|]+)\|", table, flags=re.MULTILINE)))
+
+
+def test_the_page_on_groupcast_lists_counters() -> None:
+    assert len(counters()) > 8
+
+
+@pytest.mark.parametrize("name", counters())
+def test_a_listed_counter_is_counted(name: str) -> None:
+    sources = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    assert any(f'"{name}"' in path.read_text(encoding="utf-8") for path in sources)
 
 
 @pytest.mark.parametrize(

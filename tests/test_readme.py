@@ -1,5 +1,7 @@
 """The README, executed: its programs print what its transcripts show, its commands exist.
 
+So are the pages on groupcast, on discovery and on testing, each in a mesh of its own.
+
 A ``python`` block is a program; its first line names its file. A ``console`` block is the
 transcript of a terminal: the command, and what it prints. They run in their order, each in a
 process of its own, in one mesh. A program that ends with ``node.run()`` stays up until the end.
@@ -32,6 +34,10 @@ from tests.net.processes import until
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/groupcast.md", "docs/discovery.md", "docs/testing.md")
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 PROGRAM_END = 30.0
@@ -41,15 +47,15 @@ PLAIN_RUN = "node.run()"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(language: str) -> list[str]:
-    return [body for found, body in FENCE.findall(README) if found == language]
+def blocks(language: str, page: str = README) -> list[str]:
+    return [body for found, body in FENCE.findall(page) if found == language]
 
 
-def programs() -> dict[str, str]:
+def programs(page: str) -> dict[str, str]:
     """File name -> program."""
     found = {}
-    for body in blocks("python"):
-        name = re.match(r"# (\w+\.py)\n", body)
+    for body in blocks("python", page):
+        name = re.match(r"# ([\w.]+\.py)\n", body)
         assert name, f"the first line of a program names its file: {body[:40]!r}"
         found[name[1]] = body
     return found
@@ -61,9 +67,9 @@ class Transcript:
     output: str
 
 
-def transcripts() -> list[Transcript]:
+def transcripts(page: str) -> list[Transcript]:
     found = []
-    for body in blocks("console"):
+    for body in blocks("console", page):
         command, _, output = body.partition("\n")
         match = re.fullmatch(r"\$ python (\w+\.py)", command)
         assert match, f"a transcript begins with one command: {command!r}"
@@ -85,7 +91,13 @@ def meshctl_lines() -> list[list[str]]:
 class Terminal:
     """One process of the tour, stopped by its own handle."""
 
-    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        environment: dict[str, str],
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         self._output = folder / f"{uuid.uuid4().hex}.out"
         self._errors = self._output.with_suffix(".err")
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
@@ -93,7 +105,7 @@ class Terminal:
                 [sys.executable, *arguments],
                 cwd=folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=errors,
             )
@@ -124,9 +136,9 @@ class Terminal:
 
 
 class Tour:
-    """A mesh of its own in which the README's programs run."""
+    """A mesh of its own in which a page's programs run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, page: str) -> None:
         self._folder = folder
         self.mesh = f"readme-{uuid.uuid4().hex[:16]}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MESH_")}
@@ -134,17 +146,18 @@ class Tour:
         self._environment = kept | {
             "MESH_NAME": self.mesh,
             "MESH_HOST": "127.0.0.1",
+            "MESH_CONFIG": os.devnull,
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
         self._terminals: list[Terminal] = []
         self._services: list[tuple[Terminal, Transcript]] = []
-        self._eye = mesh.Node("eye", mesh=self.mesh, observer=True).start()
-        for name, program in programs().items():
+        self.eye = mesh.Node("eye", mesh=self.mesh, observer=True).start()
+        for name, program in programs(page).items():
             (folder / name).write_text(program, encoding="utf-8")
 
-    def open(self, arguments: list[str]) -> Terminal:
-        terminal = Terminal(arguments, self._folder, self._environment)
+    def open(self, arguments: list[str], stdin: int = subprocess.DEVNULL) -> Terminal:
+        terminal = Terminal(arguments, self._folder, self._environment, stdin)
         self._terminals.append(terminal)
         return terminal
 
@@ -153,7 +166,7 @@ class Tour:
         self._services.append((self.open([transcript.file]), transcript))
         name = Path(transcript.file).stem
         count = sum(Path(other.file).stem == name for _, other in self._services)
-        self._eye.wait_for(name, count=count, timeout=PROGRAM_END)
+        self.eye.wait_for(name, count=count, timeout=PROGRAM_END)
 
     def run(self, transcript: Transcript) -> None:
         terminal = self.open([transcript.file])
@@ -171,20 +184,25 @@ class Tour:
     def close(self) -> None:
         for terminal in self._terminals:
             terminal.end()
-        self._eye.close()
+        self.eye.close()
 
 
 @pytest.fixture
-def tour(tmp_path: Path) -> Iterator[Tour]:
-    tour = Tour(tmp_path)
+def page() -> str:
+    return README
+
+
+@pytest.fixture
+def tour(tmp_path: Path, page: str) -> Iterator[Tour]:
+    tour = Tour(tmp_path, page)
     yield tour
     tour.close()
 
 
-def test_the_tour_prints_what_it_shows(tour: Tour) -> None:
-    texts = programs()
-    shown = transcripts()
-    for transcript in shown:
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_the_tour_prints_what_it_shows(tour: Tour, page: str) -> None:
+    texts = programs(page)
+    for transcript in transcripts(page):
         if is_service(texts[transcript.file]):
             tour.serve(transcript)
         else:
@@ -192,12 +210,15 @@ def test_the_tour_prints_what_it_shows(tour: Tour) -> None:
     tour.finish()
 
 
-def test_each_program_has_a_transcript() -> None:
-    assert set(programs()) == {transcript.file for transcript in transcripts()}
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_each_program_has_a_transcript(page: str) -> None:
+    assert set(programs(page)) == {transcript.file for transcript in transcripts(page)}
+    assert programs(page)
 
 
 def test_the_shown_meshctl_commands_work(tour: Tour) -> None:
     tour.serve(Transcript("calc.py", ""))
+    tour.serve(Transcript("worker.py", ""))
     lines = meshctl_lines()
     assert lines
     for arguments in lines:
@@ -209,7 +230,9 @@ def test_the_shown_meshctl_commands_work(tour: Tour) -> None:
         assert terminal.wait() == 0, terminal.errors
         if name == "call":
             assert terminal.output == "5\n"
-        elif name == "peers":
+        elif name == "groupcast":
+            assert terminal.output.startswith("sent to worker/")
+        elif name in ("peers", "owner"):
             assert "calc" in terminal.output
     tour.finish()
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh.engine import control as c
-from mesh.membership import Record
+from mesh.membership import MAX_WEIGHT, Record
 from mesh.wire.codec import Codec
 from mesh.wire.frames import BadFrame
 from patterns.names import group_subject
@@ -38,15 +38,20 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-FIELDS = ["name", "version", "services", "interest", "tags", "addresses", "rpc", "observer"]
+FIELDS = ["name", "version", "services", "interest", "queues", "tags", "instance", "weight",
+          "addresses", "rpc", "work", "observer", "blocks"]  # fmt: skip
 RECORD: dict[str, Any] = {
     "name": "calc",
     "version": 3,
     "services": {"calc": ["add"]},
     "interest": ["a.*", group_subject("crew")],
+    "queues": {"billing": ["orders.>"]},
     "tags": {"zone": "1"},
+    "instance": "calc-1",
+    "weight": 2.5,
     "addresses": ["10.0.0.1:7000"],
     "rpc": 7001,
+    "work": 7002,
     "observer": False,
 }
 
@@ -86,11 +91,17 @@ def test_any_value_in_any_field_of_a_record_is_taken_or_refused(damage: Any) -> 
         return
     assert record.groups is not None
     assert all(isinstance(pattern, str) for pattern in record.interest)
+    assert all(isinstance(p, str) for ps in record.queues.values() for p in ps)
+    assert record.instance.encode()
+    assert 0 < record.weight <= MAX_WEIGHT
+    assert 0 < record.work_port < 65536
 
 
 @SETTINGS
 @given(
-    st.dictionaries(st.sampled_from(["version", "add", "remove", "services"]), values, max_size=4),
+    st.dictionaries(
+        st.sampled_from(["version", "add", "remove", "services", "queues"]), values, max_size=5
+    ),
     st.booleans(),
 )
 def test_any_delta_is_applied_whole_or_changes_nothing(
@@ -105,5 +116,6 @@ def test_any_delta_is_applied_whole_or_changes_nothing(
         assert record.version == 3
         assert list(record.interest) == RECORD["interest"]
         assert record.services == {"calc": ("add",)}
+        assert record.queues == {"billing": ("orders.>",)}
     else:
         assert record.version == 4

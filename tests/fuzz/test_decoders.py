@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mesh.plain.wire import unpack_request
 from mesh.wire import frames
 from mesh.wire.codec import Codec
 from mesh.wire.frames import BadFrame
@@ -80,7 +81,28 @@ DECODERS = [
         frames.unpack_link,
         (frames.pack_link(A, 7, frames.PUBLISH, B, 2**40, 3), frames.pack_link(B, 0, 0, A, 0, 0)),
     ),
+    Decoder(
+        "unpack_work",
+        lambda data: frames.unpack_link(data, frames.MAX_DATA_FRAME_BYTES),
+        (
+            frames.pack_link(A, 7, frames.CAST, B, 2**40, 3),
+            frames.pack_link(A, 7, frames.CAST, B, 0, 1).ljust(frames.MAX_LINK_FRAME_BYTES + 9),
+        ),
+    ),
+    Decoder(
+        "unpack_plain_request",
+        lambda data: unpack_request([b"calc.add", data], Codec()),
+        (
+            msgpack.packb([[2, 3], {}]),
+            Codec().pack([[{1, 2}, UUID(int=5), list(range(1500))], {"at": datetime.now(UTC)}]),
+        ),
+    ),
     Decoder("unpack_data", frames.unpack_data, (frames.pack_data(frames.REQUEST, A, B, 7, 1),)),
+    Decoder(
+        "unpack_chunk",
+        lambda data: frames.unpack_chunk(memoryview(data)),
+        (frames.pack_chunk(frames.PUBLISH, 7, 300_000, 65_536) + b"piece",),
+    ),
     Decoder("unpack_hello", frames.unpack_hello, (frames.pack_hello(A, 7),)),
     Decoder(
         "unpack_info",

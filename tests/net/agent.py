@@ -2,8 +2,11 @@
 
 Started by ``tests.net.processes``. Settings (one JSON object as argument): ``node`` are arguments
 of ``mesh.Node``; ``subscribe`` and ``member`` are what a recording handler listens to, ``inline``
-says where it runs; ``protocol`` is the protocol version to pretend. A command is
-``[number, name, arguments]`` and is answered by ``{"number", "value" or "error"}``, in order.
+says where it runs; ``count`` is a subject whose messages are counted and not kept; ``letters`` is
+whether it writes to every peer; ``workers`` are specs of ``tests.net.workers``; ``protocol`` is the
+protocol version to pretend, ``work_port`` a port to give out instead of the work socket's. A
+command is ``[number, name, arguments]`` and is answered by ``{"number", "value" or "error"}``, in
+order.
 """
 
 from __future__ import annotations
@@ -18,7 +21,14 @@ from collections.abc import Callable
 from typing import Any
 
 import mesh
+from mesh.engine.ports import Bound, TransportEvents
+from mesh.transport import ZmqTransport
 from mesh.wire import frames
+from tests.net.errands import Errands
+from tests.net.floods import Count, Flood
+from tests.net.letters import Letters
+from tests.net.loads import Progress, send_groupcasts
+from tests.net.workers import Worker
 
 POLL = 0.005
 
@@ -29,6 +39,9 @@ class Agent:
     def __init__(self, settings: dict[str, Any]) -> None:
         if "protocol" in settings:
             frames.PROTOCOL_VERSION = settings["protocol"]
+        self._work_port = 0
+        if "work_port" in settings:
+            self._pretend_work_port(settings["work_port"])
         self.node = node = mesh.Node(**settings["node"])
         self.messages: list[mesh.Message] = []
         self.events: list[tuple[float, mesh.Event]] = []
@@ -45,12 +58,24 @@ class Agent:
             node.subscriber(pattern, inline=inline)(self._record)
         for group in settings.get("member", ()):
             node.member(group, inline=inline)(self._record)
+        self._count = Count(node, settings["count"]) if "count" in settings else None
+        self._flood: Flood
+        self._casts: threading.Thread
+        self._casts_end: list[str] = []
+        self._progress = Progress()
+        self._errands: Errands
+        specs = settings.get("workers", ())
+        self.workers = [Worker(node, spec) for spec in specs if spec["mode"] != "read"]
         if not settings["node"].get("observer"):
             self._serve()
+        self._letters = Letters(node) if settings.get("letters") else None
         node.start()
+        self.workers += [Worker(node, spec) for spec in specs if spec["mode"] == "read"]
         self._run(self._watch)
-        address = node.me.address
-        _tell({"id": node.id, "address": address})
+        letters = self._letters
+        if letters is not None:
+            self._writing = node._on_loop(lambda: asyncio.ensure_future(letters.run()))
+        _tell({"id": node.id, "address": node.me.address, "work_port": self._work_port})
 
     def _serve(self) -> None:
         node = self.node
@@ -73,6 +98,16 @@ class Agent:
         def pause(seconds: float) -> int:
             time.sleep(seconds)
             return os.getpid()
+
+    def _pretend_work_port(self, port: int) -> None:
+        really_open = ZmqTransport.open
+
+        def open_and_pretend(transport: ZmqTransport, events: TransportEvents) -> Bound:
+            bound = really_open(transport, events)
+            self._work_port = bound.work_port
+            return bound._replace(work_port=port)
+
+        ZmqTransport.open = open_and_pretend  # type: ignore[method-assign,assignment]
 
     def _run(self, target: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=target, daemon=True)
@@ -123,6 +158,16 @@ class Agent:
 
     def gaps(self) -> list[int | None]:
         return [e.missed for _, e in list(self.events) if isinstance(e, mesh.Gap)]
+
+    def first_owners(self, keys: list[Any], **where: Any) -> list[str]:
+        """The instance of each key's owner."""
+        return self.node._on_loop(
+            lambda: [self.node.aio.owner(key=key, **where).instance for key in keys]
+        )
+
+    def owners(self, keys: list[Any], **where: Any) -> list[list[str]]:
+        """Instances, best first, for each key of a service (``name``) or of a ``group``."""
+        return [[peer.instance for peer in self.node.owners(key=key, **where)] for key in keys]
 
     def now(self) -> float:
         return time.monotonic()
@@ -196,11 +241,91 @@ class Agent:
         self._flow.join()
         return self._stamps
 
+    def begin_flood(self, subject: str, size: int) -> None:
+        """Numbered messages at full rate, from a thread of their own."""
+        self._flood = Flood(self.node, subject, size)
+
+    def flooded(self) -> int:
+        """How many there were so far."""
+        return self._flood.published
+
+    def end_flood(self) -> int:
+        """How many there were."""
+        return self._flood.end()
+
+    def count(self) -> dict[str, Any]:
+        """What was received of the subject that this node counts."""
+        assert self._count is not None
+        return self._count.sums()
+
     def broadcast(self, group: str, data: Any = None) -> int:
         return self.node.broadcast(group, data)
 
     def send(self, peer: str, subject: str, data: Any = None) -> bool:
         return self.node.send(peer, subject, data)
+
+    # One of many.
+
+    def begin_casts(self, group: str, first: int, count: int, **options: Any) -> None:
+        """Groupcasts from a thread of their own."""
+        self._progress = Progress()
+        self._casts_end.clear()
+        numbers = range(first, first + count)
+
+        def send() -> None:
+            try:
+                self.node._wait(
+                    lambda: send_groupcasts(
+                        self.node.aio, group, numbers, self._progress, **options
+                    )
+                )
+            except mesh.MeshError as error:
+                self._casts_end.append(f"{type(error).__name__}: {error}")
+            else:
+                self._casts_end.append("")
+
+        self._casts = self._run(send)
+
+    def casts_held(self) -> int:
+        """How many casts are here, waiting or running."""
+        receiver = self.node.aio.host.engine._work.receiver
+        return self.node._on_loop(
+            lambda: sum(len(source.open) for source in receiver._sources.values())
+        )
+
+    def stop_casts(self) -> None:
+        """Begin no more of them."""
+        self._progress.is_over = True
+
+    def casts_sent(self) -> int:
+        """How many of them a member has, or had."""
+        return self._progress.sent
+
+    def casts_end(self) -> str | None:
+        """What they ended with, "" for nothing; None while they go on."""
+        return self._casts_end[0] if self._casts_end else None
+
+    def letters(self) -> dict[str, int]:
+        """What came of letters and calls to peers by their ids: ``tests.net.letters``."""
+        assert self._letters is not None
+        return dict(self._letters.counts)
+
+    # Every verb that waits.
+
+    def begin_errands(self, **what: Any) -> None:
+        """All of them, over and over: ``tests.net.errands``."""
+        self._errands = Errands(self.node.aio, **what)
+        self.node._wait(self._errands.begin)
+
+    def end_errands(self) -> dict[str, Any]:
+        """What they came to, the groupcasts that were accepted, and how late the latest was."""
+        self.node._wait(self._errands.end)
+        errands = self._errands
+        return {
+            "outcomes": errands.outcomes,
+            "accepted": errands.accepted,
+            "latest": errands.latest,
+        }
 
     def flush(self, timeout: float = 5.0) -> None:
         self.node.flush(timeout)

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mesh
+from demos.chat.session import Session
+from tests.conftest import Measured
+from tests.net.crew import Crew
 from tests.net.processes import NodeProcess, Script
 
-Measured = Callable[[str, float], None]
-_measured: list[str] = []
-
-
-@pytest.fixture
-def measured(request: pytest.FixtureRequest) -> Measured:
-    """Notes a figure for the summary at the end of the run: figures are told, not judged."""
-
-    def note(what: str, value: float) -> None:
-        _measured.append(f"{request.node.name}: {what} {value:.3g}")
-
-    return note
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _measured:
-        terminalreporter.section("measured")
-        for line in _measured:
-            terminalreporter.write_line(line)
+__all__ = ["Measured"]
 
 
 @pytest.fixture
@@ -40,8 +28,9 @@ def mesh_name() -> str:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MESH_NAME", "MESH_KEY", "MESH_SEEDS", "MESH_HOST", "MESH_INSECURE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("NAME", "KEY", "SEEDS", "HOST", "INSECURE", "PLAIN", "INTERFACES", "PROFILE"):
+        monkeypatch.delenv(f"MESH_{name}", raising=False)
+    monkeypatch.setenv("MESH_CONFIG", os.devnull)  # not the profiles of whoever runs the tests
 
 
 @pytest.fixture
@@ -60,6 +49,12 @@ def make_node(mesh_name: str) -> Iterator[Callable[..., mesh.Node]]:
 
 
 @pytest.fixture
+def make_async(mesh_name: str) -> Callable[..., mesh.AsyncNode]:
+    """Makes nodes of this test's mesh for the loop of the test, which closes them."""
+    return functools.partial(mesh.AsyncNode, mesh=mesh_name, discovery=("local",))
+
+
+@pytest.fixture
 def start_process(mesh_name: str) -> Iterator[Callable[..., NodeProcess]]:
     """Starts node processes of this test's mesh; ``wait`` until the node is started."""
     processes: list[NodeProcess] = []
@@ -70,16 +65,27 @@ def start_process(mesh_name: str) -> Iterator[Callable[..., NodeProcess]]:
         wait: bool = True,
         subscribe: tuple[str, ...] = (),
         member: tuple[str, ...] = (),
+        count: str | None = None,
         inline: bool = True,
+        letters: bool = False,
+        workers: Sequence[dict[str, Any]] = (),
         protocol: int | None = None,
+        work_port: int | None = None,
+        prefix: Sequence[str] = (),
         **settings: Any,
     ) -> NodeProcess:
         node = {"name": name, "mesh": mesh_name, "discovery": ["local"]} | settings
         agent: dict[str, Any] = {"node": node, "subscribe": subscribe, "member": member}
         agent["inline"] = inline
+        agent["workers"] = workers
+        if count is not None:
+            agent["count"] = count
+        agent["letters"] = letters
         if protocol is not None:
             agent["protocol"] = protocol
-        process = NodeProcess(agent)
+        if work_port is not None:
+            agent["work_port"] = work_port
+        process = NodeProcess(agent, prefix=prefix)
         processes.append(process)
         return process.wait_started() if wait else process
 
@@ -90,6 +96,24 @@ def start_process(mesh_name: str) -> Iterator[Callable[..., NodeProcess]]:
     finally:
         for process in processes:
             process.end()
+
+
+@pytest.fixture
+def crew(start_process: Callable[..., NodeProcess], tmp_path: Path) -> Crew:
+    """Hires workers, each in a node process, and reads what they noted."""
+    return Crew(start_process, tmp_path)
+
+
+@pytest.fixture
+def chat(mesh_name: str, tmp_path: Path) -> Callable[..., Session]:
+    """Makes chats of this test's mesh, each with a folder of its own for downloads."""
+
+    def make(nick: str, **settings: Any) -> Session:
+        folder = tmp_path / f"{nick}-{uuid.uuid4().hex[:4]}"
+        given: dict[str, Any] = {"mesh": mesh_name, "discovery": ("local",), "downloads": folder}
+        return Session(nick, **given | settings)
+
+    return make
 
 
 @pytest.fixture

@@ -8,25 +8,28 @@ standard error shows a crash fails the test that started it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
 import queue
+import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["AgentError", "NodeProcess", "Script", "until", "until_async"]
+__all__ = ["AgentError", "NodeProcess", "Script", "free_ports", "until", "until_async"]
 
 ROOT = Path(__file__).parents[2]
 POLL = 0.005
-PROCESS_START = 20.0
+PROCESS_START = 60.0
 """Seconds for an interpreter to start and import everything on a machine under load."""
 
 T = TypeVar("T")
@@ -54,6 +57,19 @@ async def until_async(
     return value
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has now, below those that the system gives out by itself."""
+    ports: list[int] = []
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise AssertionError("there are not enough free ports")
+
+
 class AgentError(AssertionError):
     """A command failed in the process: ``kind`` is the class of the error there."""
 
@@ -64,13 +80,21 @@ class AgentError(AssertionError):
 
 
 class Script:
-    """An interpreter with a module or a program text; its standard error goes to a file."""
+    """An interpreter with a module or a program text; its standard error goes to a file.
 
-    def __init__(self, arguments: Iterable[str], environment: dict[str, str] | None = None) -> None:
+    ``prefix`` is a program that becomes it: one that enters another network namespace, say.
+    """
+
+    def __init__(
+        self,
+        arguments: Iterable[str],
+        environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  read until the process is gone
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MESH_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", *arguments],
+            [*prefix, sys.executable, "-X", "faulthandler", *arguments],
             cwd=ROOT,
             env=inherited | (environment or {}),
             stdin=subprocess.PIPE,
@@ -101,6 +125,11 @@ class Script:
         self.process.kill()
         self.process.wait()
 
+    def check(self) -> None:
+        """Fail if the process shows signs of a crash."""
+        errors = self.errors
+        assert not any(sign in errors for sign in _CRASHES), errors
+
     def end(self) -> None:
         """Whatever its state: gone and everything given back."""
         if self.process.poll() is None:
@@ -118,8 +147,13 @@ class Script:
 class NodeProcess(Script):
     """A node in its own process; ``ask`` runs one of the agent's commands there."""
 
-    def __init__(self, settings: dict[str, Any], environment: dict[str, str] | None = None) -> None:
-        super().__init__(["-m", "tests.net.agent", json.dumps(settings)], environment)
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        super().__init__(["-m", "tests.net.agent", json.dumps(settings)], environment, prefix)
         self._ids = itertools.count(1)
         self._replies: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -127,6 +161,8 @@ class NodeProcess(Script):
         self._reader.start()
         self.id = ""
         self.address = ""
+        self.work_port = 0
+        """The port of its work socket, when it gives out another."""
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -142,14 +178,18 @@ class NodeProcess(Script):
         try:
             hello = self._hello.get(timeout=PROCESS_START)
         except queue.Empty:
+            self.signal(signal.SIGABRT)  # faulthandler writes where it stands
+            self.wait()
             raise AssertionError(f"the node did not start: {self.errors}") from None
         self.id, self.address = hello["id"], hello["address"]
+        self.work_port = hello["work_port"]
         return self
 
     def begin(self, command: str, **arguments: Any) -> Callable[[float], Any]:
         """Send a command; the result is a function that waits for its outcome."""
         number = next(self._ids)
-        self._replies[number] = replies = queue.SimpleQueue()
+        replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._replies[number] = replies
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([number, command, arguments]) + "\n")
         self.process.stdin.flush()
@@ -176,11 +216,6 @@ class NodeProcess(Script):
         self.ask("close", within)
         assert self.wait(within) == 0, self.errors
         self.check()
-
-    def check(self) -> None:
-        """Fail if the process shows signs of a crash."""
-        errors = self.errors
-        assert not any(sign in errors for sign in _CRASHES), errors
 
     def end(self) -> None:
         if self.process.poll() is None:

@@ -16,8 +16,7 @@ class Proxy:
     """Forwards to ``target`` ("host:port") on a thread of its own, between ``with`` and its end."""
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = host, int(port)
+        self.aim(target)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
         self._ready = threading.Event()
@@ -45,6 +44,11 @@ class Proxy:
     ) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    def aim(self, target: str) -> None:
+        """Forward new connections there."""
+        host, _, port = target.rpartition(":")
+        self._target = host, int(port)
 
     def swallow(self) -> None:
         """Pass on nothing that the target sends, until the next ``cut``: a link that is dying."""

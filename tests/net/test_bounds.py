@@ -20,7 +20,7 @@ import pytest
 import zmq
 
 import mesh
-from mesh.engine import call_plane, engine
+from mesh.links import PARCEL_BYTES
 from tests.net.processes import AgentError, NodeProcess, until, until_async
 from tests.net.test_async_node import runs
 from tests.net.test_hostile import RawPeer, Wire, descriptors, rss_bytes
@@ -31,9 +31,7 @@ MakeAsync = Callable[..., mesh.AsyncNode]
 
 MIB = 2**20
 KEY = "mesh1-" + "a" * 52
-MESSAGE_OVERHEAD = len(msgpack.packb(["s", bytes(engine.MAX_MESSAGE_BYTES - 100)])) - (
-    engine.MAX_MESSAGE_BYTES - 100
-)
+MESSAGE_OVERHEAD = len(msgpack.packb(["s", bytes(PARCEL_BYTES - 100)])) - (PARCEL_BYTES - 100)
 
 
 @pytest.fixture
@@ -127,7 +125,7 @@ async def test_messages_of_one_turn_never_make_a_frame_above_the_limit(make: Mak
 async def test_requests_and_replies_of_one_turn_never_make_a_frame_above_the_limit(
     make: MakeAsync,
 ) -> None:
-    large = call_plane.MAX_ENTRY_BYTES - 100
+    large = 20 * MIB
     async with served(make, []) as server, make(seeds=[server.me.address]) as client:
         await client.wait_for("server")
         service = client.service("server", timeout=10.0)
@@ -140,7 +138,9 @@ async def test_requests_and_replies_of_one_turn_never_make_a_frame_above_the_lim
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "keyed"])
-def test_the_largest_message_call_and_reply_arrive(make: MakeAsync, key: str | None) -> None:
+def test_what_just_fits_a_frame_and_what_just_does_not_arrive(
+    make: MakeAsync, key: str | None
+) -> None:
     @runs
     async def scenario() -> None:
         received: list[tuple[int, int]] = []
@@ -149,23 +149,15 @@ def test_the_largest_message_call_and_reply_arrive(make: MakeAsync, key: str | N
             make(seeds=[server.me.address], key=key) as client,
         ):
             await client.wait_for("server")
-            largest = engine.MAX_MESSAGE_BYTES - MESSAGE_OVERHEAD
-            client.publish("s", bytes(largest))
-            with pytest.raises(mesh.PayloadTooLarge):
-                client.publish("s", bytes(largest + 1))
-            await until_async(lambda: received == [(largest, 0)])
+            largest = PARCEL_BYTES - MESSAGE_OVERHEAD
             service = client.service("server", timeout=10.0)
-            request = [2, "server.size", 10_000, [bytes(MIB)]]
-            most = call_plane.MAX_ENTRY_BYTES - (len(msgpack.packb(request)) - MIB)
-            assert await service.size(bytes(most)) == most
-            with pytest.raises(mesh.PayloadTooLarge):
-                await service.size(bytes(most + 1))
-            reply = [2, 0, bytes(MIB)]
-            most = call_plane.MAX_ENTRY_BYTES - (len(msgpack.packb(reply)) - MIB)
-            assert len(await service.made(most)) == most
-            with pytest.raises(mesh.RemoteError, match="PayloadTooLarge"):
-                await service.made(most + 1)
-            assert await service.size(b"x") == 1
+            for size in range(largest - 20, largest + 2):
+                client.publish("s", bytes(size))
+                assert await service.size(bytes(size)) == size
+                assert len(await service.made(size)) == size
+            expected = {(size, 0) for size in range(largest - 20, largest + 2)}
+            await until_async(lambda: len(received) == len(expected))
+            assert set(received) == expected
 
     scenario()
 

@@ -156,3 +156,80 @@ def test_a_call_to_a_chosen_peer_that_is_killed_is_lost_even_with_retry(
                 await chosen.pid()
 
     asyncio.run(main())
+
+
+def test_when_a_caller_is_killed_what_it_called_is_cancelled(
+    mesh_name: str, start_process: Start
+) -> None:
+    outcomes: list[str] = []
+
+    async def main() -> None:
+        node = mesh.AsyncNode("server", mesh=mesh_name, discovery=("local",))
+
+        @node.rpc
+        async def wait() -> None:
+            outcomes.append("begun")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                outcomes.append("cancelled")
+                raise
+
+        async with node:
+            caller = await asyncio.to_thread(start_process, "caller")
+            await node.wait_for("caller", timeout=20)
+            caller.begin("call", method="server.wait", timeout=60, wait=20)
+            await until_async(lambda: outcomes == ["begun"])
+            await asyncio.to_thread(caller.kill)
+            await until_async(lambda: outcomes == ["begun", "cancelled"])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("face", ["Node", "AsyncNode"])
+def test_calls_of_a_handler_end_with_the_call_that_it_serves(mesh_name: str, face: str) -> None:
+    settings = {"mesh": mesh_name, "discovery": ("local",)}
+    budgets: list[float] = []
+
+    def served(node: mesh.Node | mesh.AsyncNode) -> None:
+        @node.rpc("last", inline=False)
+        def last(request: mesh.Request) -> None:
+            budgets.append(request.deadline)
+
+        if isinstance(node, mesh.Node):
+            blocking = node
+
+            @node.rpc("first")
+            def first() -> None:
+                blocking.service("chain", timeout=30).last()
+
+        else:
+            waiting = node
+
+            @node.rpc("first")
+            async def first_async() -> None:
+                await waiting.service("chain", timeout=30).last()
+                later.append(asyncio.ensure_future(_call_later(waiting)))
+
+    later: list[asyncio.Future[None]] = []
+
+    async def _call_later(node: mesh.AsyncNode) -> None:
+        await asyncio.sleep(0.1)  # its handler has ended
+        await node.service("chain", timeout=30).last()
+
+    async def with_async() -> None:
+        async with mesh.AsyncNode("chain", **settings) as node:
+            served(node)
+            await node.service("chain", timeout=3).first()
+            await later[0]
+
+    if face == "Node":
+        with mesh.Node("chain", **settings) as node:
+            served(node)
+            node.service("chain", timeout=3).first()
+            node.service("chain", timeout=30).last()
+    else:
+        asyncio.run(with_async())
+    bounded, free = budgets
+    assert 0 < bounded <= 3
+    assert free > 3

@@ -7,16 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import mesh
 from mesh.cli.demo import run_demo
 from tests.net.processes import ROOT, Script, until
 
 RUN_SECONDS = 60.0
-PROCESSES = 5
+PROCESSES = 7
 
 BROKEN_ROLE = """
 import os, sys
@@ -35,9 +37,22 @@ def built(name, mesh_name):
         node.member("workers", inline=True)(lambda m: report(got="broadcast", data=m.data))
     return node
 
+TWICE = {
+    "broadcasts come twice": ("broadcast", 3),
+    "a job comes twice": ("job begun", [5, False]),
+    "an order is billed twice": ("billed", 3),
+}
+
 def reported(**what):
+    got, data = what.get("got"), what.get("data")
+    if fault == "a mark is lost" and got == "job begun":
+        what["data"] = [data[0], False]
+    if fault == "a key loses its order" and got == "job done" and data == ["user:0", 7]:
+        what["data"] = ["user:0", 6]
+    if fault == "an order is lost" and got == "order" and data == 5:
+        return
     report(**what)
-    if fault == "broadcasts come twice" and what.get("got") == "broadcast" and what["data"] == 3:
+    if TWICE.get(fault) == (got, data):
         report(**what)
 
 role.build, role.report = built, reported
@@ -85,14 +100,15 @@ def test_every_claim_of_the_demo_holds_and_is_told_as_json() -> None:
     assert failed == []
     claims = " ".join(check["claim"] for check in document["checks"])
     for effect in ("found", "calc.add", "spread", "sensors.*.temp", "subscribed", "exactly once",
-                   "killed", "retry=True", "death", "goodbye"):  # fmt: skip
+                   "killed", "retry=True", "death", "goodbye", "jobs", "anew, marked",
+                   "queue group", "keys", "owner", "only its keys moved"):  # fmt: skip
         assert effect in claims
 
 
 def test_the_demo_explains_itself_and_ticks_every_claim() -> None:
     done = demo()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("\u2713") >= 20
+    assert done.stdout.count("\u2713") >= 30
     assert "\u2717" not in done.stdout
     assert "claims held" in done.stdout
 
@@ -104,6 +120,11 @@ def test_the_demo_explains_itself_and_ticks_every_claim() -> None:
         ("display joins", "nobody else got any"),
         ("broadcasts come twice", "exactly once"),
         ("leaves without a word", "said goodbye"),
+        ("a job comes twice", "none was given to a second worker without the mark"),
+        ("a mark is lost", "another began it anew, marked"),
+        ("an order is billed twice", "each of the 60 orders once"),
+        ("an order is lost", "without a group got all of them"),
+        ("a key loses its order", "handled by its owner, in their order"),
     ],
 )
 def test_a_broken_effect_is_seen(
@@ -117,6 +138,32 @@ def test_a_broken_effect_is_seen(
     failed = {check["claim"]: check["seen"] for check in document["checks"] if not check["ok"]}
     assert any(claim in found for found in failed), failed
     assert all(failed.values())
+
+
+@pytest.mark.parametrize(
+    ("verb", "claims"),
+    [
+        ("owner", ("who was next", "only its keys moved")),
+        ("owners", ("each call with a key was served by its owner",)),
+    ],
+)
+def test_an_owner_who_is_another_than_was_said_is_seen(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    claims: tuple[str, ...],
+) -> None:
+    """The demo's own node names the last of the candidates for the first."""
+    owners = mesh.Node.owners
+    wrong: dict[str, Callable[..., Any]] = {
+        "owner": lambda node, name, key: owners(node, name, key)[-1],
+        "owners": lambda node, name, key: owners(node, name, key)[::-1],
+    }
+    monkeypatch.setattr(mesh.Node, verb, wrong[verb])
+    assert run_demo(as_json=True) is False
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    failed = " ".join(check["claim"] for check in document["checks"] if not check["ok"])
+    assert all(claim in failed for claim in claims), failed
 
 
 def test_a_process_that_does_not_start_is_told_with_its_last_words(

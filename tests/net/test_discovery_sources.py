@@ -60,6 +60,11 @@ def test_two_processes_see_each_other_by_rendezvous_within_a_second(loop: str) -
                 assert line["at"] - ready < 1.0
 
 
+def has_carrier(inside: tuple[str, ...], name: str) -> bool:
+    command = [*inside, "ip", "-br", "link", "show", name]
+    return "LOWER_UP" in subprocess.run(command, capture_output=True, text=True).stdout
+
+
 @needs_namespaces
 def test_default_mdns_works_where_there_is_no_network_but_loopback() -> None:
     with (
@@ -80,6 +85,7 @@ def test_two_hosts_of_a_network_see_each_other_by_mdns_and_not_by_rendezvous(loo
                 [*inside, "ip", "address", "add", f"{address}/24", "dev", name], check=True
             )
             subprocess.run([*inside, "ip", "link", "set", name, "up"], check=True)
+        wait(lambda: has_carrier(here, "west") and has_carrier(there, "east"))
         one = Node("Mdns()", loop, here, "10.9.0.1")
         two = Node("Mdns()", loop, there, "10.9.0.2")
         apart = Node("Local()", loop, there, "10.9.0.2")
@@ -87,7 +93,7 @@ def test_two_hosts_of_a_network_see_each_other_by_mdns_and_not_by_rendezvous(loo
             wait(lambda: one.sees(two) and two.sees(one) and apart.states)
             seen = one.sees(two)
             assert seen is not None
-            assert seen["addresses"] == ["10.9.0.2:5000"]
+            assert seen["addresses"][0] == "10.9.0.2:5000"
         assert [line for line in apart.lines if "id" in line] == []
 
 
@@ -155,7 +161,7 @@ def test_start_does_not_wait_for_the_announcements() -> None:
 
 
 @on_both_loops
-def test_the_loop_turns_while_zeroconf_is_imported_by_a_thread_that_ends(loop: str) -> None:
+def test_zeroconf_is_imported_and_lives_in_a_thread_that_ends_with_the_last_node(loop: str) -> None:
     script = f"""
 import asyncio, sys, threading, uvloop
 from discovery import *
@@ -170,8 +176,13 @@ async def main():
         await asyncio.sleep(0)
         turns += 1
     assert "zeroconf" in sys.modules
-    assert threading.active_count() == 1, threading.enumerate()
+    other = Mdns(loopback_only=True)
+    await other.start(Announcement({new_id()!r}, "test", 1, ("127.0.0.1",), 5001), print)
+    assert [t.name for t in threading.enumerate()] == ["MainThread", "discovery-mdns"]
     await mdns.close()
+    assert threading.active_count() == 2
+    await other.close()
+    assert threading.active_count() == 1, threading.enumerate()
     assert turns > 20, turns
 
 factory = {loop}.new_event_loop
@@ -223,10 +234,10 @@ def test_a_node_that_said_goodbye_no_longer_counts_as_seen() -> None:
         await one.start(announcement(ids[0]), seen.append)
         await two.start(announcement(ids[1]), lambda _: None)
         await until(lambda: any(candidate.id == ids[1] for candidate in seen))
-        assert one._hints is not None
         assert ids[1] in one._hints._known
         await two.close()
-        await until(lambda: one._hints is not None and ids[1] not in one._hints._known)
+        await until(lambda: ids[1] not in one._hints._known)
+        await until(lambda: seen[-1].is_gone)
         await one.close()
 
     run("asyncio", main())
@@ -320,23 +331,74 @@ def test_loopback_addresses_are_announced_on_loopback_only() -> None:
     async def main() -> None:
         mdns = Mdns()
         await mdns.start(announcement(new_id()), lambda _: None)
-        assert mdns._zeroconf is not None
-        sockets = mdns._zeroconf.zeroconf._interfaces
-        assert sockets == ["127.0.0.1"]
+        assert mdns._hub is not None
+        assert mdns._hub._usable == ["127.0.0.1"]
         await mdns.close()
 
     run("asyncio", main())
 
 
-def test_an_interface_that_is_missing_is_named_and_the_others_are_used() -> None:
+def test_an_interface_that_is_missing_is_named_and_this_host_is_searched_at_least() -> None:
     async def main() -> None:
-        mdns = Mdns(interfaces=["192.0.2.200", "127.0.0.1"])
+        mdns = Mdns(interfaces=["192.0.2.200"])
         await mdns.start(announcement(new_id(), hosts=("192.0.2.200",)), lambda _: None)
-        assert mdns.state.status == "working"
-        assert mdns.state.reason == "192.0.2.200: no interface with this address is up"
+        assert mdns.state.status == "failing"
+        assert "192.0.2.200: no interface is, or has, that" in mdns.state.reason
+        assert mdns._hub is not None
+        assert mdns._hub._usable == ["127.0.0.1"]
         await mdns.close()
 
     run("asyncio", main())
+
+
+def test_nodes_of_one_process_share_one_zeroconf_and_hear_of_each_other() -> None:
+    async def main() -> None:
+        ids = [new_id() for _ in range(10)]
+        seen: dict[str, set[str | None]] = {node_id: set() for node_id in ids}
+        sources = []
+        for node_id in ids:
+            source = Mdns(loopback_only=True)
+            sources.append(source)
+            known = seen[node_id]
+            mesh = announcement(node_id, port=5000 + len(sources))
+            await source.start(mesh, lambda c, known=known: known.add(c.id))
+        assert len({source._hub for source in sources}) == 1
+        await until(lambda: all(known >= set(ids) - {own} for own, known in seen.items()))
+        await asyncio.gather(*(source.close() for source in sources))
+
+    run("asyncio", main())
+
+
+@pytest.mark.slow
+@needs_namespaces
+def test_three_hundred_advertisers_are_all_found_by_a_newcomer() -> None:
+    crowd = """
+import asyncio, sys, uuid
+from discovery import *
+
+async def main():
+    sources = [Mdns() for _ in range(100)]
+    for port, source in enumerate(sources, 5000):
+        me = Announcement(uuid.uuid4().hex, "test", 1, ("127.0.0.1",), port)
+        await source.start(me, lambda candidate: None)
+    print(flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await asyncio.gather(*(source.close() for source in sources))
+
+asyncio.run(main())
+"""
+    with namespace() as (_, inside):
+        command = [*inside, sys.executable, "-c", crowd]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
+        processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+        with nodes(Node("Mdns()", inside=inside)) as (late,):
+            wait(lambda: len({line["id"] for line in late.lines if "id" in line}) == 300, 30.0)
+        for process in processes:
+            process.communicate(timeout=20)
+            assert process.returncode == 0
 
 
 # Rendezvous

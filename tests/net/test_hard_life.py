@@ -1,4 +1,4 @@
-"""Life, threads and API shapes where they hurt: signals, forks, handlers that raise anything.
+"""Life, threads and API shapes where they hurt: signals, handlers that raise anything.
 
 What may hang runs as a program of its own, so that a hang is a failure and not a stuck run.
 """
@@ -401,7 +401,7 @@ def test_bounds_below_one_are_refused_at_the_decorator_also_before_start(
         node.subscriber("a", **options)(lambda message: None)
 
 
-# Signals and forks.
+# Signals.
 
 
 def test_close_in_a_signal_handler_during_start_ends(run_script: Run, mesh_name: str) -> None:
@@ -465,24 +465,6 @@ def test_a_signal_handler_may_publish_while_its_thread_publishes(
         """,
     )
     assert lines == ["closed"]
-
-
-def test_a_forked_child_ends_and_its_node_is_closed(run_script: Run, mesh_name: str) -> None:
-    lines = output(
-        run_script,
-        mesh_name,
-        """
-        node = make().start()
-        node.rpc("add")(lambda a, b: a + b)
-        child = os.fork()
-        if child == 0:
-            signal.alarm(10)  # ends it if it hangs
-            verbs = [lambda: node.call("calc.add", 1, 2), node.peers, lambda: node.publish("a")]
-            sys.exit(0 if [outcome(verb) for verb in verbs] == ["NodeClosed"] * 3 else 1)
-        print(os.waitpid(child, 0)[1], node.call("calc.add", 1, 2))
-        """,
-    )
-    assert lines == ["0 3"]
 
 
 @pytest.mark.parametrize("face", ["Node", "AsyncNode"])

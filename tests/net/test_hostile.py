@@ -57,6 +57,7 @@ class RawPeer:
             "tags": {},
             "addresses": [f"127.0.0.1:{self.port}"],
             "rpc": own_port if rpc_port is None else rpc_port,
+            "work": own_port,
             "observer": False,
         }
         self.records: dict[bytes, dict[str, Any]] = {}

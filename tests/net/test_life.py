@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor as Pool
 from typing import Any
 
 import pytest
@@ -227,3 +228,50 @@ def test_run_serves_until_a_signal_and_says_goodbye(
         assert script.process.stdout.read() == "ended\n"
         assert script.errors == ""
         assert until(lambda: client.peers(all=True)[0].state) == "left"
+
+
+SLOW = """
+import asyncio, sys, time, mesh
+FACE = sys.argv[2]
+node = getattr(mesh, FACE)("server", mesh=sys.argv[1], discovery=("local",))
+begun = []
+@node.rpc
+async def wait(seconds):
+    begun.append(seconds)
+    await asyncio.sleep(seconds)
+    return "done"
+@node.rpc
+async def has_begun():
+    return bool(begun)
+if FACE == "Node":
+    node.run()
+else:
+    asyncio.run(node.run())
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("face", ["Node", "AsyncNode"])
+def test_a_signal_lets_what_runs_end_and_a_second_one_closes_at_once(
+    run_script: Run, mesh_name: str, face: str
+) -> None:
+    first, second = (run_script(SLOW, mesh_name, face) for _ in range(2))
+    with mesh.Node("client", mesh=mesh_name, discovery=("local",)) as client, Pool(2) as pool:
+        one, other = client.wait_for("server", count=2, timeout=20.0)
+        short, long = (
+            pool.submit(client.service("server", peer=peer, timeout=60).wait, seconds)
+            for peer, seconds in ((one, 1.0), (other, 60.0))
+        )
+        for peer in (one, other):
+            until(client.service("server", peer=peer).has_begun)
+        for script in (first, second):
+            script.signal(signal.SIGTERM)
+        until(lambda: not any(peer.services for peer in client.peers()))
+        assert short.result(20) == "done"
+        ended = until(lambda: [s for s in (first, second) if s.process.poll() is not None], 20)
+        (waits,) = {first, second} - set(ended)
+        waits.signal(signal.SIGTERM)
+        with pytest.raises(mesh.PeerLost):
+            long.result(20)
+        for script in (first, second):
+            assert script.wait(EXIT_WITHIN) == 0, script.errors

@@ -21,8 +21,8 @@ Make = Callable[..., mesh.Node]
 CLOSE_WITHIN = 1.0 * 10
 """Seconds that the contract gives to ``close``, with ten times the time for a busy machine."""
 
-AWAITED = {"start", "close", "flush", "call", "subscribe", "join", "wait_for", "run"}
-PLAIN = {"publish", "broadcast", "send", "service", "peers", "watch", "serve"}
+AWAITED = {"start", "close", "flush", "call", "subscribe", "join", "wait_for", "ping", "run"}
+PLAIN = {"publish", "broadcast", "send", "service", "peers", "owner", "owners", "watch", "serve"}
 DECORATORS = {"rpc", "subscriber", "member"}
 
 VERBS: dict[str, Callable[[mesh.Node], Any]] = {
@@ -34,9 +34,12 @@ VERBS: dict[str, Callable[[mesh.Node], Any]] = {
     "subscribe": lambda node: node.subscribe("a"),
     "join": lambda node: node.join("a"),
     "peers": lambda node: node.peers(),
+    "owner": lambda node: node.owner("a", "key"),
+    "owners": lambda node: node.owners("a", "key"),
     "watch": lambda node: node.watch(),
     "wait_for": lambda node: node.wait_for("a"),
     "flush": lambda node: node.flush(),
+    "ping": lambda node: node.ping("0" * 32),
     "me": lambda node: node.me,
 }
 

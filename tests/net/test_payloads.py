@@ -32,7 +32,7 @@ class Money:
         self.cents = cents
 
 
-mesh.register_type(Money, 99, lambda money: money.cents, Money)
+mesh.register_type(Money, 42, lambda money: money.cents, Money)
 
 VALUES: dict[str, Any] = {
     "nothing": None,

@@ -436,7 +436,7 @@ def test_a_large_value_goes_both_ways(client: mesh.Node) -> None:
 
 def test_a_value_above_the_limit_is_refused_at_the_caller(client: mesh.Node) -> None:
     with pytest.raises(mesh.PayloadTooLarge):
-        client.call("calc.later", bytes(17 * 1024 * 1024))
+        client.call("calc.later", bytes(64 * 1024 * 1024))
     with pytest.raises(mesh.BadPayload):
         client.call("calc.later", object())
     assert client.call("calc.add", 1, 2) == 3
@@ -444,7 +444,7 @@ def test_a_value_above_the_limit_is_refused_at_the_caller(client: mesh.Node) -> 
 
 def test_a_result_above_the_limit_is_a_remote_error(make_node: Make) -> None:
     node = make_node("calc")
-    node.rpc("big")(lambda: bytes(17 * 1024 * 1024))
+    node.rpc("big")(lambda: bytes(64 * 1024 * 1024))
     node.start()
     with pytest.raises(mesh.RemoteError) as raised:
         make_node("shop").start().call("calc.big")

@@ -61,6 +61,13 @@ def listening_ports(pid: int) -> set[int]:
     return ports
 
 
+def connect_to_requests(socket: zmq.Socket[bytes], target: NodeProcess) -> None:
+    """Its sockets for links and for work speak to no DEALER, and are given nothing then."""
+    socket.set(zmq.IMMEDIATE, 1)
+    for port in listening_ports(target.pid) - {int(target.address.rpartition(":")[2])}:
+        socket.connect(f"tcp://127.0.0.1:{port}")
+
+
 def test_a_request_meant_for_another_node_is_refused_and_not_started(
     start_process: Start, make_node: Make, new_socket: New
 ) -> None:
@@ -68,9 +75,8 @@ def test_a_request_meant_for_another_node_is_refused_and_not_started(
     caller = make_node("caller").start()
     caller.wait_for("target", timeout=20.0)
     assert caller.call("target.echo", 1) == 1, "the caller is known there"
-    (port,) = listening_ports(target.pid) - {int(target.address.rpartition(":")[2])}
     socket = new_socket(zmq.DEALER)
-    socket.connect(f"tcp://127.0.0.1:{port}")
+    connect_to_requests(socket, target)
 
     def ask(receiver: bytes, number: int) -> frames.DataHeader:
         sender = bytes.fromhex(caller.id)
@@ -89,9 +95,8 @@ def test_a_request_of_a_node_that_is_not_known_is_refused_and_not_started(
     start_process: Start, new_socket: New
 ) -> None:
     target = start_process("target")
-    (port,) = listening_ports(target.pid) - {int(target.address.rpartition(":")[2])}
     socket = new_socket(zmq.DEALER)
-    socket.connect(f"tcp://127.0.0.1:{port}")
+    connect_to_requests(socket, target)
     sender, receiver = secrets.token_bytes(16), bytes.fromhex(target.id)
     header = frames.pack_data(frames.REQUEST, sender, receiver, 0, 1)
     socket.send(header + Codec().pack([1, "target.work", 5000, [1]]))

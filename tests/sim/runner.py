@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextvars import copy_context
 from typing import Any
 
-from tests.sim.clock import ProcessClock, SimTimer
+from mesh.testing.clock import ProcessClock, SimTimer
+from patterns.rpc.inherited import Serving, now_serving
 
 __all__ = ["SimRunner", "sleep"]
 
@@ -31,17 +33,25 @@ class sleep:
 
 
 class _Task:
-    def __init__(self, clock: ProcessClock, work: Coroutine[Any, Any, Any], done: Done) -> None:
+    def __init__(
+        self,
+        clock: ProcessClock,
+        work: Coroutine[Any, Any, Any],
+        done: Done,
+        serving: Serving | None = None,
+    ) -> None:
         self._clock = clock
         self._work = work
         self._done = done
         self._timer: SimTimer | None = None
         self.is_over = False
+        self._context = copy_context()
+        self._context.run(now_serving.set, serving)
 
     def step(self) -> None:
         value, error = None, None
         try:
-            waits_for = self._work.send(None)
+            waits_for = self._context.run(self._work.send, None)
         except StopIteration as end:
             value = end.value
         except Exception as caught:  # noqa: BLE001  goes to whoever asked
@@ -78,15 +88,16 @@ class SimRunner:
         kwargs: dict[str, Any],
         is_async: bool,
         done: Done,
+        serving: Serving | None = None,
     ) -> _Task | None:
         if not is_async:
 
             async def plain() -> Any:
                 return function(*args, **kwargs)
 
-            self._clock.call_soon(_Task(self._clock, plain(), done).step)
+            self._clock.call_soon(_Task(self._clock, plain(), done, serving).step)
             return None
-        return self._start(function(*args, **kwargs), done)
+        return self._start(function(*args, **kwargs), done, serving)
 
     def start_each(
         self,
@@ -107,7 +118,9 @@ class SimRunner:
 
         return self._start(each(), lambda value, error: done())
 
-    def _start(self, work: Coroutine[Any, Any, Any], done: Done) -> _Task | None:
-        task = _Task(self._clock, work, done)
+    def _start(
+        self, work: Coroutine[Any, Any, Any], done: Done, serving: Serving | None = None
+    ) -> _Task | None:
+        task = _Task(self._clock, work, done, serving)
         task.step()
         return None if task.is_over else task

@@ -7,32 +7,26 @@ verbs of a node and keeps what it saw; faults are verbs of the simulation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 from mesh.engine import Engine, EngineConfig
 from mesh.engine import events as e
 from mesh.membership import Peer
+from mesh.testing.process import Process
+from mesh.testing.transport import LINK_PORT, SimTransport
+from mesh.testing.world import JITTER, LATENCY, World
+from patterns.backlog import DEFAULT_BUFFER, Policy
+from patterns.keys import Key
 from patterns.messages import Message
 from patterns.names import group_subject
 from patterns.rpc import CallOptions, Method
 from patterns.rpc.method import is_async_callable
-from patterns.subscription import DEFAULT_BUFFER, Subscription
-from tests.sim.clock import SimClock
-from tests.sim.network import Network
-from tests.sim.process import Process
+from patterns.subscription import Subscription
 from tests.sim.runner import SimRunner
-from tests.sim.transport import LINK_PORT, SimTransport
 from tests.sim.waiter import SimWaiter
 
 __all__ = ["SimNode", "Simulation"]
-
-EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
-LATENCY = 0.0003
-"""Seconds one way on a quiet LAN."""
-
-JITTER = 0.5
 
 SEEDS_EVERY = 5.0
 """Seconds between hints at a seed, as in ``discovery.Seeds``."""
@@ -62,7 +56,7 @@ class SimNode:
             transport=self.transport,
             runner=self.runner,
             random=Random(simulation.random.random()),
-            wall_clock=lambda: EPOCH + timedelta(seconds=clock.now()),
+            wall_clock=simulation.wall_clock,
         )
         self.events: list[e.Event] = []
         self.at: list[float] = []
@@ -138,8 +132,11 @@ class SimNode:
         inline: bool = False,
         concurrency: int = 1,
         buffer: int = DEFAULT_BUFFER,
+        policy: Policy = "drop_oldest",
         echo: bool = True,
+        group: str | None = None,
     ) -> Subscription:
+        """With ``group`` it is part of that queue group."""
         subscription = Subscription(
             pattern,
             self.runner,
@@ -148,10 +145,65 @@ class SimNode:
             inline=inline,
             concurrency=concurrency,
             buffer=buffer,
+            policy=policy,
             echo=echo,
+            group=group,
         )
         self.engine.subscribe(subscription)
         return subscription
+
+    def member(
+        self,
+        group: str,
+        handler: Callable[[Message], Any] | None = None,
+        *,
+        inline: bool = False,
+        concurrency: int = 1,
+    ) -> Subscription:
+        """Handle (or read) what is broadcast and groupcast to a group."""
+        pattern = group_subject(group)
+        return self.subscribe(pattern, handler, inline=inline, concurrency=concurrency)
+
+    def groupcast(
+        self,
+        group: str,
+        data: Any = None,
+        *,
+        key: Key | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 5.0,
+    ) -> SimWaiter:
+        """To one member of a group; the outcome is its peer, or what is raised at once."""
+        waiter = self.waiter()
+        try:
+            peer = self.engine.cast(group, data) if key is None and headers is None else None
+            if peer is not None:
+                waiter.set_result(peer)
+            else:
+                self.engine.groupcast(group, data, key, headers, timeout, waiter)
+        except Exception as error:  # noqa: BLE001  the outcome, whatever it is
+            waiter.set_exception(error)
+        return waiter
+
+    def abandon(self, waiter: SimWaiter) -> None:
+        """The caller of that groupcast was cancelled."""
+        waiter.is_cancelled = True
+        self.engine.abandon(waiter)
+
+    def ping(self, peer: SimNode, timeout: float = 5.0) -> SimWaiter:
+        """Ask a node for a sign of life; the outcome is the seconds it took."""
+        waiter = self.waiter()
+        try:
+            session = self.engine.session_of(peer.id)
+            self.engine.pings.ping(session, timeout, waiter)
+        except Exception as error:  # noqa: BLE001  the outcome, whatever it is
+            waiter.set_exception(error)
+        return waiter
+
+    def flush(self, timeout: float = 5.0) -> SimWaiter:
+        waiter = self.waiter()
+        self.engine.flush(timeout, waiter)
+        return waiter
 
     def confirm(self, timeout: float = 5.0) -> SimWaiter:
         waiter = self.waiter()
@@ -176,6 +228,7 @@ class SimNode:
         method: str,
         *args: Any,
         timeout: float = 5.0,
+        key: Key | None = None,
         retry: bool = False,
         peer: SimNode | Peer | None = None,
         wait: float | None = None,
@@ -186,11 +239,16 @@ class SimNode:
         target = None
         if peer is not None:
             target = lambda: self.engine.session_of(peer.id)  # noqa: E731
-        options = CallOptions(timeout, retry, target, wait)
+        options = CallOptions(timeout, retry, target, wait, key=key)
         try:
             self.engine.call(method, args, dict(kwargs or {}), options, waiter)
         except Exception as error:  # noqa: BLE001  the outcome, whatever it is
             waiter.set_exception(error)
+        return waiter
+
+    def drain(self, timeout: float = 30.0) -> SimWaiter:
+        waiter = self.waiter()
+        self.engine.drain(timeout, waiter)
         return waiter
 
     def waiter(self) -> SimWaiter:
@@ -210,22 +268,13 @@ class SimNode:
         close_when_done()
 
 
-class Simulation:
-    """Nodes on one network. ``seed`` decides everything that is random."""
+class Simulation(World):
+    """A ``World`` of engines. ``seed`` decides everything that is random."""
 
     def __init__(self, seed: int = 0, *, latency: float = LATENCY, jitter: float = JITTER) -> None:
-        self.random = Random(seed)
-        self.clock = SimClock()
-        self.network = Network(
-            self.clock, Random(self.random.random()), latency=latency, jitter=jitter
-        )
+        super().__init__(seed, latency=latency, jitter=jitter)
         self.nodes: list[SimNode] = []
         self._hosts = 0
-
-    @property
-    def now(self) -> float:
-        """Seconds since the beginning."""
-        return self.clock.now()
 
     # Nodes.
 
@@ -238,6 +287,8 @@ class Simulation:
         mesh: str = "mesh",
         exchange: bool = True,
         observer: bool = False,
+        weight: float = 1.0,
+        instance: str = "",
         seeds: Iterable[SimNode] = (),
         open: bool = True,
     ) -> SimNode:
@@ -254,6 +305,8 @@ class Simulation:
             mesh=mesh,
             exchange=exchange,
             is_observer=observer,
+            weight=weight,
+            instance=instance,
         )
         node = SimNode(self, host, config, aliases)
         self.nodes.append(node)
@@ -269,61 +322,6 @@ class Simulation:
     def restart(self, node: SimNode, *, open: bool = True) -> SimNode:
         """Another process with the same name at the same address; the old one has ended."""
         return self.node(node.name, host=node.host, mesh=node.config.mesh, open=open)
-
-    # Faults.
-
-    def kill(self, node: SimNode) -> None:
-        """As ``kill -9``."""
-        self.network.end(node.process)
-
-    def freeze(self, node: SimNode) -> None:
-        """As SIGSTOP, or a machine that sleeps."""
-        node.process.freeze()
-        self.network.look_at_silence()
-
-    def thaw(self, node: SimNode) -> None:
-        node.process.thaw()
-        self.network.look_at_silence()
-
-    def block(self, node: SimNode) -> None:
-        """Its Python does not come back; ZeroMQ's thread goes on."""
-        node.process.block()
-
-    def unblock(self, node: SimNode) -> None:
-        node.process.unblock()
-
-    def partition(self, *sides: Sequence[SimNode]) -> None:
-        """Nothing passes between the sides; who is on none reaches all."""
-        self.network.partition(*([node.host for node in side] for side in sides))
-
-    def heal(self) -> None:
-        self.network.heal()
-
-    def cut(self, client: SimNode, server: SimNode, *, link: bool = True) -> None:
-        """The connection that ``client`` dialled is reset; what was on its way is lost."""
-        self.network.cut(self.network.pipe_between(client.process, server.process, link=link))
-
-    def replace(self, client: SimNode, server: SimNode) -> None:
-        """That connection breaks unnoticed by ``server``, which sees the new one first."""
-        self.network.replace(self.network.pipe_between(client.process, server.process))
-
-    # Time.
-
-    def run(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self.clock.step(until):
-            pass
-
-    def until(self, condition: Callable[[], bool], within: float) -> float:
-        """Run until it holds; returns the seconds it took. AssertionError when it does not."""
-        start = self.now
-        limit = start + within
-        while not condition():
-            if not self.clock.step(limit):
-                if condition():
-                    break
-                raise AssertionError(f"not within {within} s")
-        return self.now - start
 
     def outcome(self, waiter: SimWaiter, within: float = 30.0) -> Any:
         """Run until it is there; returns it or raises it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from typing import get_args
 
 import pytest
 
+from mesh.testing.connections import Plane
 from patterns.deadlines import TICK
 from patterns.errors import (
     BadRequest,
@@ -20,6 +22,7 @@ from patterns.errors import (
 from patterns.rpc import CallOptions
 from tests.sim import SimNode, Simulation, SimWaiter
 from tests.sim.runner import sleep
+from tests.sim.simulation import all_know_all
 
 
 def served(count: int = 2, seed: int = 0) -> tuple[Simulation, SimNode, list[SimNode]]:
@@ -56,9 +59,9 @@ def befall(sim: Simulation, client: SimNode, server: SimNode) -> None:
     elif fault == 4:
         sim.heal()
     elif fault == 5:
-        for link in (True, False):
+        for plane in get_args(Plane):
             with contextlib.suppress(LookupError):
-                sim.cut(client, server, link=link)
+                sim.cut(client, server, plane)
     elif fault == 6:
         sim.block(server)
 
@@ -215,7 +218,7 @@ def test_a_reply_whose_connection_is_gone_comes_back_over_the_link() -> None:
     sim, client, servers = served()
     waiter = client.call("calc.wait", 0.5)
     sim.run(0.1)
-    sim.cut(client, servers[0], link=False)
+    sim.cut(client, servers[0], "request")
     assert sim.outcome(waiter) == 0.5
 
 
@@ -227,7 +230,7 @@ def test_a_call_whose_request_was_lost_with_its_connection_fails_after_the_link_
     sim.outcome(client.call("calc.add", 1))
     waiter = client.call("calc.wait", 0.5, timeout=20.0)
     sim.clock.step(sim.now)
-    sim.cut(client, server, link=False)
+    sim.cut(client, server, "request")
     sim.cut(server, client)
     with pytest.raises(PeerLost):
         sim.outcome(waiter, 3.0)
@@ -268,3 +271,56 @@ def test_closing_ends_what_waits() -> None:
     client.leave()
     with pytest.raises(NodeClosed):
         sim.outcome(waiter, 0.5)
+
+
+def test_after_the_goodbye_nothing_new_begins() -> None:
+    sim, client, _ = served()
+    client.leave()
+    for begin in (lambda: client.subscribe("news"), lambda: client.member("crew")):
+        with pytest.raises(NodeClosed):
+            begin()
+    sim.run(0.5)
+
+
+def test_a_call_that_is_given_up_as_lost_with_its_link_does_not_run_on() -> None:
+    sim = Simulation(latency=0.05)
+    one, two = sim.meshed(2)
+    ended: list[float] = []
+
+    async def take_long() -> None:
+        try:
+            await sleep(60.0)
+        finally:
+            ended.append(sim.now)
+
+    two.serve("take_long", take_long)
+    sim.run(1.0)
+    # Its first call connects, so what is asked on the new link overtakes it.
+    waiter = one.call("n1.take_long", timeout=30.0)
+    sim.run(0.001)
+    one.engine._control.open_link(one.engine._core.sessions[two.engine.config.id])
+    with pytest.raises(PeerLost):
+        sim.outcome(waiter, 5.0)
+    sim.run(1.0)
+    assert len(ended) == 1
+    assert len(two.engine.server) == 0
+
+
+def test_a_sleep_of_the_machine_does_not_count_as_work_and_nobody_is_refused_for_it() -> None:
+    sim = Simulation()
+    one, two = sim.meshed(2)
+
+    async def work() -> None:
+        await sleep(0.1)
+
+    two.serve("work", work, concurrency=1)
+    sim.run(1.0)
+    one.call("n1.work", timeout=0.5)
+    sim.run(0.05)
+    sim.freeze(two)
+    sim.run(60.0)
+    sim.thaw(two)
+    sim.until(lambda: all_know_all([one, two]), 10.0)
+    sim.run(1.0)
+    waiters = [one.call("n1.work", timeout=10.0) for _ in range(5)]
+    assert [sim.outcome(waiter) for waiter in waiters] == [None] * 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh.engine import events as e
+from mesh.engine.config import MAX_PAYLOAD_BYTES
 from patterns.errors import PayloadTooLarge
 from tests.sim import SimNode, Simulation
 from tests.sim.simulation import all_know_all
@@ -292,10 +293,8 @@ def test_a_message_above_the_limit_is_the_publishers_error() -> None:
     two.hear("n")
     sim.outcome(two.confirm())
     with pytest.raises(PayloadTooLarge):
-        one.publish("n", bytes(256 * 1024))
-    assert one.publish("n", bytes(255 * 1024)) == 1
-    sim.run(1)
-    assert two.engine.counters.get("bad_frames") is None
+        one.publish("n", bytes(MAX_PAYLOAD_BYTES))
+    assert two.engine.counters == {}
 
 
 def test_an_own_subscriber_gets_own_messages_in_order_with_the_others() -> None:
@@ -344,3 +343,32 @@ def test_a_handler_that_publishes_to_itself_does_not_stop_the_node() -> None:
     sim.run(0.01)
     assert len(heard) == 1
     assert count == 5000
+
+
+def test_acknowledgements_that_a_lost_link_took_with_it_are_told_again() -> None:
+    sim, one, two = pair(latency=0.05)
+    heard = two.hear("n")
+    sim.outcome(two.confirm())
+    for number in range(40):
+        one.publish("n", [number, bytes(60_000)])
+    sim.until(lambda: len(heard) >= 17, 1)
+    sim.run(0.01)
+    sim.cut(one, two)
+    sim.until(lambda: len(heard) == 40, 5)
+
+
+def test_the_first_message_on_a_new_link_says_what_was_lost_with_the_old() -> None:
+    sim, one, two = pair(latency=0.01)
+    heard = two.hear("n")
+    sim.run(1.0)
+    for number in range(10):
+        one.publish("n", number)
+    sim.run(0.001)
+    sim.cut(two, one)
+    sim.run(1.0)
+    assert heard == []
+    one.publish("n", 10)
+    one.publish("n", 11)
+    sim.run(1.0)
+    assert [(message.data, message.missed) for message in heard] == [(10, 10), (11, 0)]
+    assert missed_by(two, one) == 10

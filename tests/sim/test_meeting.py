@@ -8,12 +8,12 @@ import pytest
 
 from mesh.engine import control as c
 from mesh.engine import events as e
+from mesh.testing.process import Process
+from mesh.testing.transport import SimTransport
 from mesh.wire import frames
 from mesh.wire.codec import Codec
 from tests.sim import SimNode, Simulation
-from tests.sim.process import Process
 from tests.sim.simulation import all_know_all
-from tests.sim.transport import SimTransport
 
 SEEDS = range(20)
 
@@ -26,7 +26,7 @@ class Stranger:
         self.version = version
         self.process = Process(sim.clock, host)
         self.transport = SimTransport(sim.network, self.process)
-        self.addresses, self.rpc_port = self.transport.open(self)
+        self.addresses = self.transport.open(self).addresses
         self.told: list[list[Any]] = []
         self.hellos: list[tuple[bytes, int]] = []
 
@@ -55,6 +55,10 @@ class Stranger:
     def on_request_frame(self, route: bytes, frame: bytes) -> None: ...
 
     def on_reply_frame(self, lane: object, frame: bytes) -> None: ...
+
+    def on_work_frame(self, frame: bytes) -> None: ...
+
+    def on_work_ready(self, lane: object) -> None: ...
 
 
 @pytest.mark.parametrize("count", [2, 5, 12])
@@ -171,6 +175,36 @@ def test_a_peer_hinted_at_by_several_addresses_is_met_once(seed: int, busy: bool
     assert_meet_cleanly(sim, one, two)
 
 
+def test_an_address_that_a_peer_has_given_up_may_be_a_newcomers() -> None:
+    sim = Simulation()
+    witness, mover = sim.node("witness"), sim.node("mover", aliases=["192.168.0.2"])
+    witness.engine.hint(mover.config.id, ["192.168.0.2:7000"])
+    sim.until(lambda: all_know_all([witness, mover]), 3.0)
+    mover.engine.moves.readdress([mover.address])
+    sim.run(1.0)
+    sim.network.take_away("192.168.0.2")
+    witness.engine.moves.network_is_back()
+    sim.run(1.0)
+    heir = sim.node("heir", host="192.168.0.2", seeds=[witness])
+    sim.until(lambda: all_know_all([witness, mover, heir]), 3.0)
+
+
+def test_somebody_else_at_another_address_of_a_silent_peer_does_not_replace_it() -> None:
+    sim = Simulation()
+    witness, other, silent = sim.meshed(3)
+    # As an address of a network that this witness has another one of.
+    silent.engine.moves.readdress([silent.address, other.address])
+    sim.run(1.0)
+    sim.block(silent)
+    sim.until(lambda: witness.peers()[silent.id] == "unresponsive", 10.0)
+    sim.run(10.0)
+    sim.cut(silent, witness)
+    sim.run(0.2)
+    sim.unblock(silent)
+    sim.until(lambda: all_know_all([witness, other, silent]), 10.0)
+    assert not witness.saw(e.PeerFailed, silent)
+
+
 def assert_meet_cleanly(sim: Simulation, one: SimNode, two: SimNode) -> None:
     """They join once, and everything that either sends reaches the other exactly once."""
     sim.until(lambda: one.knows(two) and two.knows(one), 3.0)
@@ -207,7 +241,7 @@ def test_two_meshes_never_mix() -> None:
         mates = red if node in red else blue
         assert node.peers().keys() == {mate.id for mate in mates if mate is not node}
         assert {x.peer.id for x in node.events} <= {mate.id for mate in mates}
-    assert red[0].engine.refusals[blue[0].address][0] == c.REFUSED_MESH
+    assert red[0].engine._dialer.refusals[blue[0].address][0] == c.REFUSED_MESH
 
 
 def test_a_dialler_of_another_protocol_version_is_refused_and_told_why() -> None:
@@ -228,7 +262,7 @@ def test_a_dialled_node_of_another_protocol_version_is_let_alone() -> None:
     stranger = Stranger(sim, "10.9.9.9", version=2)
     node.engine.hint(None, [stranger.addresses[0]])
     sim.run(20)
-    assert node.engine.refusals[stranger.addresses[0]][0] == c.REFUSED_PROTOCOL
+    assert node.engine._dialer.refusals[stranger.addresses[0]][0] == c.REFUSED_PROTOCOL
     assert node.peers() == {}
     assert len(stranger.hellos) == 1, "a refused address rests"
 
@@ -288,3 +322,28 @@ def test_wait_for_without_a_name_ends_when_all_heard_of_are_linked_or_refused() 
     node.engine.wait_for(None, None, 1, 5.0, waiter)
     sim.outcome(waiter, 1.0)
     assert node.knows(*friends)
+
+
+def test_a_node_that_gets_the_address_of_a_peer_looks_for_that_elsewhere() -> None:
+    sim = Simulation()
+    node, peer = sim.node("node"), sim.node("peer", aliases=["192.168.0.2"])
+    node.engine.hint(peer.config.id, ["192.168.0.2:7000"])
+    sim.until(lambda: all_know_all([node, peer]), 3.0)
+    links = node.engine._links
+    session = node.engine._core.sessions[peer.config.id]
+    dial = session.dial
+    assert dial is not None
+    links._on_stranger(dial, node.config.id, 1, memoryview(b""), 0)
+    assert session.dial is None, "a dial that was hung up is no link"
+    sim.until(lambda: session.dial is not None, 3.0)
+    assert session.address == peer.address
+    sim.until(lambda: all_know_all([node, peer]), 3.0)
+
+
+def test_who_binds_at_the_address_of_one_that_has_left_is_found_by_all() -> None:
+    sim = Simulation()
+    first, second, third = sim.meshed(3)
+    third.leave()
+    sim.run(1)
+    successor = sim.node("n3", host=third.host, seeds=[first])
+    sim.until(lambda: all_know_all([first, second, successor]), 5)

@@ -7,11 +7,11 @@ from typing import Any
 
 from mesh.engine.config import EngineConfig
 from mesh.engine.core import Core
-from mesh.engine.ports import ProbeResult
+from mesh.engine.ports import Bound, ProbeResult
 from mesh.engine.session import Session
 from mesh.membership import Membership, Record
-from tests.sim.clock import SimClock
-from tests.sim.simulation import EPOCH
+from mesh.testing.clock import SimClock
+from mesh.testing.world import EPOCH
 
 __all__ = ["FakeDial", "FakeTransport", "make_core", "make_record", "run"]
 
@@ -33,8 +33,8 @@ class FakeTransport:
         self.probes: list[float] = []
         self.answers: list[ProbeResult] = ["open"]
 
-    def open(self, events: Any) -> tuple[tuple[str, ...], int]:
-        return ("me:1",), 2
+    def open(self, events: Any) -> Bound:
+        return Bound(("me:1",), 2, 3)
 
     def dial(self, address: str, hello: bytes, info: bytes) -> FakeDial:
         dial = FakeDial(address)
@@ -52,9 +52,14 @@ class FakeTransport:
     def open_lane(self, address: str) -> Any:
         raise NotImplementedError
 
+    open_work_lane = open_lane
+
     def close_lane(self, lane: Any) -> None: ...
 
     def send_request(self, lane: Any, frame: bytes) -> None: ...
+
+    def send_work(self, lane: Any, frame: bytes) -> bool:
+        return False
 
     def send_reply(self, route: bytes, frame: bytes) -> bool:
         return True
@@ -91,6 +96,7 @@ def make_record(id: bytes, **fields: Any) -> Record:
             "tags": {},
             "addresses": ["peer:1"],
             "rpc": 2,
+            "work": 3,
             **fields,
         },
     )

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mesh.engine.control import REFUSED_MESH
-from mesh.engine.dialer import ANSWER_TIMEOUT, DIALS_PER_SECOND, REFUSED_REST, Dialer, Why
-from tests.sim.clock import SimClock
+from mesh.engine.dialer import (
+    ANSWER_TIMEOUT,
+    DIALS_PER_SECOND,
+    MAX_ADDRESSES,
+    REFUSED_REST,
+    STAGGER,
+    Dialer,
+)
+from mesh.engine.targets import Why
+from mesh.testing.clock import SimClock
 from tests.unit.mesh.engine.harness import FakeTransport, make_core, run
 
 ID = b"p" * 16
@@ -51,14 +61,72 @@ def test_own_id_and_own_address_are_not_dialled() -> None:
     assert world.dialled == []
 
 
-def test_addresses_are_tried_in_turn_each_for_its_time() -> None:
+def test_addresses_are_dialled_one_after_the_other_each_for_its_time() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1", "b:1", "c:1"])
+    run(world.clock, STAGGER - 0.05)
+    assert world.dialled == ["a:1"]
+    run(world.clock, STAGGER)
+    assert world.dialled == ["a:1", "b:1"]
+    assert world.transport.up == ["a:1", "b:1"]
+    run(world.clock, ANSWER_TIMEOUT - 2 * STAGGER + 0.1)
+    assert world.dialled == ["a:1", "b:1", "c:1"]
+    assert world.transport.up == ["b:1", "c:1"], "the first has had its time"
+
+
+def test_the_first_that_answers_wins_and_the_others_are_hung_up() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1", "b:1", "c:1"])
+    run(world.clock, STAGGER + 0.05)
+    world.answer(ID)
+    run(world.clock, 60)
+    assert world.dialled == ["a:1", "b:1"]
+    assert world.transport.up == ["b:1"]
+
+
+def test_the_address_that_answered_goes_first_the_next_time() -> None:
     world = World()
     world.dialer.hint(ID, ["a:1", "b:1"])
-    run(world.clock, ANSWER_TIMEOUT - 0.1)
-    assert world.dialled == ["a:1"]
+    run(world.clock, STAGGER + 0.05)
+    world.answer(ID)
+    world.linked.clear()
+    world.dialer.forget_address("b:1")
+    world.dialer.hint(ID, ["a:1", "b:1"], Why.REDIAL)
     run(world.clock, 1.0)
+    assert world.dialled[2] == "b:1"
+
+
+def test_an_address_that_is_heard_of_in_the_middle_of_a_round_is_dialled_in_it() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1"])
+    world.dialer.hint(ID, ["b:1"])
+    run(world.clock, STAGGER + 0.05)
     assert world.dialled == ["a:1", "b:1"]
-    assert world.transport.up == ["b:1"], "one dial at a time"
+
+
+@pytest.mark.parametrize("how", ["hint", "hurry"])
+def test_what_rests_is_dialled_at_once_when_it_was_heard_or_the_network_is_back(how: str) -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1"], Why.REDIAL)
+    run(world.clock, 60)
+    world.clock.call_later(0, lambda: None)
+    while world.transport.up:
+        run(world.clock, 0.1)
+    count = len(world.dialled)
+    if how == "hint":
+        world.dialer.hint(ID, ["a:1"])
+    else:
+        world.dialer.hurry()
+    assert len(world.dialled) == count + 1
+
+
+def test_an_own_address_that_was_given_up_may_be_anothers() -> None:
+    world = World()
+    world.dialer.open(["moved:1"], 2)
+    world.dialer.hint(None, ["moved:1"])
+    world.dialer.hint(None, ["me:1"])
+    run(world.clock, 0.1)
+    assert world.dialled == ["me:1"]
 
 
 def test_a_hint_is_given_up_after_some_attempts_and_followed_anew_later() -> None:
@@ -87,6 +155,39 @@ def test_a_failed_member_is_redialled_for_hours_at_growing_intervals() -> None:
     assert 600 / 6 < first < 600 / 2
     run(world.clock, 3600)
     assert 3600 / 15 < len(world.dialled) - first < 3600 / 10
+
+
+def test_who_fails_while_its_renewal_is_under_way_is_redialled_for_hours_all_the_same() -> None:
+    world = World()
+    world.linked.add(ID)
+    world.dialer.hint(ID, ["a:1"], Why.RENEWAL)
+    world.linked.clear()
+    world.dialer.hint(ID, ["a:1"], Why.REDIAL)
+    run(world.clock, 3600)
+    assert len(world.dialled) > 3600 / 15
+
+
+def test_somebody_else_at_one_address_does_not_end_the_search_at_the_others() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1", "b:1", "c:1"])
+    run(world.clock, STAGGER + 0.05)
+    world.answer(OTHER)
+    run(world.clock, STAGGER)
+    assert world.dialled == ["a:1", "b:1", "c:1"]
+    assert world.transport.up == ["a:1", "b:1", "c:1"]
+    world.answer(ID)
+    assert world.transport.up == ["b:1", "c:1"]
+
+
+def test_hints_with_ever_new_addresses_are_bounded_and_do_not_push_out_what_is_known() -> None:
+    world = World()
+    world.dialer.hint(ID, ["silent:1", "right:1"])
+    for i in range(1000):
+        world.dialer.hint(ID, [f"lie{i}:1"], Why.TOLD)
+    run(world.clock, STAGGER + 0.05)
+    assert world.dialled == ["silent:1", "right:1"]
+    run(world.clock, 60)
+    assert len(set(world.dialled)) <= MAX_ADDRESSES
 
 
 def test_dials_are_paced() -> None:

@@ -8,7 +8,7 @@ from mesh.engine.core import Core
 from mesh.engine.liveness import SUSPICION, UNRESPONSIVE_AFTER, Liveness
 from mesh.engine.session import Session
 from mesh.membership import State
-from tests.sim.clock import SimClock
+from mesh.testing.clock import SimClock
 from tests.unit.mesh.engine.harness import FakeTransport, joined, make_core, run
 
 

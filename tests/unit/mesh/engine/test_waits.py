@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mesh.engine.waits import NOT_YET, Waits
-from tests.sim.clock import SimClock
+from mesh.testing.clock import SimClock
 from tests.sim.waiter import SimWaiter
 from tests.unit.mesh.engine.harness import run
 

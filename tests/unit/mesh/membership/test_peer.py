@@ -11,7 +11,7 @@ from mesh.membership import Peer
 
 def test_two_are_equal_when_their_ids_are() -> None:
     before = Peer(id="a" * 32, name="one", state="alive")
-    after = Peer(id="a" * 32, name="one", state="failed", tags={"x": "y"})
+    after = Peer(id="a" * 32, name="one", state="failed", tags={"x": "y"}, weight=2.0)
     assert before == after
     assert hash(before) == hash(after)
     assert before != Peer(id="b" * 32, name="one")

@@ -105,7 +105,13 @@ def test_a_frame_shorter_than_its_header_is_refused(unpack, frame) -> None:
             frames.pack_data(frames.REPLY, B, A, 1, 3),
             frames.MAX_DATA_FRAME_BYTES,
         ),
+        (
+            lambda frame: frames.unpack_link(frame, frames.MAX_DATA_FRAME_BYTES),
+            frames.pack_link(A, 1, frames.CAST, B, 2, 3),
+            frames.MAX_DATA_FRAME_BYTES,
+        ),
     ],
+    ids=["link", "data", "work"],
 )
 def test_a_frame_above_the_limit_is_refused(unpack, frame, limit) -> None:
     assert unpack(frame.ljust(limit, b"\0"))

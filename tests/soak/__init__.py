@@ -1,0 +1,1 @@
+"""Long life under load and churn: what a process holds must not grow."""

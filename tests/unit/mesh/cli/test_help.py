@@ -1,0 +1,137 @@
+"""What ``meshctl`` says of itself: help, examples, the man page and the page in ``docs``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from mesh.cli.app import meshctl
+from mesh.cli.manual import manual
+
+ROOT = Path(__file__).parents[4]
+MAN_PAGE = ROOT / "docs/meshctl.1"
+PAGE = (ROOT / "docs/meshctl.md").read_text(encoding="utf-8")
+COMMANDS = list(meshctl.commands)
+
+
+def help_of(command: str) -> str:
+    with click.Context(meshctl, info_name="meshctl", terminal_width=80) as parent:
+        found = meshctl.commands[command]
+        with click.Context(found, info_name=command, parent=parent, terminal_width=80) as context:
+            return found.get_help(context)
+
+
+def lines_of_examples() -> Iterator[str]:
+    epilogs = [meshctl.epilog, *(command.epilog for command in meshctl.commands.values())]
+    for line in "\n".join(text or "" for text in epilogs).splitlines():
+        if line.startswith("  meshctl "):
+            # A comment stands two blanks or more behind the command.
+            yield re.split(r"\s{2,}", line.strip())[0]
+
+
+def parse(line: str) -> str:
+    """Parse an example as a shell and click would; returns the name of its command."""
+    words = shlex.split(re.split(r" [|>]", line)[0])[1:]
+    with meshctl.make_context("meshctl", list(words)) as context:
+        name, command, rest = meshctl.resolve_command(context, _rest_of(context))
+        assert command is not None
+        command.make_context(name or "", list(rest), parent=context).close()
+        return name or ""
+
+
+def _rest_of(context: click.Context) -> list[str]:
+    # Both names, of click before and since 8.2.
+    return [*getattr(context, "_protected_args", []), *context.args]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_and_fits_a_terminal(command: str) -> None:
+    text = help_of(command)
+    assert "Examples:" in text
+    options, _, examples = text.partition("Examples:")
+    assert max(map(len, options.splitlines())) <= 80
+    assert max(map(len, examples.splitlines())) <= 92
+
+
+def test_every_command_is_summed_up_in_one_line_of_the_groups_help() -> None:
+    with click.Context(meshctl, info_name="meshctl", terminal_width=80) as context:
+        text = meshctl.get_help(context)
+    for command in COMMANDS:
+        (line,) = re.findall(rf"^  {command}  .*$", text, flags=re.MULTILINE)
+        assert line.endswith("."), line
+        assert "..." not in line, line
+
+
+@pytest.mark.parametrize("line", list(lines_of_examples()))
+def test_an_example_is_a_right_command_line(line: str, tmp_path: Path) -> None:
+    assert parse(line) in COMMANDS
+
+
+def test_an_example_that_is_wrong_is_found_out() -> None:
+    with pytest.raises(click.UsageError):
+        parse("meshctl peers --wacth")
+
+
+# The man page
+
+
+def test_the_man_page_is_up_to_date() -> None:
+    made = MAN_PAGE.read_text(encoding="utf-8")
+    assert made == manual(meshctl), "python -m mesh.cli.manual > docs/meshctl.1"
+
+
+@pytest.mark.parametrize(
+    "renderer",
+    [
+        ["mandoc", "-Tutf8", "-Werror", "-O", "width=80"],
+        ["groff", "-man", "-ww", "-Tutf8", "-P-c"],
+        ["man", "-l"],
+    ],
+    ids=lambda renderer: renderer[0],
+)
+def test_the_man_page_renders(renderer: list[str]) -> None:
+    if shutil.which(renderer[0]) is None:
+        pytest.skip(f"{renderer[0]} is not installed")
+    done = subprocess.run([*renderer, MAN_PAGE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = re.sub(r".\x08|\x1b\[[\d;]*m", "", done.stdout).replace("\u2010", "-")
+    for word in (
+        "--profile NAME",
+        "meshctl ping",
+        "jq -r '.[].name'",
+        "~/.config/mesh/config.toml",
+    ):
+        assert word in shown
+
+
+# The page
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_has_a_section_for_the_command_that_names_its_options(command: str) -> None:
+    (section,) = re.findall(
+        rf"^### {command}\b[^\n]*\n(.*?)(?=^##)", PAGE + "\n##", flags=re.MULTILINE | re.DOTALL
+    )
+    common = {parameter.name for parameter in meshctl.params}
+    for parameter in meshctl.commands[command].params:
+        if isinstance(parameter, click.Option) and parameter.name not in common:
+            assert f"`{parameter.opts[0]}" in section, parameter.opts[0]
+
+
+def test_the_page_names_the_options_of_all_commands() -> None:
+    for parameter in meshctl.params:
+        assert f"`{parameter.opts[0]}" in PAGE, parameter.opts[0]
+
+
+def test_the_command_lines_on_the_page_are_right() -> None:
+    lines = re.findall(r"^ *\$ (?:.* \| )?(meshctl .*?)(?:  +#.*)?$", PAGE, flags=re.MULTILINE)
+    assert len(lines) > 10
+    for line in lines:
+        parse(line)
