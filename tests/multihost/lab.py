@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.net.processes import halt
+
 __all__ = ["Host", "Interface", "Lab", "Segment", "reason_against"]
 
 PREFIX = "meshlab"
@@ -210,7 +212,7 @@ class Host:
         """Every process here is stopped, as by a machine that sleeps."""
         stopped = self.processes()
         for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+            halt(pid)
         try:
             yield
         finally:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["AgentError", "NodeProcess", "Script", "free_ports", "until", "until_async"]
+__all__ = ["AgentError", "NodeProcess", "Script", "free_ports", "halt", "until", "until_async"]
 
 ROOT = Path(__file__).parents[2]
 POLL = 0.005
@@ -118,7 +118,11 @@ class Script:
             raise AssertionError(f"the process still runs after {within:g} s") from None
 
     def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+        """Send it. A SIGSTOP comes back when every thread stands still."""
+        if number == signal.SIGSTOP:
+            halt(self.pid)
+        else:
+            self.process.send_signal(number)
 
     def kill(self) -> None:
         """``kill -9``, and reap."""
@@ -142,6 +146,25 @@ class Script:
                 except BrokenPipeError:
                     continue  # a command that the dead process never read
         self._errors.close()
+
+
+def halt(pid: int) -> None:
+    """SIGSTOP, and wait until every thread stands still.
+
+    On a busy machine that takes a while: the thread that gets the signal has to run to see it, and
+    until then the others go on, and answer.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(state in "TZ" for state in _thread_states(pid)))
+
+
+def _thread_states(pid: int) -> list[str]:
+    """The letters of proc(5), one for each thread that still is."""
+    states = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return states
 
 
 class NodeProcess(Script):

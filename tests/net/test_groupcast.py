@@ -92,20 +92,24 @@ async def test_a_worker_ten_times_slower_gets_little_of_the_work(
     assert share <= 0.15
 
 
-@pytest.mark.parametrize("count", [4_000, pytest.param(40_000, marks=SLOW)])
+@pytest.mark.parametrize(
+    # The short form shares the processors with other tests, which makes equal workers unequal.
+    ("count", "limit"),
+    [(4_000, 1.3), pytest.param(40_000, 1.1, marks=SLOW)],
+)
 @pytest.mark.parametrize("mode", ["inline", "async", "pool"])
 @runs
 async def test_equal_workers_get_equal_shares(
-    crew: Crew, make_async: MakeAsync, mode: str, count: int, measured: Measured
+    crew: Crew, make_async: MakeAsync, mode: str, count: int, limit: float, measured: Measured
 ) -> None:
     crew.hire_all(*members(MEMBERS, mode, seconds=0.001))
-    await check_shares(crew, make_async, 3, count, measured)
+    assert await largest_share(crew, make_async, count, measured) <= limit
 
 
-async def check_shares(
-    crew: Crew, make_async: MakeAsync, rounds: int, count: int, measured: Measured
-) -> None:
-    """The best of a few rounds: what else runs on the machine makes equal workers unequal."""
+async def largest_share(
+    crew: Crew, make_async: MakeAsync, count: int, measured: Measured, rounds: int = 3
+) -> float:
+    """Of one member, in units of an equal share; in the best of a few rounds."""
     async with make_async() as node:
         await node.wait_for(group="crew", count=MEMBERS, timeout=20)
         await send_groupcasts(node, "crew", range(rounds * count))
@@ -120,7 +124,7 @@ async def check_shares(
         ]
         peaks.append(max(counts) / (count / MEMBERS))
     measured("max/mean:", min(peaks))
-    assert min(peaks) <= 1.1
+    return min(peaks)
 
 
 @pytest.mark.slow
@@ -130,7 +134,7 @@ async def test_equal_workers_with_next_to_nothing_to_do_get_equal_shares(
     crew: Crew, make_async: MakeAsync, mode: str, measured: Measured
 ) -> None:
     crew.hire_all(*members(MEMBERS, mode))
-    await check_shares(crew, make_async, 3, 300_000, measured)
+    assert await largest_share(crew, make_async, 300_000, measured) <= 1.1
 
 
 SENDERS = 8
