@@ -113,7 +113,7 @@ class PubSubPort(Protocol):
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer: ...
 
-    def send(self, kind: int, targets: Sequence[Any], entry: bytes) -> None:
+    def send(self, kind: int, targets: tuple[Any, ...], entry: bytes) -> None:
         """Queue one packed entry for each target, in order, behind all sent to it before."""
 
 

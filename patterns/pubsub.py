@@ -61,6 +61,7 @@ class PubSub:
         self._wanted: dict[str, int] = {}
         self._echoed: dict[str, int] = {}
         self._routes: dict[str, tuple[Handle, ...]] = {}
+        self._audiences: dict[tuple[Handle, ...], tuple[Handle, ...]] = {}
         self.queues = QueueGroups(me, on_queue_interest)
         self.blocking = Blocking(me, on_blocking)
         self._stall_timer: Timer | None = None
@@ -96,8 +97,10 @@ class PubSub:
 
     def _find_route(self, subject: str) -> tuple[Handle, ...]:
         if len(self._routes) >= MAX_ROUTES:
-            self._routes = {}
-        targets = self._routes[subject] = tuple(self._interest.match(subject))
+            self._forget_routes()
+        found = tuple(self._interest.match(subject))
+        # One tuple for all subjects with the same audience: what goes there shares batches.
+        targets = self._routes[subject] = self._audiences.setdefault(found, found)
         return targets
 
     # Interest.
@@ -105,11 +108,15 @@ class PubSub:
     def add_interest(self, target: Handle, pattern: str) -> None:
         """``target`` wants the pattern (checked by whoever read its record)."""
         self._interest.add(pattern, target)
-        self._routes = {}
+        self._forget_routes()
 
     def remove_interest(self, target: Handle, pattern: str) -> None:
         self._interest.remove(pattern, target)
+        self._forget_routes()
+
+    def _forget_routes(self) -> None:
         self._routes = {}
+        self._audiences = {}
 
     def members(self, group: str) -> list[Handle]:
         """The nodes in a group, the own one included."""

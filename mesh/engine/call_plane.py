@@ -19,7 +19,7 @@ from mesh.engine.packing import check_size
 from mesh.engine.ports import Lane
 from mesh.engine.rings import Rings
 from mesh.engine.session import LinkRoute, ReplyRoute, Session
-from mesh.links import PARCEL_BYTES
+from mesh.links import PARCEL_BYTES, Batch
 from mesh.ring import PREFERRED
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame
@@ -263,26 +263,26 @@ class CallPlane:
 
     # The own node as a peer.
 
-    def serve_local(self, kind: int, entries: list[bytes]) -> None:
+    def serve_local(self, batch: Batch) -> None:
         """What this node asks of itself: the same decoding, the same server."""
-        decoded = self._decode_local(entries)
-        if kind == frames.CANCEL:
+        decoded = self._decode_local(batch)
+        if batch.kind == frames.CANCEL:
             self.server.cancel(self.local.id, decoded)
         else:
             self.server.on_requests(self.local, self._local_route, decoded)
 
-    def settle_local(self, entries: list[bytes]) -> None:
-        self.client.on_replies(self.local, self._decode_local(entries))
+    def settle_local(self, batch: Batch) -> None:
+        self.client.on_replies(self.local, self._decode_local(batch))
 
-    def _decode_local(self, entries: list[bytes]) -> list[Any]:
+    def _decode_local(self, batch: Batch) -> list[Any]:
         """One by one if need be: a type that cannot be decoded must not cost other calls."""
         codec = self._core.codec
         try:
-            return codec.unpack_all(b"".join(entries), len(entries))
+            return codec.unpack_all(batch.frame(), batch.count)
         except BadFrame as error:
             logger.warning("a call of this node to itself could not be decoded: %s", error)
         decoded = []
-        for entry in entries:
+        for entry in batch.entries:
             try:
                 decoded += codec.unpack_all(entry, 1)
             except BadFrame:
@@ -302,10 +302,10 @@ class LocalRoute:
 
     def flush(self) -> None:
         for _ in range(self.queue.seal()):
-            batch = self.queue.pop()
-            if batch is None:
+            taken = self.queue.pop()
+            if taken is None:
                 return
-            self.plane.settle_local(batch.entries)
+            self.plane.settle_local(taken[1])
 
 
 def _is_call(entry: Any, ids: set[int]) -> bool:

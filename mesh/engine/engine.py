@@ -242,7 +242,7 @@ class Engine:
             return ""
         self._closed = True
         waiting = sum(
-            sum(len(batch.entries) for batch in s.outbox.queue.batches) + s.parcels.messages
+            sum(batch.count for _, batch in s.outbox.queue.batches) + s.parcels.messages
             for s in self._core.sessions.values()
         )
         calls = self._calls_lost
@@ -385,7 +385,7 @@ class Engine:
         is_subscribed = self.pubsub.is_subscribed(session, subject)
         entry = self.sending.pack(self._core.codec, subject, data, headers)
         if is_subscribed:
-            self.send(frames.SEND, (session,), entry)
+            self.send(frames.SEND, session.alone, entry)
         return is_subscribed
 
     def subscribe(self, subscription: Subscription) -> None:

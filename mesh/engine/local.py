@@ -77,13 +77,13 @@ class LocalSession(Session):
                 part = entries[start : start + MAX_CONTROLS]
                 self.deliver_control(self, 0, unpack(b"".join(part), len(part)))
         # Not what a handler publishes to itself meanwhile: that is the next turn's.
-        for batch in islice(self.outbox.ready(), self.outbox.queue.seal()):
+        for first, batch in islice(self.outbox.ready(), self.outbox.queue.seal()):
             if self.outbox.losses.counts:
                 for subject, count in self.outbox.losses.take():
                     self.deliver_loss(self, subject, count)
-            missed = self.inbox.receive(0, batch.first, len(batch.entries)) or 0
+            missed = self.inbox.receive(0, first, batch.count) or 0
             try:
-                entries = self.core.codec.unpack_all(b"".join(batch.entries), len(batch.entries))
+                entries = self.core.codec.unpack_all(batch.frame(), batch.count)
             except BadFrame as error:
                 # A registered type whose decoder refuses what its encoder made.
                 self.core.count("bad_frames")
@@ -111,7 +111,7 @@ class LocalLane(RequestLane):
 
     def flush(self) -> None:
         for _ in range(self.queue.seal()):
-            batch = self.queue.pop()
-            if batch is None:
+            taken = self.queue.pop()
+            if taken is None:
                 return
-            self.plane.serve_local(batch.kind, batch.entries)
+            self.plane.serve_local(taken[1])

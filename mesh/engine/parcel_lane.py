@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.links import Assembly, Parcels
+from mesh.links import Assembly, Batch, Parcels
 from mesh.links.parcels import PENDING_PARCEL_BYTES
 from mesh.wire import frames
 
@@ -84,7 +84,7 @@ class ParcelLane:
             inner = frames.pack_chunk(parcel.kind, parcel.id, chunk.total, chunk.offset)
             core.transport.send_link(b"".join((header, inner, chunk.piece)))
             if chunk.is_last and parcel.kind in MESSAGES:
-                session.outbox.append(frames.PARCEL, core.codec.pack(parcel.id))
+                session.outbox.add(Batch(frames.PARCEL, core.codec.pack(parcel.id)))
                 if not session.is_dirty:
                     core.mark(session)
 

@@ -6,13 +6,13 @@ parcel (``mesh.links.parcels``). To the own node everything goes as it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mesh.engine import packing
 from mesh.engine.core import Core
 from mesh.engine.session import Session
-from mesh.links import PARCEL_BYTES
+from mesh.links import PARCEL_BYTES, Batch
 from mesh.wire.codec import Codec
 from patterns.groupcast import CastSender
 from patterns.queuegroups import QueueGroups
@@ -27,6 +27,9 @@ class Sending:
         self._core = core
         self.codec = core.codec
         self._local = local
+        self._batch = Batch(0, b"")
+        """The one that was begun last, for ``_targets``."""
+        self._targets: tuple[Session, ...] = ()
         self.limit = core.config.max_payload_bytes
 
     def pack(self, codec: Codec, subject: str, data: Any, headers: dict[str, str] | None) -> bytes:
@@ -39,25 +42,33 @@ class Sending:
         """The entry of a queue group's copy. Raises BadPayload, PayloadTooLarge."""
         return packing.pack_copy(codec, self.limit, pool, subject, data, headers)
 
-    def send(self, kind: int, targets: Sequence[Any], entry: bytes) -> None:
-        """Queue an entry for each target; it leaves at the end of the turn."""
-        if len(entry) > PARCEL_BYTES:
-            self._send_parcels(kind, targets, entry)
-            return
+    def send(self, kind: int, targets: tuple[Any, ...], entry: bytes) -> None:
+        """Queue an entry for each target; it leaves at the end of the turn.
+
+        What goes to the same tuple as the entry before joins its batch, once for all of them.
+        """
+        batch = self._batch
+        if targets is not self._targets or batch.kind != kind or not batch.append(entry):
+            if len(entry) > PARCEL_BYTES:
+                self._send_parcels(kind, targets, entry)
+            else:
+                batch = self._batch = Batch(kind, entry, is_shared=len(targets) > 1)
+                self._targets = targets
+                self._queue(batch, targets)
+
+    def _queue(self, batch: Batch, targets: Iterable[Session]) -> None:
         for session in targets:
-            session.outbox.append(kind, entry)
+            session.outbox.add(batch)
             if not session.is_dirty:
                 self._core.mark(session)
 
-    def _send_parcels(self, kind: int, targets: Sequence[Any], entry: bytes) -> None:
+    def _send_parcels(self, kind: int, targets: Iterable[Session], entry: bytes) -> None:
         packing.check_size(entry, self.limit)
         for session in targets:
-            if session is not self._local:
+            if session is self._local:
+                self._queue(Batch(kind, entry), session.alone)
+            else:
                 session.parcels.send(kind, entry)
-                continue
-            session.outbox.append(kind, entry)
-            if not session.is_dirty:
-                self._core.mark(session)
 
 
 class Copies:

@@ -14,7 +14,7 @@ from mesh.engine.control import LOST, REPLY
 from mesh.engine.core import Core
 from mesh.engine.parcel_lane import ParcelLane
 from mesh.engine.ports import Dial, Lane
-from mesh.links import BatchQueue, EntryQueue, Inbox, Outbox
+from mesh.links import Batch, BatchQueue, EntryQueue, Inbox, Outbox
 from mesh.membership import Member, Peer, Record, State
 from mesh.wire import frames
 from mesh.wire.split import leading_int
@@ -35,6 +35,7 @@ class Session:
 
     __slots__ = (
         "acked_version",
+        "alone",
         "core",
         "dial",
         "has_dialled_again",
@@ -68,6 +69,8 @@ class Session:
     def __init__(self, core: Core, id: bytes) -> None:
         self.core = core
         self.id = id
+        self.alone = (self,)
+        """The targets of what goes to it alone: always the same tuple."""
         self.outbox = Outbox(self)
         self.inbox = Inbox()
         self.outstanding = 0
@@ -151,13 +154,11 @@ class Session:
             return
         if outbox.control:
             self._flush_control(link)
-        for batch in outbox.ready():
+        for first, batch in outbox.ready():
             if outbox.losses.counts:
                 self.tell_losses(link)
-            header = frames.pack_link(
-                self.id, link, batch.kind, core.id, batch.first, len(batch.entries)
-            )
-            core.transport.send_link(b"".join((header, *batch.entries)))
+            header = frames.pack_link(self.id, link, batch.kind, core.id, first, batch.count)
+            core.transport.send_link(batch.frame(header))
         if outbox.queue.batches or outbox.waiting_since is not None:
             outbox.note_waiting(core.clock.now())
 
@@ -210,11 +211,11 @@ class RequestLane:
         record = session.record
         if record is None or not session.address:
             return
-        while (batch := self.queue.pop()) is not None:
-            header = frames.pack_data(
-                batch.kind, core.id, session.id, session.link or 0, len(batch.entries)
+        while (taken := self.queue.pop()) is not None:
+            _, batch = taken
+            frame = batch.frame(
+                frames.pack_data(batch.kind, core.id, session.id, session.link or 0, batch.count)
             )
-            frame = b"".join((header, *batch.entries))
             if not core.transport.send_request(self._open_lane(record), frame):
                 core.count("lanes_reopened")
                 self.reconnect()
@@ -308,20 +309,21 @@ class ReplyRoute:
     def flush(self) -> None:
         session = self.session
         core = session.core
-        while (batch := self.queue.pop()) is not None:
+        while (taken := self.queue.pop()) is not None:
+            _, batch = taken
             header = frames.pack_data(
-                batch.kind, core.id, session.id, session.link or 0, len(batch.entries)
+                batch.kind, core.id, session.id, session.link or 0, batch.count
             )
-            result = core.transport.send_reply(self.route, b"".join((header, *batch.entries)))
+            result = core.transport.send_reply(self.route, batch.frame(header))
             if result == "gone":
-                self._send_by_link(batch.entries)
+                self._send_by_link(batch)
             elif result == "full":
-                core.count("replies_lost", len(batch.entries))
+                core.count("replies_lost", batch.count)
 
-    def _send_by_link(self, entries: list[bytes]) -> None:
+    def _send_by_link(self, batch: Batch) -> None:
         """The connection is gone but the peer may not be: its link still reaches it."""
         session = self.session
-        for entry in entries:
+        for entry in batch.entries:
             if len(entry) < MAX_CONTROL_BYTES - 64:
                 session.control(REPLY, entry)
             else:
@@ -334,5 +336,5 @@ class LinkRoute(ReplyRoute):
     __slots__ = ()
 
     def flush(self) -> None:
-        while (batch := self.queue.pop()) is not None:
-            self._send_by_link(batch.entries)
+        while (taken := self.queue.pop()) is not None:
+            self._send_by_link(taken[1])

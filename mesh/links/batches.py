@@ -3,11 +3,17 @@
 Python pays a few µs per ZeroMQ message whatever its size, so all entries for one destination in
 one turn of the loop share a frame. A batch closes when the kind changes or a limit is reached;
 otherwise the end of the turn closes it. Entries are joined once, when the frame is made.
+
+A batch can wait in several queues, one for each node that gets the same messages: then an entry is
+appended once for all of them. Whoever closes it, by taking it out or putting something behind it,
+closes it for all. Only its numbers differ, so they are the queue's.
 """
 
 from __future__ import annotations
 
 from collections import deque
+
+from mesh.wire.split import split
 
 __all__ = ["BATCH_BYTES", "BATCH_ENTRIES", "Batch", "BatchQueue"]
 
@@ -20,72 +26,121 @@ BATCH_ENTRIES = 1024
 
 
 class Batch:
-    """Entries of one kind. ``first`` is the number of its first message."""
+    """Entries of one kind. ``is_shared`` says that it may wait in several queues."""
 
-    __slots__ = ("entries", "first", "kind", "size")
+    __slots__ = ("_body", "_count", "_entries", "is_open", "is_shared", "kind", "size")
 
-    def __init__(self, kind: int, first: int) -> None:
+    def __init__(self, kind: int, entry: bytes, *, is_shared: bool = False) -> None:
         self.kind = kind
-        self.first = first
-        self.entries: list[bytes] = []
-        self.size = 0
+        self.is_shared = is_shared
+        self.size = len(entry)
+        self.is_open = self.size < BATCH_BYTES
+        self._entries = [entry]
+        self._body: bytes | None = None
+        self._count = 0
+
+    def append(self, entry: bytes) -> bool:
+        """One more at its end; False when it is closed, or would get too large."""
+        size = self.size + len(entry)
+        if not self.is_open or size > BATCH_BYTES:
+            return False
+        entries = self._entries
+        entries.append(entry)
+        self.size = size
+        if len(entries) >= BATCH_ENTRIES:
+            self.is_open = False
+        return True
+
+    @property
+    def count(self) -> int:
+        """How many entries."""
+        return len(self._entries) or self._count
+
+    @property
+    def entries(self) -> list[bytes]:
+        """Each of them; not to be changed."""
+        if self._body is None:
+            return self._entries
+        return [bytes(entry) for entry in split(self._body, self._count)]
+
+    def frame(self, header: bytes = b"") -> bytes:
+        """All of it behind ``header``. Closes it."""
+        self.is_open = False
+        if not self.is_shared:
+            return b"".join((header, *self._entries))
+        if self._body is None:
+            self._body = b"".join(self._entries)
+            # What waits for a slow one is not kept twice.
+            self._count, self._entries = len(self._entries), []
+        return header + self._body
 
 
 class BatchQueue:
-    """Batches in order; ``append`` is on the hot path of every publish and every call."""
+    """Batches in order, each with the number of its first entry; numbers are never given twice.
 
-    __slots__ = ("batches", "next_number", "open", "size")
+    ``append`` is on the hot path of every call, ``Batch.append`` on that of every publish.
+    """
+
+    __slots__ = ("_next_number", "_open", "_size", "batches")
 
     def __init__(self) -> None:
-        self.batches: deque[Batch] = deque()
-        self.open: Batch | None = None
-        self.size = 0
-        self.next_number = 0
-        """The number that the next message gets; numbers are never given twice."""
+        self.batches: deque[tuple[int, Batch]] = deque()
+        self._open: Batch | None = None
+        """The last one, while it may grow: not in ``_size`` and ``_next_number``."""
+        self._size = 0
+        self._next_number = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all entries."""
+        return self._size + (self._open.size if self._open is not None else 0)
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next entry gets."""
+        return self._next_number + (self._open.count if self._open is not None else 0)
 
     def append(self, kind: int, entry: bytes) -> None:
-        """Queue one packed entry behind all others."""
-        batch = self.open
-        size = len(entry)
-        if batch is None or batch.kind != kind or batch.size + size > BATCH_BYTES:
-            batch = self.open = Batch(kind, self.next_number)
-            self.batches.append(batch)
-        batch.entries.append(entry)
-        batch.size += size
-        self.size += size
-        self.next_number += 1
-        if batch.size >= BATCH_BYTES or len(batch.entries) >= BATCH_ENTRIES:
-            self.open = None
+        """Queue one packed entry behind all others; not beside ``add``."""
+        batch = self._open
+        if batch is None or batch.kind != kind or not batch.append(entry):
+            self.add(Batch(kind, entry))
+
+    def add(self, batch: Batch) -> None:
+        """Queue a batch behind all others; it may still grow."""
+        self.seal()
+        self.batches.append((self._next_number, batch))
+        self._open = batch
 
     def skip(self, count: int) -> None:
-        """So many numbers are given to messages that are lost: what follows tells the gap."""
-        self.open = None
-        self.next_number += count
+        """So many numbers are given to entries that are lost: what follows tells the gap."""
+        self.seal()
+        self._next_number += count
 
     def seal(self) -> int:
-        """Let what is appended from now on begin a new batch; returns how many there are."""
-        self.open = None
+        """Let what comes from now on begin a new batch; returns how many there are."""
+        batch = self._open
+        if batch is not None:
+            batch.is_open = False
+            self._open = None
+            self._size += batch.size
+            self._next_number += batch.count
         return len(self.batches)
 
-    def pop(self) -> Batch | None:
-        """The oldest batch, closed; None when there is none."""
+    def pop(self) -> tuple[int, Batch] | None:
+        """The oldest batch, closed, and the number of its first; None when there is none."""
         if not self.batches:
             return None
-        batch = self.batches.popleft()
-        if batch is self.open:
-            self.open = None
-        self.size -= batch.size
-        return batch
-
-    def push_back(self, batch: Batch) -> None:
-        """Undo a ``pop``."""
-        self.batches.appendleft(batch)
-        self.size += batch.size
+        first, batch = self.batches.popleft()
+        if batch is self._open:
+            self.seal()
+        self._size -= batch.size
+        return first, batch
 
     def clear(self) -> int:
-        """Drop everything; returns how many messages that were. Their numbers stay used."""
-        lost = sum(len(batch.entries) for batch in self.batches)
+        """Drop everything; returns how many entries that were. Their numbers stay used."""
+        self.seal()
+        lost = sum(batch.count for _, batch in self.batches)
         self.batches.clear()
-        self.open = None
-        self.size = 0
+        self._size = 0
         return lost

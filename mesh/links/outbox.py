@@ -24,7 +24,8 @@ WINDOW_BYTES = 1024 * 1024
 """On the way to one peer: a millisecond's worth at memory speed, and all it can make us hold."""
 
 PENDING_BYTES = 16 * 1024 * 1024
-"""Waiting for one peer: a second's pause of a receiver at 200,000 small messages/s."""
+"""Waiting for one peer, but for the batch that still grows: a second's pause of a receiver at
+200,000 small messages/s."""
 
 
 STALLED_AFTER = 0.25
@@ -56,16 +57,16 @@ class Outbox:
         self.last_progress = 0.0
         self.waiting_since: float | None = None
 
-    def append(self, kind: int, entry: bytes) -> None:
-        """Queue a message; the oldest batches give way when the bound is reached."""
+    def add(self, batch: Batch) -> None:
+        """Queue messages; the oldest batches give way when the bound is reached."""
         queue = self.queue
-        queue.append(kind, entry)
+        queue.add(batch)
         # The newest may stay, whatever its size: to the own node large ones come as they are.
         while queue.size > PENDING_BYTES and len(queue.batches) > 1:
-            batch = queue.batches[0]
+            _, oldest = queue.batches[0]
             queue.pop()
-            self.dropped += len(batch.entries)
-            self.losses.add_batch(batch)
+            self.dropped += oldest.count
+            self.losses.add_batch(oldest)
 
     def lose(self, count: int) -> None:
         """So many messages will never be sent: they are counted here, and told there."""
@@ -88,20 +89,20 @@ class Outbox:
     def next_number(self) -> int:
         """The number of the first message that has not been sent: what a new epoch opens with."""
         batches = self.queue.batches
-        return batches[0].first if batches else self.queue.next_number
+        return batches[0][0] if batches else self.queue.next_number
 
-    def ready(self) -> Iterator[Batch]:
-        """Take the batches that the window allows, oldest first."""
+    def ready(self) -> Iterator[tuple[int, Batch]]:
+        """Take the batches that the window allows, oldest first, each with its first number."""
         queue = self.queue
         while queue.batches and self.link is not None:
             in_flight = self.sent - self.acked
-            if in_flight and in_flight + queue.batches[0].size > WINDOW_BYTES:
+            if in_flight and in_flight + queue.batches[0][1].size > WINDOW_BYTES:
                 return
-            batch = queue.pop()
-            if batch is None:
+            taken = queue.pop()
+            if taken is None:
                 return
-            self.sent += batch.size
-            yield batch
+            self.sent += taken[1].size
+            yield taken
 
     def acknowledge(self, link: int, consumed: int, now: float) -> bool:
         """The receiver has consumed ``consumed`` bytes of epoch ``link``; False if it can't be."""
@@ -133,7 +134,7 @@ class Outbox:
 
     def discard(self) -> int:
         """Give up what waits, the peer is gone; returns how many messages that were."""
-        for batch in self.queue.batches:
+        for _, batch in self.queue.batches:
             self.losses.add_batch(batch)
         lost = self.queue.clear()
         self.dropped += lost

@@ -6,6 +6,7 @@ They are what a tired engineer might write. Whoever adds a guarantee adds the bu
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ from mesh.engine.rings import Rings
 from mesh.engine.roster import Roster
 from mesh.engine.session import RequestLane, Session
 from mesh.links import Inbox, Outbox
-from mesh.links.batches import BatchQueue
+from mesh.links.batches import Batch, BatchQueue
 from mesh.membership import State
 from patterns.backlog import Backlog
 from patterns.groupcast import CastSender
@@ -79,23 +80,24 @@ def numbers_restart_at_a_new_epoch() -> Patch:
     def open(self: Outbox, link: int, now: float) -> None:
         good(self, link, now)
         if not self.queue.batches:
-            self.queue.next_number = 0
+            self.queue._next_number = 0
 
     return Outbox, "open", open
 
 
 @mutant
 def dropped_messages_give_their_numbers_back() -> Patch:
-    good = Outbox.append
+    good = Outbox.add
 
-    def append(self: Outbox, kind: int, entry: bytes) -> None:
-        dropped = self.dropped
-        good(self, kind, entry)
-        for batch in self.queue.batches if self.dropped > dropped else ():
-            batch.first -= self.dropped - dropped
-        self.queue.next_number -= self.dropped - dropped
+    def add(self: Outbox, batch: Batch) -> None:
+        before = self.dropped
+        good(self, batch)
+        given_back = self.dropped - before
+        queue = self.queue
+        queue.batches = deque((first - given_back, batch) for first, batch in queue.batches)
+        queue._next_number -= given_back
 
-    return Outbox, "append", append
+    return Outbox, "add", add
 
 
 @mutant
@@ -109,16 +111,16 @@ def window_is_not_released() -> Patch:
 @mutant
 def window_has_no_bound() -> Patch:
     def ready(self: Outbox) -> Iterator[Any]:
-        while self.link is not None and (batch := self.queue.pop()) is not None:
-            self.sent += batch.size
-            yield batch
+        while self.link is not None and (taken := self.queue.pop()) is not None:
+            self.sent += taken[1].size
+            yield taken
 
     return Outbox, "ready", ready
 
 
 @mutant
 def queue_has_no_bound() -> Patch:
-    return Outbox, "append", lambda self, kind, entry: self.queue.append(kind, entry)
+    return Outbox, "add", lambda self, batch: self.queue.add(batch)
 
 
 @mutant
@@ -126,11 +128,10 @@ def the_last_batch_is_sent_first() -> Patch:
     def pop(self: BatchQueue) -> Any:
         if not self.batches:
             return None
-        batch = self.batches.pop()
-        if batch is self.open:
-            self.open = None
-        self.size -= batch.size
-        return batch
+        self.seal()
+        first, batch = self.batches.pop()
+        self._size -= batch.size
+        return first, batch
 
     return BatchQueue, "pop", pop
 

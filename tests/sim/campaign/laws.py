@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import mesh.links.batches as batches
 import mesh.links.outbox as outbox_module
 from mesh.engine import events as e
 from patterns.errors import MeshError
@@ -254,7 +255,8 @@ class Laws(Judge):
                 waits = outbox.queue.size
                 if in_flight or waits:
                     fits = in_flight <= window or outbox.sent == in_flight
-                    fits = fits and waits <= outbox_module.PENDING_BYTES
+                    bound = outbox_module.PENDING_BYTES + batches.BATCH_BYTES
+                    fits = fits and waits <= bound
                     self.judge("window", fits, lambda: f"{station}: {in_flight}, {waits} wait")  # noqa: B023
 
     def _check_doubts(self) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mesh.links import Batch, BatchQueue
 from mesh.links.batches import BATCH_BYTES, BATCH_ENTRIES
+from mesh.wire.codec import Codec
 
 entries = st.lists(
     st.tuples(st.integers(1, 3), st.integers(1, 40_000).map(bytes)), min_size=1, max_size=40
 )
 
 
-def popped(queue: BatchQueue) -> list[Batch]:
+def popped(queue: BatchQueue) -> list[tuple[int, Batch]]:
     batches = []
-    while (batch := queue.pop()) is not None:
-        batches.append(batch)
+    while (taken := queue.pop()) is not None:
+        batches.append(taken)
     return batches
 
 
@@ -28,10 +30,11 @@ def test_everything_comes_out_once_in_order_with_its_kind_and_number(
     for kind, entry in items:
         queue.append(kind, entry)
     assert queue.size == sum(len(entry) for _, entry in items)
+    assert queue.next_number == len(items)
     out = popped(queue)
-    assert [(b.kind, entry) for b in out for entry in b.entries] == items
-    assert [b.first + i for b in out for i in range(len(b.entries))] == list(range(len(items)))
-    assert queue.size == 0
+    assert [(b.kind, entry) for _, b in out for entry in b.entries] == items
+    assert [first + i for first, b in out for i in range(b.count)] == list(range(len(items)))
+    assert (queue.size, queue.next_number) == (0, len(items))
     assert queue.pop() is None
 
 
@@ -40,26 +43,27 @@ def test_a_batch_has_one_kind_and_closes_at_its_size(items: list[tuple[int, byte
     queue = BatchQueue()
     for kind, entry in items:
         queue.append(kind, entry)
-    for batch in popped(queue):
+    for _, batch in popped(queue):
         assert batch.size == sum(map(len, batch.entries))
-        assert batch.size - len(batch.entries[-1]) < BATCH_BYTES
+        assert batch.count == 1 or batch.size <= BATCH_BYTES
 
 
 def test_a_batch_closes_at_its_count() -> None:
     queue = BatchQueue()
     for _ in range(BATCH_ENTRIES + 1):
         queue.append(1, b"x")
-    assert [len(batch.entries) for batch in popped(queue)] == [BATCH_ENTRIES, 1]
+    assert [batch.count for _, batch in popped(queue)] == [BATCH_ENTRIES, 1]
 
 
 def test_a_popped_batch_takes_no_more_entries() -> None:
     queue = BatchQueue()
     queue.append(1, b"a")
-    first = queue.pop()
+    taken = queue.pop()
     queue.append(1, b"b")
-    assert first is not None
-    assert first.entries == [b"a"]
-    assert [batch.first for batch in popped(queue)] == [1]
+    assert taken is not None
+    assert taken[1].entries == [b"a"]
+    assert not taken[1].append(b"c")
+    assert [first for first, _ in popped(queue)] == [1]
 
 
 def test_clearing_tells_how_many_were_lost_and_their_numbers_stay_used() -> None:
@@ -69,4 +73,62 @@ def test_clearing_tells_how_many_were_lost_and_their_numbers_stay_used() -> None
     assert queue.clear() == 3
     assert (queue.size, queue.next_number) == (0, 3)
     queue.append(2, b"y")
-    assert [(batch.first, batch.entries) for batch in popped(queue)] == [(3, [b"y"])]
+    assert [(first, batch.entries) for first, batch in popped(queue)] == [(3, [b"y"])]
+
+
+class Fan(RuleBasedStateMachine):
+    """Three queues that share batches, against three plain lists of what each must give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queues = [BatchQueue() for _ in range(3)]
+        self.due: list[list[tuple[int, bytes]]] = [[], [], []]
+        self.numbers = [0, 0, 0]
+        self.open: dict[frozenset[int], Batch] = {}
+        self.sent = 0
+
+    @rule(whom=st.frozensets(st.integers(0, 2), min_size=1), size=st.sampled_from([9, 30_000]))
+    def send(self, whom: frozenset[int], size: int) -> None:
+        self.sent += 1
+        entry = Codec().pack((self.sent, bytes(size)))
+        batch = self.open.get(whom)
+        if batch is None or not batch.append(entry):
+            batch = self.open[whom] = Batch(1, entry, is_shared=True)
+            for index in whom:
+                self.queues[index].add(batch)
+        for index in whom:
+            self.due[index].append((self.numbers[index], entry))
+            self.numbers[index] += 1
+
+    @rule(index=st.integers(0, 2), is_sent=st.booleans())
+    def take(self, index: int, is_sent: bool) -> None:
+        taken = self.queues[index].pop()
+        if taken is None:
+            assert self.due[index] == []
+            return
+        first, batch = taken
+        due, self.due[index] = self.due[index][: batch.count], self.due[index][batch.count :]
+        assert due[0][0] == first
+        if is_sent:
+            assert batch.frame(b"header") == b"header" + b"".join(entry for _, entry in due)
+        assert [entry for _, entry in due] == batch.entries
+
+    @rule(index=st.integers(0, 2), count=st.integers(1, 3))
+    def skip(self, index: int, count: int) -> None:
+        self.queues[index].skip(count)
+        self.numbers[index] += count
+
+    @rule(index=st.integers(0, 2))
+    def clear(self, index: int) -> None:
+        assert self.queues[index].clear() == len(self.due[index])
+        self.due[index] = []
+
+    @invariant()
+    def sizes_and_numbers_are_those_of_what_waits(self) -> None:
+        for queue, due, number in zip(self.queues, self.due, self.numbers, strict=True):
+            assert queue.size == sum(len(entry) for _, entry in due)
+            assert queue.next_number == number
+
+
+Fan.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestFan = Fan.TestCase

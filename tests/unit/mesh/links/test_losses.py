@@ -22,9 +22,10 @@ entries = st.tuples(subjects, st.integers()) | st.tuples(
 @given(st.lists(entries, max_size=30))
 def test_each_entry_counts_for_its_subject(given: list[tuple[Any, ...]]) -> None:
     given = [entry for entry in given if not isinstance(entry[1], int) or abs(entry[1]) < 2**63]
-    codec, batch, losses = Codec(), Batch(frames.PUBLISH, 0), Losses()
-    batch.entries = [codec.pack(entry) for entry in given]
-    losses.add_batch(batch)
+    codec, losses = Codec(), Losses()
+    batches = [Batch(frames.PUBLISH, codec.pack(entry)) for entry in given]
+    for batch in batches:
+        losses.add_batch(batch)
     assert dict(losses.take()) == Counter(entry[0] for entry in given)
     assert losses.take() == []
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mesh.links import Batch, Inbox, Outbox
+from mesh.links.batches import BATCH_BYTES
 from mesh.links.outbox import PENDING_BYTES, STALLED_AFTER, WINDOW_BYTES
 
 BIG = bytes(200_000)
@@ -21,11 +22,12 @@ class Link(RuleBasedStateMachine):
         self.inbox = Inbox()
         self.links = 0
         self.sent = 0
-        self.wire: list[tuple[int, Batch]] = []
+        self.wire: list[tuple[int, int, Batch]] = []
         self.unconsumed: list[tuple[int, int]] = []
         self.received: list[int] = []
         self.missed = 0
         self.clock = 0.0
+        self.last: Batch | None = None
         self.open_link()
 
     def connect(self) -> None:
@@ -38,7 +40,10 @@ class Link(RuleBasedStateMachine):
 
     @rule(kind=st.integers(1, 3), size=st.sampled_from([10, 1000, 60_000, 200_000]))
     def append(self, kind: int, size: int) -> None:
-        self.outbox.append(kind, BIG[:size])
+        entry = BIG[:size]
+        if self.last is None or self.last.kind != kind or not self.last.append(entry):
+            self.last = Batch(kind, entry)
+            self.outbox.add(self.last)
         self.sent += 1
 
     @rule(count=st.integers(1, 40))
@@ -51,18 +56,18 @@ class Link(RuleBasedStateMachine):
     def flush(self) -> None:
         link = self.outbox.link
         assert link is not None
-        self.wire += [(link, batch) for batch in self.outbox.ready()]
+        self.wire += [(link, first, batch) for first, batch in self.outbox.ready()]
 
     @precondition(lambda self: self.wire)
     @rule()
     def arrive(self) -> None:
-        link, batch = self.wire.pop(0)
-        missed = self.inbox.receive(link, batch.first, len(batch.entries))
+        link, first, batch = self.wire.pop(0)
+        missed = self.inbox.receive(link, first, batch.count)
         if missed is None:
             assert link != self.inbox.link, "a frame of the current epoch is never discarded"
             return
         self.missed += missed
-        self.received += range(batch.first, batch.first + len(batch.entries))
+        self.received += range(first, first + batch.count)
         self.unconsumed.append((link, batch.size))
 
     @precondition(lambda self: self.unconsumed)
@@ -94,7 +99,7 @@ class Link(RuleBasedStateMachine):
 
     @invariant()
     def what_waits_is_bounded(self) -> None:
-        assert self.outbox.queue.size <= PENDING_BYTES
+        assert self.outbox.queue.size <= PENDING_BYTES + BATCH_BYTES
 
     @invariant()
     def received_in_order_and_once(self) -> None:
@@ -121,18 +126,18 @@ TestLink = Link.TestCase
 def test_small_entries_in_front_do_not_let_large_ones_past_the_bound() -> None:
     outbox = Outbox()
     for i in range(2000):
-        outbox.append(1 + i % 2, b"x")
+        outbox.add(Batch(1 + i % 2, b"x"))
     for i in range(200):
-        outbox.append(1 + i % 2, BIG)
+        outbox.add(Batch(1 + i % 2, BIG))
         assert outbox.queue.size <= PENDING_BYTES
-    assert outbox.dropped + sum(len(b.entries) for b in outbox.queue.batches) == 2200
+    assert outbox.dropped + sum(b.count for _, b in outbox.queue.batches) == 2200
 
 
 def test_a_frame_above_the_window_goes_when_nothing_else_is_on_its_way() -> None:
     outbox = Outbox()
     outbox.open(1, 0.0)
     for kind in (1, 2, 3):
-        outbox.append(kind, bytes(WINDOW_BYTES + 1))
+        outbox.add(Batch(kind, bytes(WINDOW_BYTES + 1)))
     for _ in range(3):
         assert len(list(outbox.ready())) == 1
         assert list(outbox.ready()) == []
@@ -143,8 +148,8 @@ def test_the_window_is_filled_and_not_exceeded() -> None:
     outbox = Outbox()
     outbox.open(1, 0.0)
     for _ in range(20):
-        outbox.append(1, BIG)
-    sizes = [batch.size for batch in outbox.ready()]
+        outbox.add(Batch(1, BIG))
+    sizes = [batch.size for _, batch in outbox.ready()]
     assert sum(sizes) <= WINDOW_BYTES
     assert list(outbox.ready()) == []
     assert outbox.acknowledge(1, outbox.sent, 0.0)
@@ -154,7 +159,7 @@ def test_the_window_is_filled_and_not_exceeded() -> None:
 def test_an_acknowledgement_of_more_than_was_sent_or_of_less_than_before_is_refused() -> None:
     outbox = Outbox()
     outbox.open(1, 0.0)
-    outbox.append(1, b"12345")
+    outbox.add(Batch(1, b"12345"))
     list(outbox.ready())
     assert not outbox.acknowledge(1, 6, 0.0)
     assert outbox.acknowledge(1, 5, 0.0)
@@ -165,7 +170,7 @@ def test_an_acknowledgement_of_more_than_was_sent_or_of_less_than_before_is_refu
 def test_an_acknowledgement_of_an_old_epoch_changes_nothing() -> None:
     outbox = Outbox()
     outbox.open(1, 0.0)
-    outbox.append(1, b"12345")
+    outbox.add(Batch(1, b"12345"))
     list(outbox.ready())
     outbox.open(2, 0.0)
     assert outbox.acknowledge(1, 5, 0.0)
@@ -176,7 +181,7 @@ def test_a_peer_is_stalled_when_it_took_nothing_for_a_while_although_something_w
     outbox = Outbox()
     outbox.open(1, 0.0)
     for _ in range(20):
-        outbox.append(1, BIG)
+        outbox.add(Batch(1, BIG))
     list(outbox.ready())
     outbox.note_waiting(10.0)
     assert not outbox.is_stalled(10.0 + STALLED_AFTER)
@@ -189,7 +194,7 @@ def test_a_peer_is_stalled_when_it_took_nothing_for_a_while_although_something_w
 def test_a_peer_for_which_nothing_waits_is_never_stalled() -> None:
     outbox = Outbox()
     outbox.open(1, 0.0)
-    outbox.append(1, b"x")
+    outbox.add(Batch(1, b"x"))
     list(outbox.ready())
     outbox.note_waiting(0.0)
     assert not outbox.is_stalled(1000.0)
@@ -198,7 +203,7 @@ def test_a_peer_for_which_nothing_waits_is_never_stalled() -> None:
 def test_what_is_given_up_is_counted_and_a_new_epoch_begins_past_it() -> None:
     outbox = Outbox()
     for _ in range(3):
-        outbox.append(1, b"x")
+        outbox.add(Batch(1, b"x"))
     assert outbox.discard() == 3
     assert outbox.dropped == 3
     assert outbox.next_number == 3
