@@ -173,14 +173,6 @@ class Subscription:
             return queue_pool(self.group)
         return self.pattern if group_of(self.pattern) is not None else None
 
-    def run_inline(self, message: Message) -> None:
-        """Handle one message here and now; what it raises is logged."""
-        try:
-            self.handler(message)  # type: ignore[misc]
-        except BaseException:
-            # Whatever it is, a handler cannot end the node.
-            logger.exception("the handler of %r raised", self.pattern)
-
     def accept(self, hold: Hold | None, now: float) -> None:
         """Queue what ``fresh`` holds as one portion; ``hold`` counts this subscription once."""
         portion = Portion(deque(self.fresh), hold, now)

@@ -15,7 +15,7 @@ these types and runs no code but registered decoders.
   otherwise dropped.
 - Keys of maps and elements of sets must be hashable, so tuples there stay tuples.
 - An extension type nobody registered here arrives as ``msgpack.ExtType``.
-- **One codec per thread.** It reuses its packer and unpacker; that is what makes it fast. Within
+- **One codec per thread.** It reuses its packer; that is what makes it fast. Within
   a thread it may be re-entered, by a registered encoder or a signal handler that publishes.
 
 Hostile input: an array header of five bytes can claim 4 billion elements, and a thousand of them
@@ -32,7 +32,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Context, Decimal, InvalidOperation
 from enum import Enum
 from functools import lru_cache
-from itertools import islice
+from struct import Struct
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -61,8 +61,11 @@ TRUSTED_ITEMS = 1024
 nested headers that lie can then allocate 8 MiB, and nearly all real messages take this path."""
 
 KEPT_BUFFER_BYTES = 1024 * 1024
-"""A packer or unpacker whose buffer has grown beyond this is dropped, for the buffer never
-shrinks: one large payload would be paid for as long as the node lives."""
+"""A packer whose buffer has grown beyond this is dropped, for the buffer never shrinks: one large
+payload would be paid for as long as the node lives."""
+
+_ARRAY: Final = Struct(">BH")
+"""The header of a msgpack array of up to 65,535 elements: 0xDC, and how many."""
 
 _DATETIME, _UUID, _DECIMAL, _SET, _FROZENSET = range(1, 6)
 
@@ -117,7 +120,7 @@ def register(
 class Codec:
     """Packs and unpacks for one thread."""
 
-    __slots__ = ("_depth", "_fast", "_keyed", "_packer", "_spares", "_unpacker", "_verify", "_wide")
+    __slots__ = ("_depth", "_fast", "_keyed", "_packer", "_spares", "_verify", "_wide")
 
     def __init__(self) -> None:
         self._packer = self._new_packer()
@@ -127,7 +130,6 @@ class Codec:
         self._fast = _Decoder(TRUSTED_ITEMS)
         self._wide = _Decoder()
         self._keyed = _Decoder(pairs_hook=_map_with_hashable_keys)
-        self._unpacker: Any = None
 
     def pack(self, value: object) -> bytes:
         """`value` as one msgpack value. Pack an entry as a whole: around a value packed before it
@@ -151,40 +153,25 @@ class Codec:
     def unpack_all(self, data: bytes | memoryview, count: int | None = None) -> list[Any]:
         """The msgpack values in `data`, in order.
 
-        :param count: how many there must be. Without it decoding takes half as long again.
+        :param count: how many there must be. Without it decoding is slower.
         :raises BadFrame: malformed, truncated, too deep, more than `MAX_ENTRIES` values, another
             number than `count`, a key that is not hashable, or wrong data of an extension type
         """
         try:
             if count == 1:
                 return [self._fast.one(data)]
-            values = self._unpack_trusted(data, count)
+            if count is not None and count <= TRUSTED_ITEMS:
+                # As one array: that is twice as fast as value by value, and worth the copy.
+                values: list[Any] = self._fast.one(_ARRAY.pack(0xDC, count) + data)
+                return values
         except BadFrame:
             raise
         except _UNPACK_ERRORS:
             # Long containers, tuples as keys, or malformed: the careful way tells.
-            values = self._unpack_carefully(data)
+            pass
+        values = self._unpack_carefully(data) if len(data) else []
         if count is not None and len(values) != count:
             raise BadFrame(f"{len(values)} values, not {count}")
-        return values
-
-    def _unpack_trusted(self, data: bytes | memoryview, count: int | None) -> list[Any]:
-        # Taken away while in use: one that failed, or is in use further up, is never fed again.
-        unpacker, self._unpacker = self._unpacker, None
-        size_bytes = len(data)
-        if unpacker is None or size_bytes > KEPT_BUFFER_BYTES:
-            unpacker = self._fast.unpacker(max(size_bytes, KEPT_BUFFER_BYTES))
-        end = unpacker.tell() + size_bytes
-        unpacker.feed(data)
-        if count is None:
-            values = _unpack_until(unpacker, end)
-        else:
-            values = list(islice(unpacker, min(count, MAX_ENTRIES)))
-        # Both, because the bytes of a partial value count as consumed.
-        if unpacker.tell() != end or len(values) != (count if count is not None else len(values)):
-            raise BadFrame(f"{len(values)} values, then a truncated one or more than {count}")
-        if size_bytes <= KEPT_BUFFER_BYTES:
-            self._unpacker = unpacker
         return values
 
     def _unpack_carefully(self, data: bytes | memoryview) -> list[Any]:

@@ -282,6 +282,7 @@ class CastReceiver:
         From ``number`` on, as far as it goes; returns the next one.
         """
         handler, peer, name = desk.subscription.handler, source.handle.peer, pool.name
+        new = object.__new__
         refused: list[int] = []
         began, start = self.now(), number
         for number in range(start, first + len(entries)):
@@ -289,8 +290,13 @@ class CastReceiver:
             is_plain = type(entry) is list and len(entry) == 2 and entry[0] == name
             if not is_plain or pool.desk is not desk:
                 break
+            cast = new(GroupcastMessage)  # without __init__, as in ``PubSub.deliver``
+            cast._subject = name
+            cast.data = entry[1]
+            cast.headers = {}
+            cast.sender = peer
             try:
-                handler(GroupcastMessage(name, entry[1], {}, peer))  # type: ignore[misc]
+                handler(cast)  # type: ignore[misc]
             except Refuse:
                 refused.append(number)
             except BaseException:

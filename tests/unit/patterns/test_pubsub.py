@@ -74,6 +74,34 @@ class World:
         self.pubsub.deliver(kind, sender, entries, missed, 100, self.released.append)
 
 
+def test_an_inline_handler_that_raises_is_logged_and_the_next_message_comes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    heard: list[Message] = []
+
+    def fail(message: Message) -> None:
+        heard.append(message)
+        raise ValueError("no")
+
+    world.pubsub.subscribe(Subscription("x", world.runner, handler=fail, inline=True))
+    world.deliver(["x", 1], ["x", 2])
+    assert [message.data for message in heard] == [1, 2]
+    assert "the handler of 'x' raised" in caplog.text
+    assert world.released == [100]
+
+
+def test_subjects_with_the_same_audience_have_the_same_route() -> None:
+    world = World()
+    a, b = Node("a"), Node("b")
+    world.pubsub.add_interest(a, ">")
+    world.pubsub.add_interest(b, "x.>")
+    assert world.pubsub.route("x.1") is world.pubsub.route("x.2")
+    assert world.pubsub.route("y") is world.pubsub.route("z")
+    world.pubsub.remove_interest(b, "x.>")
+    assert world.pubsub.route("x.1") is world.pubsub.route("y")
+
+
 def test_a_publish_goes_to_each_node_that_wants_it_once() -> None:
     world = World()
     a, b = Node("a"), Node("b")

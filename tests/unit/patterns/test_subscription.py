@@ -270,17 +270,6 @@ def test_cancelling_ends_what_runs_and_tells_the_owner() -> None:
     assert ended == [1]
 
 
-def test_an_inline_handler_that_raises_is_logged_and_nothing_more(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def fail(message: Message) -> None:
-        raise ValueError("no")
-
-    subscription = Subscription("s", ManualRunner(), handler=fail, inline=True)
-    subscription.run_inline(Message("s", 1, {}, None))
-    assert "raised" in caplog.text
-
-
 @pytest.mark.parametrize("options", [{"buffer": 0}, {"concurrency": 0}])
 def test_options_that_cannot_work_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
