@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import threading
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
 
@@ -255,7 +255,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         host = self._host
         if host is None or host.is_closed:
             raise self.not_running()
-        if threading.get_ident() == host.thread_id:
+        if get_ident() == host.thread_id:
             return host.engine.publish(subject, data, headers)
         engine = host.engine
         targets = engine.pubsub.known_route(subject)
@@ -283,7 +283,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
             pack = engine.sending.pack_copy
             copies = [(p, pack(codec, p, subject, data, headers)) for p, _ in route]
             size = sum(len(entry) for _, entry in copies)
-            host.handover.put(engine.copies.send, (subject, copies), size)
+            host.handover.put(engine.publisher.send_copies, (subject, copies), size)
         return len(route)
 
     def broadcast(

@@ -60,7 +60,8 @@ class PubSub:
         self._subscriptions: dict[Subscription, None] = {}
         self._wanted: dict[str, int] = {}
         self._echoed: dict[str, int] = {}
-        self._routes: dict[str, tuple[Handle, ...]] = {}
+        self.routes: dict[str, tuple[Handle, ...]] = {}
+        """The targets of each subject that was asked for: for who cannot afford a call."""
         self._audiences: dict[tuple[Handle, ...], tuple[Handle, ...]] = {}
         self.queues = QueueGroups(me, on_queue_interest)
         self.blocking = Blocking(me, on_blocking)
@@ -74,21 +75,21 @@ class PubSub:
     def known_route(self, subject: str) -> tuple[Handle, ...] | None:
         """What ``route`` would say, if that is known already; the one thing any thread may ask."""
         try:
-            return self._routes.get(subject)
+            return self.routes.get(subject)
         except TypeError:
             return None
 
     def route(self, subject: str) -> tuple[Handle, ...]:
         """The nodes a publish to ``subject`` goes to now. Raises BadName."""
         try:
-            return self._routes[subject]
+            return self.routes[subject]
         except (KeyError, TypeError):
             return self._find_route(check_subject(subject))
 
     def group_route(self, group: str) -> tuple[Handle, ...]:
         """The members of a group now. Raises BadName."""
         subject = group_subject(group if group == "*" else check_name("group", group))
-        targets = self._routes.get(subject)
+        targets = self.routes.get(subject)
         return self._find_route(subject) if targets is None else targets
 
     def is_subscribed(self, target: Handle, subject: str) -> bool:
@@ -96,11 +97,11 @@ class PubSub:
         return target in self.route(subject)
 
     def _find_route(self, subject: str) -> tuple[Handle, ...]:
-        if len(self._routes) >= MAX_ROUTES:
+        if len(self.routes) >= MAX_ROUTES:
             self._forget_routes()
         found = tuple(self._interest.match(subject))
         # One tuple for all subjects with the same audience: what goes there shares batches.
-        targets = self._routes[subject] = self._audiences.setdefault(found, found)
+        targets = self.routes[subject] = self._audiences.setdefault(found, found)
         return targets
 
     # Interest.
@@ -115,8 +116,8 @@ class PubSub:
         self._forget_routes()
 
     def _forget_routes(self) -> None:
-        self._routes = {}
-        self._audiences = {}
+        self.routes.clear()
+        self._audiences.clear()
 
     def members(self, group: str) -> list[Handle]:
         """The nodes in a group, the own one included."""

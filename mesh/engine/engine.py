@@ -38,9 +38,10 @@ from mesh.engine.parcel_plane import ParcelPlane
 from mesh.engine.pings import Pings
 from mesh.engine.ports import Clock, Dial, Lane, Transport
 from mesh.engine.pressure import Pressure
+from mesh.engine.publisher import Publisher
 from mesh.engine.rings import Rings
 from mesh.engine.roster import Roster
-from mesh.engine.sending import Copies, Sending
+from mesh.engine.sending import Sending
 from mesh.engine.session import Session
 from mesh.engine.waits import Waits, check_seconds
 from mesh.engine.work_plane import WorkPlane
@@ -112,7 +113,6 @@ class Engine:
         self._work = WorkPlane(
             core, self._local, self._liveness, self.rings, self.pubsub, self._grace_left
         )
-        self.copies = Copies(self.sending, self.pubsub.queues, self._work.sender)
         self._cast_lines = self._work.sender.groups
         self._cast = self._work.sender.cast
 
@@ -132,6 +132,8 @@ class Engine:
         )
         self.pings = Pings(core)
         self.absent = Absent(core)
+        self.publisher = Publisher(self.sending, self.pubsub, self.absent, self._work.sender)
+        self.publish = self.publisher.publish
         self._roster = Roster(
             core,
             self.pubsub,
@@ -316,24 +318,6 @@ class Engine:
         self._work.on_work_ready(lane)
 
     # Verbs: publish/subscribe.
-
-    def publish(self, subject: str, data: Any, headers: dict[str, str] | None) -> int:
-        """To every node with a matching subscription; returns how many."""
-        targets = self.pubsub.route(subject)
-        if headers is None:
-            # What nearly all publishes are, without the call in between.
-            entry = self._pack((subject, data))
-        else:
-            entry = self.sending.pack(self._core.codec, subject, data, headers)
-        if targets:
-            self.send(frames.PUBLISH, targets, entry)
-        elif len(entry) > PARCEL_BYTES:
-            check_size(entry, self.sending.limit)
-        if self.absent.nodes:
-            self.absent.count(subject)
-        if not self.pubsub.queues.is_empty:
-            return len(targets) + self.copies.publish(subject, data, headers)
-        return len(targets)
 
     def cast(self, group: str, data: Any) -> Peer | None:
         """A groupcast with nothing but data, to a member that has credit; None: it must wait."""

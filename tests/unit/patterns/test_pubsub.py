@@ -273,4 +273,4 @@ def test_routes_are_bounded_and_right_whatever_the_number_of_subjects(
     world.pubsub.add_interest(a, "s.*")
     for i in range(100):
         assert world.pubsub.route(f"s.{i}") == (a,)
-        assert len(world.pubsub._routes) <= 10
+        assert len(world.pubsub.routes) <= 10
