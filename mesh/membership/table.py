@@ -82,6 +82,8 @@ class Membership:
 
     def __init__(self, wall_clock: Callable[[], datetime]) -> None:
         self._wall_clock = wall_clock
+        self.on_forgotten: Callable[[bytes], None] = lambda id: None
+        """Told of each ended member that is not remembered any more."""
         self._members: dict[bytes, Member] = {}
 
     def join(self, record: Record, address: str) -> Member:
@@ -121,3 +123,4 @@ class Membership:
         ended = [id for id, member in self._members.items() if member.state in ENDED]
         for id in ended[: max(0, len(ended) - MAX_ENDED)]:
             del self._members[id]
+            self.on_forgotten(id)

@@ -26,7 +26,7 @@ from patterns.groupcast import casts as k
 from patterns.groupcast.casts import CastMessage, GroupcastMessage
 from patterns.groupcast.desk import Desk
 from patterns.groupcast.reports import Reports
-from patterns.groupcast.sources import KNOWS_NOTHING, Pool, Source, read_cast
+from patterns.groupcast.sources import KNOWS_NOTHING, Pool, Source, oldest, read_cast
 from patterns.keys import key_bytes
 from patterns.port import CastPort, Handle
 from patterns.subscription import Subscription
@@ -151,7 +151,8 @@ class CastReceiver:
         """A new link to that sender: old credit is void; tell what is known of its casts."""
         source = self._sources.get(handle)
         if source is None:
-            self._forget_sources()
+            if len(self._sources) >= MAX_SOURCES:
+                self.forget(oldest(self._sources))
             source = self._sources[handle] = Source(handle, handle is self._port.local)
         self._begin_epoch(source, epoch)
         running = k.ranges_of(source.open)
@@ -211,10 +212,9 @@ class CastReceiver:
     def _forget_pool(self, pool: Pool) -> None:
         self._pools.pop(pool.name, None)
 
-    def _forget_sources(self) -> None:
-        if len(self._sources) >= MAX_SOURCES:
-            gone = next((h for h, s in self._sources.items() if s.epoch is None), None)
-            self._sources.pop(gone if gone is not None else next(iter(self._sources)))
+    def forget(self, handle: Handle) -> None:
+        """That sender is not remembered any more."""
+        self._sources.pop(handle, None)
 
     # Casts.
 

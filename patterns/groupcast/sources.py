@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -16,7 +16,7 @@ from patterns.names import MAX_SUBJECT_BYTES, queue_of
 from patterns.port import Handle
 from patterns.subjects import SubjectMap
 
-__all__ = ["DONE_KEPT", "KNOWS_NOTHING", "MAX_CREDIT", "Pool", "Source", "read_cast"]
+__all__ = ["DONE_KEPT", "KNOWS_NOTHING", "MAX_CREDIT", "Pool", "Source", "oldest", "read_cast"]
 
 MAX_CREDIT = 4096
 """Casts that one pool takes at once, whatever its handlers' speed and number."""
@@ -166,6 +166,12 @@ class Pool:
             there = next((desk for desk in desks if desk.has_key(key)), None)
             return there or desks[crc32(key) % len(desks)]
         return min(desks, key=lambda desk: desk.worklist.load, default=None)
+
+
+def oldest(sources: Mapping[Handle, Source]) -> Handle:
+    """Whom to forget first: one that has no credit, if there is such."""
+    gone = next((handle for handle, source in sources.items() if source.epoch is None), None)
+    return gone if gone is not None else next(iter(sources))
 
 
 def read_cast(entry: Sequence[Any], source: Source, number: int) -> CastMessage:

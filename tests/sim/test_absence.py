@@ -166,3 +166,27 @@ def test_the_number_of_those_that_are_counted_for_is_bounded() -> None:
     assert len(absent.nodes) == MAX_ABSENT
     assert first.is_uncounted
     assert first not in absent.nodes
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_is_kept_of_those_who_ended_is_given_up_with_the_last_memory_of_them(
+    monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    monkeypatch.setattr("mesh.membership.table.MAX_ENDED", 3)
+    sim = Simulation(0)
+    (one,) = sim.meshed(1)
+    for _ in range(12):
+        two = sim.node(seeds=[one])
+        sim.run(1.0)
+        assert two.id in one.peers()
+        if leaves:
+            two.leave()
+        else:
+            sim.kill(two)
+        sim.run(1.0)
+    engine = one.engine
+    assert len(engine._core.sessions) <= 4
+    assert len(engine._work.receiver._sources) <= 5
+    three = sim.node(seeds=[one])
+    sim.run(1.0)
+    assert three.id in one.peers()
