@@ -211,8 +211,17 @@ def _explain(node: mesh.AsyncNode, session: Session) -> str:
     return (
         f"{session.id.hex()[:8]} {session.address} {session.state} joined={session.is_joined} "
         f"links={session.links} dial={dial} heard {heard:.1f} s ago pinged={session.pinged_at} "
-        f"replaced={session.is_replaced}"
+        f"replaced={session.is_replaced} state of dialling: {_dialling(node, session)}"
     )
+
+
+def _dialling(node: mesh.AsyncNode, session: Session) -> str:
+    dialer = node.host.engine._dialer
+    rounds = dialer.rounds_without_answer(session.id, ())
+    refused = {a: dialer.refusals.get(a) for a in session.info_addresses}
+    answered = {a: dialer.who_answered(a) for a in session.info_addresses}
+    who = {a: id and id.hex()[:8] for a, id in answered.items()}
+    return f"rounds={rounds} refused={refused} answered={who}"
 
 
 async def main(mesh_name: str, first_port: int) -> None:
