@@ -32,7 +32,10 @@ class Sending:
 
     def pack(self, codec: Codec, subject: str, data: Any, headers: dict[str, str] | None) -> bytes:
         """The entry of a message. Raises BadPayload, PayloadTooLarge."""
-        return packing.pack_message(codec, self.limit, subject, data, headers)
+        if headers is not None:
+            return packing.pack_message(codec, self.limit, subject, data, headers)
+        entry = codec.pack((subject, data))
+        return entry if len(entry) <= PARCEL_BYTES else packing.check_size(entry, self.limit)
 
     def pack_copy(
         self, codec: Codec, pool: str, subject: str, data: Any, headers: dict[str, str] | None
