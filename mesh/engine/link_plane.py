@@ -12,7 +12,7 @@ and another is left, a new epoch begins on that one; a peer that has none left i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,10 @@ logger = logging.getLogger("mesh.link")
 
 MAX_SESSIONS = 4096
 """Nodes known at once, ended ones included: four times what the design is for."""
+
+MAX_UNJOINED = 256
+"""Nodes remembered that we had a link with and that never were members: who has just said goodbye
+and hears of us, who was killed as it came."""
 
 MAX_STRANGERS = 256
 """Hellos without an info: the info follows at once, on the same connection."""
@@ -73,6 +77,8 @@ class LinkPlane:
         self._parcels = parcels
         self.lost: Callable[[Session], None]
         """Called when a known peer has no link to us any more."""
+        self.forgotten: Callable[[Session], None]
+        """Called when nothing of a peer is remembered any more."""
         self._unacked: dict[Session, None] = {}
         self._strangers: dict[bytes, int] = {}
         """Link numbers of hellos whose info has not been read, the oldest first."""
@@ -84,24 +90,38 @@ class LinkPlane:
         sessions = self._core.sessions
         session = sessions.get(id)
         if session is None:
-            if len(sessions) >= MAX_SESSIONS and not self._forget_one():
+            if len(sessions) - len(self._core.membership) >= MAX_UNJOINED:
+                self._forget_first(s for s in sessions.values() if s.member is None and s.is_gone)
+            if len(sessions) >= MAX_SESSIONS and not self._make_room():
                 self._core.count("peers_refused")
                 return None
             session = sessions[id] = Session(self._core, id)
         return session
 
-    def _forget_one(self) -> bool:
-        """Make room: first by what is gone, then by the oldest that never joined."""
-        sessions = self._core.sessions
-        gone = (s for s in sessions.values() if not s.is_joined and not s.links and s.dial is None)
-        session = next(gone, None) or next(
-            (s for s in sessions.values() if not s.is_joined and not s.has_left), None
+    def _make_room(self) -> bool:
+        """First by what is gone, then by the oldest that never joined."""
+        sessions = self._core.sessions.values()
+        return self._forget_first(s for s in sessions if s.is_gone) or self._forget_first(
+            s for s in sessions if not s.is_joined and not s.has_left
         )
+
+    def _forget_first(self, sessions: Iterator[Session]) -> bool:
+        session = next(sessions, None)
         if session is None:
             return False
         session.hang_up()
-        del sessions[session.id]
+        del self._core.sessions[session.id]
+        self.forgotten(session)
         return True
+
+    def forget_member(self, id: bytes) -> None:
+        """Nobody remembers it as a member: nor do we what was between it and us.
+
+        Should it come back, which hardly any does, its gap is unknown.
+        """
+        session = self._core.sessions.get(id)
+        if session is not None and session.is_gone:
+            self._forget_first(iter((session,)))
 
     def on_hello(self, id: bytes, link: int) -> None:
         """A connection of ``id`` came up. Only its info makes a stranger more than a number."""

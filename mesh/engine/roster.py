@@ -66,18 +66,7 @@ class Roster:
         control.updated = self.updated
         control.left = lambda session, reason: self.change(session, State.LEFT, reason)
         control.gap = self.gap
-        self._core.membership.on_forgotten = self.forget
         self.end = end
-
-    def forget(self, id: bytes) -> None:
-        """Nobody remembers it as a member: nor do we what was between it and us.
-
-        Should it come back, which hardly any does, its gap is unknown.
-        """
-        session = self._core.sessions.get(id)
-        if session is not None and not session.links and session.dial is None:
-            del self._core.sessions[id]
-            self._work.receiver.forget(session)
 
     # Watching.
 

@@ -117,6 +117,11 @@ class Session:
         return self.record is not None and self.record.is_observer
 
     @property
+    def is_gone(self) -> bool:
+        """Whether it is no member, and there is no connection either way."""
+        return not self.is_joined and not self.links and self.dial is None
+
+    @property
     def peer(self) -> Peer:
         """The node as users see it."""
         if self.member is not None:

@@ -106,6 +106,10 @@ class Membership:
             self._members[id] = self._members.pop(id)
         return member
 
+    def __len__(self) -> int:
+        """All that are remembered, the ended included."""
+        return len(self._members)
+
     def get(self, id: bytes) -> Member | None:
         return self._members.get(id)
 

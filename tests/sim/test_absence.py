@@ -190,3 +190,20 @@ def test_what_is_kept_of_those_who_ended_is_given_up_with_the_last_memory_of_the
     three = sim.node(seeds=[one])
     sim.run(1.0)
     assert three.id in one.peers()
+
+
+def test_what_is_kept_of_those_who_never_joined_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mesh.engine.link_plane.MAX_UNJOINED", 3)
+    sim = Simulation(0)
+    (one,) = sim.meshed(1)
+    sessions = one.engine._core.sessions
+    most = 0
+    for number in range(60):
+        two = sim.node(seeds=[one])
+        sim.run(number / 10_000)
+        sim.kill(two)
+        sim.run(20.0)
+        most = max(most, sum(session.member is None for session in sessions.values()))
+    assert most == 3, "some were killed before they had joined"

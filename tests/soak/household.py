@@ -44,6 +44,7 @@ REMEMBERED = 48
 def bound_memories() -> None:
     mesh.membership.table.MAX_ENDED = REMEMBERED
     mesh.engine.link_plane.MAX_SESSIONS = REMEMBERED * 2
+    mesh.engine.link_plane.MAX_UNJOINED = REMEMBERED // 4
     mesh.engine.link_plane.MAX_STRANGERS = REMEMBERED
     mesh.engine.dialer.MAX_REMEMBERED = REMEMBERED * 4
     mesh.engine.dialer.MAX_SECOND_HAND = REMEMBERED // 2
