@@ -34,7 +34,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument(
-        "--systems", nargs="+", choices=labels, metavar="LABEL", help=", ".join(labels)
+        "--peers", nargs="+", choices=labels, metavar="LABEL", help=", ".join(labels)
     )
     parser.add_argument("--rounds", type=positive_int, default=report.QUOTABLE_ROUNDS)
     parser.add_argument("--seconds", type=positive_float, default=1.0, help="measured, per run")
@@ -52,7 +52,7 @@ def main() -> int:
             results.append(
                 harness.play(
                     workload,
-                    frozenset(arguments.systems or ()),
+                    frozenset(arguments.peers or ()),
                     rounds=rounds,
                     seconds=seconds,
                     pin=pin,

@@ -6,9 +6,10 @@ connect to carries what they need, e.g. its address, and reaches them as `params
 returns when there are no more commands. `params["run"]` is unique to one run, for names.
 Times that are compared between processes are `time.monotonic_ns()`, one clock for the machine.
 
-publisher         takes size, receivers; on `seconds` floods, then sends a mark;
-                  reports sent, started_ns
-subscriber        takes size, peer; on each mark reports delivered (since the last one), at_ns
+publisher         takes size, receivers, subjects (how many), broker; on `seconds` floods, then
+                  sends a mark; reports sent, started_ns
+subscriber        takes size, peer, subjects, broker; on each mark reports delivered (since the
+                  last one), at_ns
 window_server     answers calls with their argument; gets no commands
 serial_server     the same, where one call at a time needs another kind of server
 window_client     takes size, in_flight, peer; on `seconds` keeps that many calls in flight;
@@ -37,11 +38,16 @@ calls a function per message (`Tally.hit` or one that does the same) and fails o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from statistics import median, quantiles
 from typing import Any, TypeAlias
 
 from benchmarks.control import Control
+
+try:
+    from uvloop import run
+except ImportError:
+    from asyncio import run  # type: ignore[assignment]
 
 Params: TypeAlias = dict[str, Any]
 Role: TypeAlias = Callable[[Control, Params], None]
@@ -58,6 +64,27 @@ ANSWER_TIMEOUT_S = 5.0
 
 PUBLISHES_PER_SAMPLE = 2_000
 """Publishes per timing sample of a lonely publisher: a few milliseconds at most."""
+
+
+def subjects_of(params: Params, separator: str = ".") -> list[str]:
+    """What to publish to: one subject, or as many different ones as `params["subjects"]`."""
+    count = params.get("subjects", 1)
+    subject = SUBJECT.replace(".", separator)
+    return [subject] if count == 1 else [f"{subject}{separator}{n}" for n in range(count)]
+
+
+def pattern_of(params: Params) -> str:
+    """What to subscribe to, to get all of `subjects_of`."""
+    return SUBJECT if params.get("subjects", 1) == 1 else f"{SUBJECT}.>"
+
+
+def role(body: Callable[[Control, Params], Coroutine[Any, Any, None]]) -> Role:
+    """Run a coroutine function as a role, on uvloop where it is installed."""
+
+    def play(control: Control, params: Params) -> None:
+        run(body(control, params))
+
+    return play
 
 
 class Tally:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import mesh
 from benchmarks.control import Control
@@ -27,67 +28,57 @@ from benchmarks.systems import (
     Params,
     Role,
     Tally,
-    latency_percentiles,
+    pattern_of,
+    role,
+    subjects_of,
 )
-
-try:
-    from uvloop import run
-except ImportError:
-    from asyncio import run  # type: ignore[assignment]
-
-CHUNK_BYTES = 512 * 1024
-"""Payload published between two flushes: half a link's window, so the receiver never runs dry."""
-
-CHUNK_MAX_MESSAGES = 1_024
-"""The same limit for small messages; well below the 10,000 a subscription buffers."""
-
-CHUNK_MIN_MESSAGES = 8
+from benchmarks.systems.drivers import (
+    call_in_window,
+    call_serially_async,
+    chunk_of,
+    flood_async,
+)
 
 CASTS_PER_CLOCK_CHECK = 64
 """Each waits for credit by itself; a look at the clock costs a tenth of one."""
 
 
-def role(body: Callable[[Control, Params], Coroutine[Any, Any, None]]) -> Role:
-    """Run a coroutine function as a role."""
-
-    def play(control: Control, params: Params) -> None:
-        run(body(control, params))
-
-    return play
-
-
 def new_node(name: str, params: Params) -> mesh.AsyncNode:
     """A node of this run's own mesh."""
     discovery = tuple(params.get("discovery", ("local",)))
-    return mesh.AsyncNode(name, mesh=f"bench-{params['run']}", discovery=discovery)
+    key = params.get("key")
+    return mesh.AsyncNode(name, mesh=f"bench-{params['run']}", discovery=discovery, key=key)
 
 
 async def publisher(control: Control, params: Params) -> None:
     payload = os.urandom(params["size"])
-    chunk = min(CHUNK_MAX_MESSAGES, max(CHUNK_MIN_MESSAGES, CHUNK_BYTES // len(payload)))
+    chunk = chunk_of(len(payload))
+    subjects = list(islice(cycle(subjects_of(params)), chunk))
     async with new_node("publisher", params) as node:
         control.report()
         publish = node.publish
-        while (command := await control.receive_async()) is not None:
+
+        async def wait_for_receivers() -> None:
             await node.wait_for("subscriber", count=params["receivers"], timeout=SETUP_TIMEOUT_S)
-            started_ns = time.monotonic_ns()
-            end_ns = started_ns + int(command["seconds"] * 1e9)
-            sent = 0
-            while time.monotonic_ns() < end_ns:
-                for _ in range(chunk):
-                    publish(SUBJECT, payload)
-                sent += chunk
-                await node.flush(timeout=ANSWER_TIMEOUT_S)
+
+        async def publish_chunk() -> int:
+            for subject in subjects:
+                publish(subject, payload)
+            await node.flush(timeout=ANSWER_TIMEOUT_S)
+            return chunk
+
+        async def mark() -> None:
             publish(MARK)
             await node.flush(timeout=ANSWER_TIMEOUT_S)
-            control.report(sent=sent, started_ns=started_ns)
+
+        await flood_async(control, wait_for_receivers, publish_chunk, mark)
 
 
 async def subscriber(control: Control, params: Params) -> None:
     tally = Tally(params["size"])
     node = new_node("subscriber", params)
 
-    @node.subscriber(SUBJECT)
+    @node.subscriber(pattern_of(params))
     def on_data(message: mesh.Message) -> None:
         tally.count += 1
         tally.last = message.data
@@ -114,47 +105,17 @@ async def echo_server(control: Control, params: Params) -> None:
 
 
 async def window_client(control: Control, params: Params) -> None:
-    payload = os.urandom(params["size"])
-    issued = answered = end_ns = 0
     async with new_node("client", params) as node:
         await node.wait_for("echo", timeout=SETUP_TIMEOUT_S)
-
-        async def call_until_end() -> None:
-            nonlocal issued, answered
-            while time.monotonic_ns() < end_ns:
-                issued += 1
-                reply = await node.call("echo.echo", payload)
-                answered += reply == payload
-
-        control.report()
-        while (command := await control.receive_async()) is not None:
-            issued = answered = 0
-            started_ns = time.monotonic_ns()
-            end_ns = started_ns + int(command["seconds"] * 1e9)
-            async with asyncio.TaskGroup() as callers:
-                for _ in range(params["in_flight"]):
-                    callers.create_task(call_until_end())
-            elapsed_ns = time.monotonic_ns() - started_ns
-            control.report(issued=issued, answered=answered, elapsed_ns=elapsed_ns)
+        call = partial(node.call, "echo.echo")
+        await call_in_window(control, os.urandom(params["size"]), params["in_flight"], call)
 
 
 async def serial_client(control: Control, params: Params) -> None:
-    payload = os.urandom(params["size"])
     async with new_node("client", params) as node:
         await node.wait_for("echo", timeout=SETUP_TIMEOUT_S)
-        control.report()
-        while (command := await control.receive_async()) is not None:
-            latencies_ns: list[int] = []
-            answered = 0
-            now_ns = time.monotonic_ns()
-            end_ns = now_ns + int(command["seconds"] * 1e9)
-            while now_ns < end_ns:
-                answered += await node.call("echo.echo", payload) == payload
-                before_ns, now_ns = now_ns, time.monotonic_ns()
-                latencies_ns.append(now_ns - before_ns)
-            control.report(
-                issued=len(latencies_ns), answered=answered, **latency_percentiles(latencies_ns)
-            )
+        call = partial(node.call, "echo.echo")
+        await call_serially_async(control, os.urandom(params["size"]), call)
 
 
 async def lonely_publisher(control: Control, params: Params) -> None:

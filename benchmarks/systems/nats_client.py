@@ -1,12 +1,12 @@
-"""NATS: nats-py's queue group on a `nats-server` of its own, on a free port of the loopback.
+"""NATS: nats-py on a `nats-server` of its own, on a free port of the loopback.
 
-Core NATS acknowledges nothing, so it plays twice. Plain is its best case: published, sent on, and
-forgotten. With `acknowledged` each message names a reply subject, the worker replies when it is
-through with it, and the publisher counts the replies and keeps a window of messages open. That
-is the cheapest way in which a publisher learns that its messages were handled, and it redelivers
-nothing; a JetStream work queue does, and was slower even with its stream in memory. nats-py runs
-on uvloop if it is installed, as `mesh` does, and without its check of each subject, which takes
-a sixth of its publisher's time.
+Core NATS acknowledges nothing, so at groupcasts, which its queue groups are for, it plays twice.
+Plain is its best case: published, sent on, and forgotten. With `acknowledged` each message names a
+reply subject, the worker replies when it is through with it, and the publisher counts the replies
+and keeps a window of messages open. That is the cheapest way in which a publisher learns that its
+messages were handled, and it redelivers nothing; a JetStream work queue does, and was slower even
+with its stream in memory. nats-py runs on uvloop if it is installed, as `mesh` does, and without
+its check of each subject, which takes a sixth of its publisher's time.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import nats
 from nats.aio.client import Client
@@ -33,17 +35,16 @@ from benchmarks.control import Control
 from benchmarks.systems import (
     ANSWER_TIMEOUT_S,
     GROUP,
+    MARK,
     SETUP_TIMEOUT_S,
     SUBJECT,
     Params,
     Role,
     Tally,
+    role,
+    subjects_of,
 )
-
-try:
-    from uvloop import run
-except ImportError:
-    from asyncio import run  # type: ignore[assignment]
+from benchmarks.systems.drivers import call_in_window, call_serially_async, flood_async
 
 CHUNK = 64
 """Messages published between two looks at the clock."""
@@ -51,19 +52,13 @@ CHUNK = 64
 WINDOW = 4_096
 """Messages sent and not acknowledged: as many as four members of `mesh` take in advance."""
 
+READY = "ready"
+"""Where subscribers say that they are."""
+
 STOP_TIMEOUT_S = 2.0
 PORTS_POLL_S = 0.005
 
 PR_SET_PDEATHSIG = 1
-
-
-def role(body: Callable[[Control, Params], Coroutine[Any, Any, None]]) -> Role:
-    """Run a coroutine function as a role."""
-
-    def play(control: Control, params: Params) -> None:
-        run(body(control, params))
-
-    return play
 
 
 def broker(control: Control, _params: Params) -> None:
@@ -205,8 +200,96 @@ async def cast_and_count(client: Client, payload: bytes, end_ns: int) -> int:
     return sent
 
 
+async def publisher(control: Control, params: Params) -> None:
+    payload = os.urandom(params["size"])
+    subjects = subjects_of(params)
+    subjects = list(islice(cycle(subjects), max(CHUNK, len(subjects))))
+    receivers = params["receivers"]
+    ready = asyncio.Semaphore(0)
+    async with await connect(params) as client:
+
+        async def on_ready(_message: Msg) -> None:
+            ready.release()
+
+        await client.subscribe(READY, cb=on_ready)
+        await client.flush()
+        control.report()
+        publish = client.publish
+        is_ready = False
+
+        async def wait_for_receivers() -> None:
+            nonlocal is_ready
+            if not is_ready:
+                for _ in range(receivers):
+                    await asyncio.wait_for(ready.acquire(), SETUP_TIMEOUT_S)
+            is_ready = True
+
+        async def publish_chunk() -> int:
+            for subject in subjects:
+                await publish(subject, payload)
+            return len(subjects)
+
+        async def mark() -> None:
+            await publish(MARK, b"")
+            await client.flush(int(ANSWER_TIMEOUT_S))
+
+        await flood_async(control, wait_for_receivers, publish_chunk, mark)
+
+
+async def subscriber(control: Control, params: Params) -> None:
+    tally = Tally(params["size"])
+    hit = tally.hit
+
+    async def on_message(message: Msg) -> None:
+        if message.data:
+            hit(message.data)
+        else:
+            tally.close_at_mark(control, time.monotonic_ns())
+
+    async with await connect(params) as client:
+        # One subscription for both keeps the mark behind what was published before it.
+        await client.subscribe("bench.>", cb=on_message, pending_msgs_limit=0)
+        await client.flush()
+        control.report()
+        await client.publish(READY, b"ready")
+        await control.receive_async()
+
+
+async def echo_server(control: Control, params: Params) -> None:
+    async def on_request(message: Msg) -> None:
+        await message.respond(message.data)
+
+    async with await connect(params) as client:
+        await client.subscribe(SUBJECT, cb=on_request)
+        await client.flush()
+        control.report()
+        await control.receive_async()
+
+
+async def ask(client: Client, payload: bytes) -> bytes:
+    reply = await client.request(SUBJECT, payload, timeout=ANSWER_TIMEOUT_S)
+    return reply.data
+
+
+async def window_client(control: Control, params: Params) -> None:
+    async with await connect(params) as client:
+        call = partial(ask, client)
+        await call_in_window(control, os.urandom(params["size"]), params["in_flight"], call)
+
+
+async def serial_client(control: Control, params: Params) -> None:
+    async with await connect(params) as client:
+        await call_serially_async(control, os.urandom(params["size"]), partial(ask, client))
+
+
 ROLES: Final[dict[str, Role]] = {
     "broker": broker,
     "member": role(member),
     "caster": role(caster),
+    "publisher": role(publisher),
+    "subscriber": role(subscriber),
+    "window_server": role(echo_server),
+    "window_client": role(window_client),
+    "serial_server": role(echo_server),
+    "serial_client": role(serial_client),
 }

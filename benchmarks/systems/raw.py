@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle, islice
 from statistics import median
 from typing import Final
 
@@ -26,8 +27,9 @@ from benchmarks.systems import (
     Params,
     Role,
     Tally,
-    latency_percentiles,
+    subjects_of,
 )
+from benchmarks.systems.drivers import call_serially, flood
 
 LOOPBACK = "tcp://127.0.0.1:*"
 TOPIC = SUBJECT.encode()
@@ -66,20 +68,25 @@ def publisher(control: Control, params: Params) -> None:
         xpub.setsockopt(zmq.XPUB_VERBOSE, 1)  # tells of every subscriber, not of every new topic
         xpub.rcvtimeo = int(SETUP_TIMEOUT_S * 1000)
         bind(xpub, control)
+        topics = [subject.encode() for subject in subjects_of(params)]
+        topics = list(islice(cycle(topics), max(len(topics), SENDS_PER_CLOCK_CHECK)))
         connected = 0
-        while (command := control.receive()) is not None:
+
+        def wait_for_receivers() -> None:
+            nonlocal connected
             while connected < params["receivers"]:
                 xpub.recv()
                 connected += 1
-            started_ns = time.monotonic_ns()
-            end_ns = started_ns + int(command["seconds"] * 1e9)
-            sent = 0
-            while time.monotonic_ns() < end_ns:
-                for _ in range(SENDS_PER_CLOCK_CHECK):
-                    xpub.send_multipart([TOPIC, payload])
-                sent += SENDS_PER_CLOCK_CHECK
+
+        def publish_chunk() -> int:
+            for topic in topics:
+                xpub.send_multipart([topic, payload])
+            return len(topics)
+
+        def mark() -> None:
             xpub.send_multipart([TOPIC, MARK_PAYLOAD])
-            control.report(sent=sent, started_ns=started_ns)
+
+        flood(control, wait_for_receivers, publish_chunk, mark)
 
 
 def subscriber(control: Control, params: Params) -> None:
@@ -197,25 +204,14 @@ def window_client(control: Control, params: Params) -> None:
 
 
 def serial_client(control: Control, params: Params) -> None:
-    payload = os.urandom(params["size"])
     with open_socket(zmq.REQ) as req:
         req.connect(params["peer"]["address"])
-        control.report()
-        while (command := control.receive()) is not None:
-            latencies_ns: list[int] = []
-            answered = 0
-            now_ns = time.monotonic_ns()
-            end_ns = now_ns + int(command["seconds"] * 1e9)
-            while now_ns < end_ns:
-                req.send(payload)
-                answered += req.recv() == payload
-                before_ns, now_ns = now_ns, time.monotonic_ns()
-                latencies_ns.append(now_ns - before_ns)
-            control.report(
-                issued=len(latencies_ns),
-                answered=answered,
-                **latency_percentiles(latencies_ns),
-            )
+
+        def call(payload: bytes) -> bytes:
+            req.send(payload)
+            return req.recv()
+
+        call_serially(control, os.urandom(params["size"]), call)
 
 
 def lonely_publisher(control: Control, params: Params) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchmarks.stage import Stage
+from benchmarks.stage import Actor, Stage
 
 BASELINE = "raw"
 """The label that all ratios refer to."""
@@ -40,6 +40,8 @@ class Contestant:
     system: str
     params: Mapping[str, Any] = field(default_factory=dict)
     missing: Callable[[], str | None] = lambda: None
+    may_lose: bool = False
+    """Whether it drops by design: then a loss is told, and no fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,10 @@ class Workload:
     play: Callable[[Stage, Mapping[str, Any], float], Sample]
 
 
-MESH = Contestant("mesh", "mesh_async")
-MESH_BLOCKING = Contestant("mesh-node", "mesh_blocking")
-RAW = Contestant(BASELINE, "raw")
+def split_broker(stage: Stage, params: Mapping[str, Any]) -> tuple[Actor | None, dict[str, Any]]:
+    """The broker of a system that needs one, started, and the parameters of its other roles."""
+    options = dict(params)
+    if not options.pop("broker", False):
+        return None, options
+    broker = stage.start("broker")
+    return broker, options | {"broker": broker.expect()}

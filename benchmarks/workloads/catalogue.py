@@ -8,6 +8,7 @@ from benchmarks.workloads import Workload, groupcast, life, pubsub, rpc
 
 WORKLOADS: Final[tuple[Workload, ...]] = (
     pubsub.PUBSUB_64B,
+    pubsub.PUBSUB_MIXED,
     pubsub.PUBSUB_64K,
     pubsub.FANOUT_8,
     pubsub.PUBLISH_NOBODY,

@@ -11,12 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
-from shutil import which
 from typing import Any, Final
 
 from benchmarks.stage import REPORT_GRACE_S, Actor, Stage
-from benchmarks.workloads import MESH, RAW, WARM_UP_S, Contestant, Metric, Sample, Workload
+from benchmarks.workloads import WARM_UP_S, Metric, Sample, Workload, split_broker
+from benchmarks.workloads.contestants import MESH, MESH_KEY, NATS, NATS_ACKNOWLEDGED, RAW
 
 PAYLOAD_BYTES = 64
 MEMBERS = 4
@@ -39,14 +38,10 @@ class Totals:
 
 
 def cast_to_members(stage: Stage, params: Mapping[str, Any], seconds: float) -> Sample:
-    options = dict(params)
-    broker = stage.start("broker") if options.pop("broker", False) else None
-    where = broker.expect() if broker is not None else {}
-    members = [
-        stage.start("member", size=PAYLOAD_BYTES, broker=where, **options) for _ in range(MEMBERS)
-    ]
+    broker, options = split_broker(stage, params)
+    members = [stage.start("member", size=PAYLOAD_BYTES, **options) for _ in range(MEMBERS)]
     peers = [member.expect() for member in members]
-    caster = stage.start("caster", size=PAYLOAD_BYTES, broker=where, peers=peers, **options)
+    caster = stage.start("caster", size=PAYLOAD_BYTES, peers=peers, **options)
     caster.expect()
     before = Totals([0] * MEMBERS, 0, 0.0, 0.0)
     sent = 0
@@ -100,15 +95,6 @@ def measured(report: Mapping[str, Any], before: Totals, after: Totals) -> dict[s
     }
 
 
-def nats_is_missing() -> str | None:
-    """Why NATS cannot play here; None if it can."""
-    if which("nats-server") is None:
-        return "there is no nats-server on PATH"
-    if find_spec("nats") is None:
-        return "nats-py is not installed (the extra 'bench')"
-    return None
-
-
 METRICS: Final = (
     Metric("rate", "msg/s", "higher"),
     Metric("balance", "max/mean", "lower", digits=3),
@@ -116,10 +102,6 @@ METRICS: Final = (
     Metric("member", "ns CPU/msg", "lower"),
     Metric("all", "ns CPU/msg", "lower"),
 )
-NATS: Final = Contestant("nats", "nats_client", {"broker": True}, nats_is_missing)
-NATS_ACKNOWLEDGED: Final = Contestant(
-    "nats-ack", "nats_client", {"broker": True, "acknowledged": True}, nats_is_missing
-)
 GROUPCAST: Final = Workload(
-    "groupcast", METRICS, (MESH, NATS, NATS_ACKNOWLEDGED, RAW), cast_to_members
+    "groupcast", METRICS, (MESH, MESH_KEY, NATS, NATS_ACKNOWLEDGED, RAW), cast_to_members
 )

@@ -10,7 +10,8 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.stage import READY_TIMEOUT_S, REPORT_GRACE_S, ROOT, RunFailed, Stage
-from benchmarks.workloads import MESH, Contestant, Metric, Sample, Workload
+from benchmarks.workloads import Contestant, Metric, Sample, Workload
+from benchmarks.workloads.contestants import MESH
 
 IDLE_S = 3.0
 """Long enough for several heartbeats and announcements, whatever `--seconds` says."""

@@ -11,11 +11,24 @@ from functools import partial
 from typing import Any, Final
 
 from benchmarks.stage import REPORT_GRACE_S, Actor, Stage
-from benchmarks.workloads import MESH, RAW, WARM_UP_S, Metric, Sample, Workload
+from benchmarks.workloads import WARM_UP_S, Metric, Sample, Workload, split_broker
+from benchmarks.workloads.contestants import (
+    MESH,
+    MESH_KEY,
+    MESH_NODE,
+    NATS,
+    PYNNG_DROP,
+    RAW,
+    ZENOH,
+    ZENOH_DROP,
+    ZMQ_ASYNCIO,
+    with_params,
+)
 
 SMALL_BYTES = 64
 LARGE_BYTES = 64 * 1024
 FAN_OUT = 8
+SUBJECTS = 1_000
 
 RATE = Metric("rate", "msg/s", "higher")
 BANDWIDTH = Metric("bandwidth", "MB/s", "higher")
@@ -23,11 +36,19 @@ COST = Metric("cost", "ns/publish", "lower")
 
 
 def flood(
-    stage: Stage, _params: Mapping[str, Any], seconds: float, *, size: int, receivers: int
+    stage: Stage,
+    params: Mapping[str, Any],
+    seconds: float,
+    *,
+    size: int,
+    receivers: int = 1,
+    subjects: int = 1,
 ) -> Sample:
-    publisher = stage.start("publisher", size=size, receivers=receivers)
+    _, options = split_broker(stage, params)
+    options |= {"size": size, "subjects": subjects}
+    publisher = stage.start("publisher", receivers=receivers, **options)
     peer = publisher.expect()
-    subscribers = [stage.start("subscriber", size=size, peer=peer) for _ in range(receivers)]
+    subscribers = [stage.start("subscriber", peer=peer, **options) for _ in range(receivers)]
     for subscriber in subscribers:
         subscriber.expect()
     warm_sent, warm_delivered, _ = flood_once(publisher, subscribers, WARM_UP_S)
@@ -63,13 +84,17 @@ def publish_to_nobody(stage: Stage, _params: Mapping[str, Any], seconds: float) 
     return Sample(values={"cost": report["ns_per_publish"]}, delivered=reached)
 
 
+PEERS: Final = (MESH, MESH_KEY, MESH_NODE, ZMQ_ASYNCIO, ZENOH, ZENOH_DROP, NATS, PYNNG_DROP, RAW)
+THREADS: Final = with_params(MESH_NODE, "mesh-8-threads", threads=8)
+
 PUBSUB_64B: Final = Workload(
-    "pubsub-64b", (RATE,), (MESH, RAW), partial(flood, size=SMALL_BYTES, receivers=1)
+    "pubsub-64b", (RATE,), (MESH, THREADS, *PEERS[1:]), partial(flood, size=SMALL_BYTES)
 )
+PUBSUB_MIXED: Final = Workload(
+    "pubsub-mixed", (RATE,), PEERS, partial(flood, size=SMALL_BYTES, subjects=SUBJECTS)
+)
+PUBSUB_64K: Final = Workload("pubsub-64k", (BANDWIDTH,), PEERS, partial(flood, size=LARGE_BYTES))
 FANOUT_8: Final = Workload(
-    "fanout-8", (RATE,), (MESH, RAW), partial(flood, size=SMALL_BYTES, receivers=FAN_OUT)
-)
-PUBSUB_64K: Final = Workload(
-    "pubsub-64k", (BANDWIDTH,), (MESH, RAW), partial(flood, size=LARGE_BYTES, receivers=1)
+    "fanout-8", (RATE,), PEERS, partial(flood, size=SMALL_BYTES, receivers=FAN_OUT)
 )
 PUBLISH_NOBODY: Final = Workload("publish-nobody", (COST,), (MESH, RAW), publish_to_nobody)

@@ -10,24 +10,32 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from benchmarks.stage import REPORT_GRACE_S, Stage
-from benchmarks.workloads import (
+from benchmarks.workloads import WARM_UP_S, Metric, Sample, Workload, split_broker
+from benchmarks.workloads.contestants import (
+    GRPC,
     MESH,
-    MESH_BLOCKING,
+    MESH_KEY,
+    MESH_NODE,
+    NATS,
+    PYNNG,
     RAW,
-    WARM_UP_S,
-    Metric,
-    Sample,
-    Workload,
+    RPYC,
+    ZENOH,
+    ZMQ_ASYNCIO,
+    with_params,
 )
 
 PAYLOAD_BYTES = 64
 IN_FLIGHT = 64
 
 
-def echo(stage: Stage, kind: str, seconds: float, **params: Any) -> tuple[dict[str, Any], int, int]:
+def echo(
+    stage: Stage, kind: str, params: Mapping[str, Any], seconds: float
+) -> tuple[dict[str, Any], int, int]:
     """The client's report on the measured seconds, and all calls issued and answered rightly."""
-    peer = stage.start(f"{kind}_server").expect()
-    client = stage.start(f"{kind}_client", size=PAYLOAD_BYTES, peer=peer, **params)
+    _, options = split_broker(stage, params)
+    peer = stage.start(f"{kind}_server", **options).expect()
+    client = stage.start(f"{kind}_client", size=PAYLOAD_BYTES, peer=peer, **options)
     client.expect()
     issued = answered = 0
     for duration_s in (WARM_UP_S, seconds):
@@ -38,22 +46,25 @@ def echo(stage: Stage, kind: str, seconds: float, **params: Any) -> tuple[dict[s
     return report, issued, answered
 
 
-def window(stage: Stage, _params: Mapping[str, Any], seconds: float) -> Sample:
-    report, issued, answered = echo(stage, "window", seconds, in_flight=IN_FLIGHT)
+def window(stage: Stage, params: Mapping[str, Any], seconds: float) -> Sample:
+    params = {**params, "in_flight": IN_FLIGHT}
+    report, issued, answered = echo(stage, "window", params, seconds)
     rate = report["answered"] / report["elapsed_ns"] * 1e9
     return Sample({"rate": rate}, expected=issued, delivered=answered)
 
 
-def serial(stage: Stage, _params: Mapping[str, Any], seconds: float) -> Sample:
-    report, issued, answered = echo(stage, "serial", seconds)
+def serial(stage: Stage, params: Mapping[str, Any], seconds: float) -> Sample:
+    report, issued, answered = echo(stage, "serial", params, seconds)
     values = {"p50": report["p50_us"], "p99": report["p99_us"]}
     return Sample(values, expected=issued, delivered=answered)
 
 
-RPC_64: Final = Workload("rpc-64", (Metric("rate", "calls/s", "higher"),), (MESH, RAW), window)
+ASYNC_PEERS: Final = (MESH, MESH_KEY, ZMQ_ASYNCIO, ZENOH, NATS, PYNNG, GRPC, RPYC, RAW)
+POOL: Final = with_params(MESH_NODE, "mesh-pool", pool=True)
+RPC_64: Final = Workload("rpc-64", (Metric("rate", "calls/s", "higher"),), ASYNC_PEERS, window)
 RPC_1: Final = Workload(
     "rpc-1",
     (Metric("p50", "µs", "lower", digits=1), Metric("p99", "µs", "lower", digits=1)),
-    (MESH, MESH_BLOCKING, RAW),
+    (MESH, MESH_NODE, POOL, *ASYNC_PEERS[1:]),
     serial,
 )

@@ -1,0 +1,50 @@
+"""Everybody who competes, and why one cannot where something is not installed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from importlib.util import find_spec
+from shutil import which
+from typing import Any, Final
+
+from benchmarks.workloads import BASELINE, Contestant
+
+MESH: Final = Contestant("mesh", "mesh_async")
+MESH_KEY: Final = Contestant("mesh-key", "mesh_async", {"key": "benchmark, not a secret"})
+MESH_NODE: Final = Contestant("mesh-node", "mesh_blocking")
+RAW: Final = Contestant(BASELINE, "raw")
+
+
+def with_params(contestant: Contestant, label: str, **params: Any) -> Contestant:
+    """The same system in another way."""
+    return dataclasses.replace(contestant, label=label, params={**contestant.params, **params})
+
+
+def lacks(module: str, package: str) -> Callable[[], str | None]:
+    """Says that a package of the extra is missing, without importing it."""
+
+    def missing() -> str | None:
+        if find_spec(module) is None:
+            return f"{package} is not installed (the extra 'bench')"
+        return None
+
+    return missing
+
+
+def nats_is_missing() -> str | None:
+    """Why NATS cannot play here; None if it can."""
+    if which("nats-server") is None:
+        return "there is no nats-server on PATH"
+    return lacks("nats", "nats-py")()
+
+
+NATS: Final = Contestant("nats", "nats_client", {"broker": True}, nats_is_missing)
+NATS_ACKNOWLEDGED: Final = with_params(NATS, "nats-ack", acknowledged=True)
+ZENOH: Final = Contestant("zenoh", "zenoh_peer", missing=lacks("zenoh", "eclipse-zenoh"))
+ZENOH_DROP: Final = dataclasses.replace(with_params(ZENOH, "zenoh-drop", drop=True), may_lose=True)
+PYNNG: Final = Contestant("pynng", "pynng_sockets", missing=lacks("pynng", "pynng"))
+PYNNG_DROP: Final = dataclasses.replace(PYNNG, may_lose=True)
+ZMQ_ASYNCIO: Final = Contestant("zmq.asyncio", "zmq_asyncio")
+GRPC: Final = Contestant("grpc.aio", "grpc_aio", missing=lacks("grpc", "grpcio"))
+RPYC: Final = Contestant("rpyc", "rpyc_calls", missing=lacks("rpyc", "rpyc"))
