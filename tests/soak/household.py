@@ -115,17 +115,17 @@ def _end_process_on_error(task: asyncio.Task[None]) -> None:
 class Household:
     """The nodes of one process."""
 
-    def __init__(self, mesh_name: str, first_port: int) -> None:
+    def __init__(self, mesh_name: str, ports: list[int]) -> None:
         self._mesh = mesh_name
-        self._first_port = first_port
+        self._ports = ports
         self._nodes: list[mesh.AsyncNode] = []
         self._loads: list[Load] = []
         self._outcomes: Counter[str] = Counter()
         self._handled: Counter[str] = Counter()
 
     async def start(self, number: int) -> None:
-        """The first two keep their ports, and so their addresses, over the process's end."""
-        port = self._first_port + number if number < NODES // 2 and self._first_port else 0
+        """The first ones have given ports, and so keep their addresses over the process's end."""
+        port = self._ports[number] if number < len(self._ports) else 0
         node = mesh.AsyncNode(NAME, mesh=self._mesh, key="soak", host="127.0.0.1", port=port)
         node.rpc("echo")(lambda value: value)
         node.rpc("later")(self._later)
@@ -225,9 +225,9 @@ def _dialling(node: mesh.AsyncNode, session: Session) -> str:
     return f"rounds={rounds} refused={refused} answered={who}"
 
 
-async def main(mesh_name: str, first_port: int) -> None:
+async def main(mesh_name: str, *ports: str) -> None:
     bound_memories()
-    household = Household(mesh_name, first_port)
+    household = Household(mesh_name, [int(port) for port in ports])
     for number in range(NODES):
         await household.start(number)
     _tell(household.ids())
@@ -245,4 +245,4 @@ def _tell(value: Any) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(*sys.argv[1:]))

@@ -13,7 +13,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.net.conftest import Measured
-from tests.net.processes import Script, until
+from tests.net.processes import Script, free_ports, until
 from tests.soak.household import NODES
 
 PROCESSES = 4
@@ -57,8 +56,8 @@ messages leave behind, not what rounds do, is found."""
 class Household(Script):
     """A process of ``tests.soak.household``."""
 
-    def __init__(self, mesh_name: str, first_port: int = 0) -> None:
-        super().__init__(["-m", "tests.soak.household", mesh_name, str(first_port)])
+    def __init__(self, mesh_name: str, *ports: int) -> None:
+        super().__init__(["-m", "tests.soak.household", mesh_name, *map(str, ports)])
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -100,11 +99,11 @@ class Household(Script):
 class Town:
     """All processes; the last one is mortal, the others stay and are measured."""
 
-    def __init__(self, mesh_name: str, ports: int) -> None:
+    def __init__(self, mesh_name: str) -> None:
         self._mesh = mesh_name
-        self._ports = ports
+        self._ports = free_ports(NODES // 2)
         self.residents = [Household(mesh_name) for _ in range(PROCESSES - 1)]
-        self._mortal = Household(mesh_name, ports)
+        self._mortal = Household(mesh_name, *self._ports)
         self.samples: list[list[dict[str, int]]] = [[] for _ in self.residents]
         self.slowest = 0.0
         for household in self.all:
@@ -117,7 +116,7 @@ class Town:
     def kill(self) -> None:
         """Its nodes do not say goodbye; two of their successors have their ports."""
         self._mortal.end()
-        self._mortal = Household(self._mesh, self._ports)
+        self._mortal = Household(self._mesh, *self._ports)
         self._mortal.wait_started()
 
     def replace(self) -> None:
@@ -236,10 +235,7 @@ def _log(town: Town, at: float) -> None:
 
 @pytest.fixture
 def town(mesh_name: str) -> Iterator[Town]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    made = Town(mesh_name, port)
+    made = Town(mesh_name)
     try:
         yield made
     finally:
