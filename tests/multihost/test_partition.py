@@ -24,7 +24,7 @@ from tests.net.workers import member
 SOON = 50.0
 """Ten times what is aimed at."""
 
-LATE = 5.0
+LATE = 3.0
 """Seconds that an outcome may come after its deadline where many wait for a processor; aimed at are
 0.05 and less."""
 
