@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import mesh
+from patterns.subscription import STALL_AFTER
 from tests.net.processes import ROOT, Script, until
 
 RUN_SECONDS = 30.0
@@ -536,15 +537,17 @@ def test_sub_tells_what_it_missed(meshctl: Meshctl, make_node: MakeNode) -> None
     listener = meshctl.listen("flood", "--json")
     sent = 0
     text = "x" * 500
+    # A reader that stands still counts as stalled after a while, and holds nothing back any more.
+    stalled_at = time.monotonic() + 4 * STALL_AFTER
 
-    def is_told() -> bool:
+    def has_dropped() -> bool:
         nonlocal sent
         for _ in range(1000):
             node.publish("flood", [sent, text])
             sent += 1
-        return sent > 40_000
+        return sent > 40_000 and time.monotonic() > stalled_at
 
-    until(is_told, within=RUN_SECONDS)
+    until(has_dropped, within=RUN_SECONDS)
     node.publish("flood", "last")
     assert listener.process.stdout is not None
     printed = 0
