@@ -182,7 +182,7 @@ class Engine:
         control.opened_by_peer = self._on_opened_by_peer
         control.on_parcel_ack = self._parcels.on_ack
         self._links.lost = self._work.link_lost
-        self._links.forgotten = self._work.receiver.forget
+        self._links.forgotten = self._work.forget
         self._core.membership.on_forgotten = self._links.forget_member
         self._liveness.on_pause = self._work.receiver.on_pause
         self._work.sender.settled = self._waits.poke

@@ -263,6 +263,11 @@ class WorkPlane:
         session.work.close()
         self.sender.member_gone(session)
 
+    def forget(self, session: Session) -> None:
+        """Nothing is remembered of it any more."""
+        self.receiver.forget(session)
+        self.sender.forget(session)
+
     def end_turn(self) -> None:
         """What a drain brought is in: report and grant, in the same turn."""
         if self.receiver.reports.is_dirty:

@@ -414,6 +414,10 @@ class CastSender:
         for account in stream.accounts.values():
             self._demand.want_again(account)
 
+    def forget(self, handle: Handle) -> None:
+        """That node, which may never have been a member, is not remembered any more."""
+        self._demand.eras.pop(handle, None)
+
     def member_gone(self, handle: Handle) -> None:
         """It failed or left: what it had may have been handled, and goes to others, marked."""
         self._runs.flush()

@@ -206,4 +206,6 @@ def test_what_is_kept_of_those_who_never_joined_is_bounded(
         sim.kill(two)
         sim.run(20.0)
         most = max(most, sum(session.member is None for session in sessions.values()))
+        remembered = {one.engine._local, *sessions.values()}
+        assert remembered.issuperset(one.engine._work.sender._demand.eras)
     assert most == 3, "some were killed before they had joined"
