@@ -286,11 +286,12 @@ class ControlLane:
     # Leaving.
 
     def say_goodbye(self, reason: str) -> list[Session]:
-        """Tell everybody that we leave; returns those whose answer is worth a moment's wait."""
+        """Tell everybody that we leave; returns those whose answer is worth a moment's wait.
+
+        Those, too, that are no members here as yet: we may be one there.
+        """
         self._is_leaving = True
-        told = [
-            s for s in self._core.sessions.values() if s.is_joined and s.outbox.link is not None
-        ]
+        told = [s for s in self._core.sessions.values() if s.outbox.link is not None]
         for session in told:
             session.control(c.GOODBYE, reason)
         return [session for session in told if session.state in (None, State.ALIVE)]

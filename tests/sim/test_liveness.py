@@ -384,3 +384,15 @@ def test_an_answer_on_a_new_connection_settles_the_question_on_the_old() -> None
     one.engine._links.renew(session)
     sim.run(0.05)
     assert session.pinged_at is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_who_leaves_as_soon_as_it_is_a_member_has_left_and_not_failed(seed: int) -> None:
+    """Each side joins the other at its own moment; whoever is one already may not know it."""
+    sim = Simulation(seed)
+    one = sim.node("one")
+    two = sim.node("two", seeds=[one])
+    sim.until(lambda: one.knows(two), 5.0)
+    two.leave()
+    sim.run(5.0)
+    assert story(one, two) == ["PeerJoined", "PeerLeft"]
