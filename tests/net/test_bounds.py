@@ -252,7 +252,7 @@ def test_replies_that_nobody_reads_are_not_kept_without_end(
             raw.pump()
             target.ask("now")
         # 256 MiB of replies, four of the largest payload, and what is in the socket's queues.
-        assert rss_bytes(target) - before < 500 * MIB
+        assert rss_bytes(target) - before < 400 * MIB
 
 
 def test_requests_that_nobody_takes_are_not_kept_without_end(
