@@ -201,10 +201,16 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
 
         Calls and waits still open end with NodeClosed. What was lost is logged in one line.
         """
-        self.is_closed = True
+        self.refuse()
         self.stopping.set()
         if self._host is not None and not self._is_forgotten:
             await self._host.close()
+
+    def refuse(self) -> None:
+        """Closing has begun: the verbs of other threads are NodeClosed from now on."""
+        self.is_closed = True
+        if self._host is not None:
+            self._host.handover.refuse()
 
     async def __aenter__(self) -> Self:
         return await self.start()

@@ -170,7 +170,7 @@ class Node(Registrations):
         """Say goodbye and give everything back, within a second. Never raises; idempotent."""
         self._check_thread("close")
         with self._life:
-            self.aio.is_closed = True
+            self.aio.refuse()
             running = self._running
         if running is None:
             return

@@ -76,19 +76,20 @@ class Handover:
         self._room = Gate()
         self._is_awake = False
         self._waking: set[int] = set()
+        self._is_refusing = False
         self._is_closed = False
 
     def put(self, function: Callable[..., Any], args: tuple[Any, ...], size: int = 0) -> None:
         """Run ``function(*args)`` on the loop soon; waits while too many bytes are under way.
 
         What it raises is logged. A ``ThreadWaiter`` among ``args`` fails with NodeClosed if the
-        node ends first. Raises NodeClosed once the node is closed.
+        node ends first. Raises NodeClosed once the node closes.
         """
         if size:
             if self._size > MAX_HANDOVER_BYTES:
                 self._wait_for_room()
             self._size += size
-        if self._is_closed:
+        if self._is_refusing:
             raise NodeClosed("this node is closed")
         self._items.append((function, args, size))
         # A signal handler may come between the flag and the wake-up: then it wakes the loop itself.
@@ -114,7 +115,7 @@ class Handover:
             self._waking.discard(me)
 
     def _wait_for_room(self) -> None:
-        while not self._is_closed:
+        while not self._is_refusing:
             room = self._room
             if self._size <= MAX_HANDOVER_BYTES:
                 return
@@ -139,10 +140,16 @@ class Handover:
             except Exception:
                 logger.exception("what a thread handed over raised")
 
+    def refuse(self) -> None:
+        """From now on ``put`` raises, so that the loop's last turns are not those of threads that
+        know of no end. What was put before still runs."""
+        self._is_refusing = True
+        self._room.open()
+
     def close(self) -> None:
         """Give up what is left; from now on ``put`` raises, and threads that wait are let go."""
         self._is_closed = True
-        self._room.open()
+        self.refuse()
         self._give_up()
 
     def _give_up(self) -> None:

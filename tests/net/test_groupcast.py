@@ -93,17 +93,18 @@ async def test_a_worker_ten_times_slower_gets_little_of_the_work(
 
 
 @pytest.mark.parametrize(
-    # The short form shares the processors with other tests, which makes equal workers unequal.
-    ("count", "limit"),
-    [(4_000, 1.3), pytest.param(40_000, 1.1, marks=SLOW)],
+    # The short form shares the processors with other tests, which makes equal workers unequal at
+    # times: more rounds, of which the best counts.
+    ("count", "rounds"),
+    [(2_000, 10), pytest.param(40_000, 3, marks=SLOW)],
 )
 @pytest.mark.parametrize("mode", ["inline", "async", "pool"])
 @runs
 async def test_equal_workers_get_equal_shares(
-    crew: Crew, make_async: MakeAsync, mode: str, count: int, limit: float, measured: Measured
+    crew: Crew, make_async: MakeAsync, mode: str, count: int, rounds: int, measured: Measured
 ) -> None:
     crew.hire_all(*members(MEMBERS, mode, seconds=0.001))
-    assert await largest_share(crew, make_async, count, measured) <= limit
+    assert await largest_share(crew, make_async, count, measured, rounds) <= 1.1
 
 
 async def largest_share(

@@ -291,7 +291,7 @@ def test_every_thread_comes_back_with_node_closed_when_the_node_closes(
         node.close()
         took = time.monotonic() - began
         assert {result.result(10.0) for result in using} == {mesh.NodeClosed}
-    assert took < 10.0, "close waited for a wait that began behind it"
+    assert took < 3.0, "close waited for a wait that began behind it"
 
 
 def subscribe_once(subscription: Any) -> None:
