@@ -267,9 +267,10 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         targets = engine.pubsub.known_route(subject)
         if targets is None:
             targets = host.on_loop(engine.pubsub.route, subject)
-        entry = engine.sending.pack(host.thread_codec, subject, data, headers)
+        entry, payload = engine.sending.pack(host.thread_codec, subject, data, headers)
         if targets:
-            host.handover.put(engine.send, (frames.PUBLISH, targets, entry), len(entry))
+            size = len(entry) + len(payload)
+            host.handover.put(engine.send, (frames.PUBLISH, targets, entry, payload), size)
         if engine.absent.nodes:
             host.hand_over(engine.absent.count, subject)
         if engine.pubsub.queues.is_empty:

@@ -304,8 +304,8 @@ class Engine:
     def on_bye(self, id: bytes, link: int) -> None:
         self._links.on_bye(id, link)
 
-    def on_link_frame(self, dial: Dial, frame: bytes) -> None:
-        self._links.on_link_frame(dial, frame)
+    def on_link_frame(self, dial: Dial, frame: bytes, payload: bytes) -> None:
+        self._links.on_link_frame(dial, frame, payload)
 
     def on_request_frame(self, route: bytes, frame: bytes) -> None:
         self._calls.on_request_frame(route, frame)
@@ -358,8 +358,8 @@ class Engine:
     def broadcast(self, group: str, data: Any, headers: dict[str, str] | None) -> int:
         """To every member of a group; returns how many."""
         targets = self.pubsub.group_route(group)
-        entry = self.sending.pack(self._core.codec, group_subject(group), data, headers)
-        self.send(frames.BROADCAST, targets, entry)
+        entry, payload = self.sending.pack(self._core.codec, group_subject(group), data, headers)
+        self.send(frames.BROADCAST, targets, entry, payload)
         self.absent.count(group_subject(group))
         return len(targets)
 
@@ -369,9 +369,9 @@ class Engine:
         """To one peer's subscribers of the subject; returns whether it has any."""
         session = self.session_of(peer)
         is_subscribed = self.pubsub.is_subscribed(session, subject)
-        entry = self.sending.pack(self._core.codec, subject, data, headers)
+        entry, payload = self.sending.pack(self._core.codec, subject, data, headers)
         if is_subscribed:
-            self.send(frames.SEND, session.alone, entry)
+            self.send(frames.SEND, session.alone, entry, payload)
         return is_subscribed
 
     def subscribe(self, subscription: Subscription) -> None:

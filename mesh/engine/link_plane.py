@@ -259,7 +259,7 @@ class LinkPlane:
 
     # Our side: frames on the connections that we dialled.
 
-    def on_link_frame(self, dial: Dial, frame: bytes) -> None:
+    def on_link_frame(self, dial: Dial, frame: bytes, payload: bytes) -> None:
         """One frame from whoever listens at the dialled address."""
         try:
             _, link, version, kind, sender, first, count = frames.unpack_link(frame)
@@ -283,7 +283,7 @@ class LinkPlane:
             elif kind == frames.CHUNK:
                 self._on_chunk(owner, link, body)
             else:
-                self._on_data_frame(owner, link, kind, first, count, body)
+                self._on_data_frame(owner, link, kind, first, count, body, payload)
         elif kind == frames.CONTROL:
             self._on_stranger(dial, sender, link, body, count)
 
@@ -294,7 +294,14 @@ class LinkPlane:
             self._control.reset(session, error)
 
     def _on_data_frame(
-        self, session: Session, link: int, kind: int, first: int, count: int, body: memoryview
+        self,
+        session: Session,
+        link: int,
+        kind: int,
+        first: int,
+        count: int,
+        body: memoryview,
+        payload: bytes,
     ) -> None:
         missed = session.inbox.receive(link, first, count)
         if missed is None:
@@ -304,10 +311,15 @@ class LinkPlane:
             self._control.gap(session, missed)
         if session.inbox.untold:
             missed += session.inbox.take_untold()
-        size = len(body)
+        size = len(body) + len(payload)
         release = partial(self._release, session, link)
+        codec = self._core.codec
         try:
-            entries = self._core.codec.unpack_all(body, count)
+            if kind & frames.IN_PARTS:
+                kind -= frames.IN_PARTS
+                entries = codec.unpack_with(body, payload)
+            else:
+                entries = codec.unpack_all(body, count)
         except BadFrame as error:
             self._core.count("bad_frames")
             logger.info("a frame of %s could not be decoded: %s", session.peer, error)

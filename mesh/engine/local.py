@@ -83,7 +83,10 @@ class LocalSession(Session):
                     self.deliver_loss(self, subject, count)
             missed = self.inbox.receive(0, first, batch.count) or 0
             try:
-                entries = self.core.codec.unpack_all(batch.frame(), batch.count)
+                if batch.payload:
+                    entries = self.core.codec.unpack_with(batch.frame(), batch.payload)
+                else:
+                    entries = self.core.codec.unpack_all(batch.frame(), batch.count)
             except BadFrame as error:
                 # A registered type whose decoder refuses what its encoder made.
                 self.core.count("bad_frames")

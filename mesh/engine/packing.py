@@ -10,7 +10,11 @@ from typing import Any
 from mesh.wire.codec import Codec
 from patterns.errors import BadPayload, PayloadTooLarge
 
-__all__ = ["check_headers", "check_size", "pack_copy", "pack_message"]
+__all__ = ["PAYLOAD_PART_BYTES", "check_headers", "check_size", "pack_copy", "pack_message"]
+
+PAYLOAD_PART_BYTES = 16 * 1024
+"""Bytes from here on leave as a part of their own; below, one part more costs more than the
+copies."""
 
 
 def pack_message(

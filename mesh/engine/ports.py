@@ -73,8 +73,9 @@ class Transport(Protocol):
     def catch_up(self, dial: Dial) -> None:
         """Tell at once of the frames that have arrived on it."""
 
-    def send_link(self, frame: bytes) -> None:
-        """Send a frame; its first bytes name the receiver and the link number."""
+    def send_link(self, frame: bytes, payload: bytes = b"") -> None:
+        """Send a frame; its first bytes name the receiver and the link number. ``payload`` is a
+        second part, which the frame's kind announces (``IN_PARTS``)."""
 
     def open_lane(self, address: str) -> Lane:
         """Connect to a peer's request socket."""
@@ -121,7 +122,8 @@ class TransportEvents(Protocol):
     def on_bye(self, id: bytes, link: int) -> None:
         """That link connection of a peer is gone."""
 
-    def on_link_frame(self, dial: Dial, frame: bytes) -> None: ...
+    def on_link_frame(self, dial: Dial, frame: bytes, payload: bytes) -> None:
+        """A frame, and the second part that it announced, empty without."""
 
     def on_request_frame(self, route: bytes, frame: bytes) -> None: ...
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mesh.engine.absent import Absent
-from mesh.engine.packing import check_size
+from mesh.engine.packing import PAYLOAD_PART_BYTES
 from mesh.engine.sending import Sending
 from mesh.links import PARCEL_BYTES
 from mesh.wire.frames import PUBLISH
@@ -44,17 +44,17 @@ class Publisher:
         except (KeyError, TypeError):
             targets = self._pubsub.route(subject)
         sending = self._sending
-        if headers is None:
-            entry = self._pack((subject, data))
+        if not targets:
+            # Nobody hears it, and what is wrong with it is its caller's all the same.
+            if headers is not None or len(self._pack((subject, data))) > PARCEL_BYTES:
+                sending.pack(sending.codec, subject, data, headers)
+        elif headers is not None or (data.__class__ is bytes and len(data) >= PAYLOAD_PART_BYTES):
+            sending.send(PUBLISH, targets, *sending.pack(sending.codec, subject, data, headers))
         else:
-            entry = sending.pack(sending.codec, subject, data, headers)
-        if targets:
-            batch = sending.batch
+            entry = self._pack((subject, data))
             # What ``send`` looks at first, without the call.
-            if targets is not sending.targets or batch.kind != PUBLISH or not batch.append(entry):
+            if targets is not sending.audience or not sending.batch.append(entry):
                 sending.send(PUBLISH, targets, entry)
-        elif len(entry) > PARCEL_BYTES:
-            check_size(entry, sending.limit)
         if self._absent.nodes:
             self._absent.count(subject)
         if self._queues.is_empty:

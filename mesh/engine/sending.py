@@ -11,9 +11,11 @@ from typing import Any
 
 from mesh.engine import packing
 from mesh.engine.core import Core
+from mesh.engine.packing import PAYLOAD_PART_BYTES
 from mesh.engine.session import Session
 from mesh.links import PARCEL_BYTES, Batch
 from mesh.wire.codec import Codec
+from mesh.wire.frames import PUBLISH
 
 __all__ = ["Sending"]
 
@@ -28,14 +30,22 @@ class Sending:
         self.batch = Batch(0, b"")
         """The one that was begun last, for ``targets``."""
         self.targets: tuple[Any, ...] = ()
+        self.audience: tuple[Any, ...] = ()
+        """The same where it is one of publishes: what ``Publisher`` need look at."""
         self.limit = core.config.max_payload_bytes
 
-    def pack(self, codec: Codec, subject: str, data: Any, headers: dict[str, str] | None) -> bytes:
-        """The entry of a message. Raises BadPayload, PayloadTooLarge."""
-        if headers is not None:
-            return packing.pack_message(codec, self.limit, subject, data, headers)
-        entry = codec.pack((subject, data))
-        return entry if len(entry) <= PARCEL_BYTES else packing.check_size(entry, self.limit)
+    def pack(
+        self, codec: Codec, subject: str, data: Any, headers: dict[str, str] | None
+    ) -> tuple[bytes, bytes]:
+        """The entry of a message, and its payload where that is a part of its own, else nothing.
+
+        Raises BadPayload, PayloadTooLarge.
+        """
+        if type(data) is bytes and PAYLOAD_PART_BYTES <= len(data) < PARCEL_BYTES:
+            entry = packing.pack_message(codec, self.limit, subject, None, headers)
+            if len(entry) + len(data) <= min(PARCEL_BYTES, self.limit):
+                return entry, data
+        return packing.pack_message(codec, self.limit, subject, data, headers), b""
 
     def pack_copy(
         self, codec: Codec, pool: str, subject: str, data: Any, headers: dict[str, str] | None
@@ -43,20 +53,22 @@ class Sending:
         """The entry of a queue group's copy. Raises BadPayload, PayloadTooLarge."""
         return packing.pack_copy(codec, self.limit, pool, subject, data, headers)
 
-    def send(self, kind: int, targets: tuple[Any, ...], entry: bytes) -> None:
-        """Queue an entry for each target; it leaves at the end of the turn.
+    def send(self, kind: int, targets: tuple[Any, ...], entry: bytes, payload: bytes = b"") -> None:
+        """Queue what ``pack`` gave for each target; it leaves at the end of the turn.
 
         What goes to the same tuple as the entry before joins its batch, once for all of them.
         """
         batch = self.batch
-        if targets is self.targets and batch.kind == kind and batch.append(entry):
+        is_next = not payload and targets is self.targets and batch.kind == kind
+        if is_next and batch.append(entry):
             return
         if len(entry) > PARCEL_BYTES:
             packing.check_size(entry, self.limit)
             self._send_parcels(kind, targets, entry)
         elif targets:
-            batch = self.batch = Batch(kind, entry, is_shared=len(targets) > 1)
+            batch = self.batch = Batch(kind, entry, payload, is_shared=len(targets) > 1)
             self.targets = targets
+            self.audience = targets if kind == PUBLISH else ()
             self._queue(batch, targets)
 
     def _queue(self, batch: Batch, targets: Iterable[Session]) -> None:

@@ -162,8 +162,9 @@ class Session:
         for first, batch in outbox.ready():
             if outbox.losses.counts:
                 self.tell_losses(link)
-            header = frames.pack_link(self.id, link, batch.kind, core.id, first, batch.count)
-            core.transport.send_link(batch.frame(header))
+            kind = batch.kind | frames.IN_PARTS if batch.payload else batch.kind
+            header = frames.pack_link(self.id, link, kind, core.id, first, batch.count)
+            core.transport.send_link(batch.frame(header), batch.payload)
         if outbox.queue.batches or outbox.waiting_since is not None:
             outbox.note_waiting(core.clock.now())
 

@@ -26,15 +26,21 @@ BATCH_ENTRIES = 1024
 
 
 class Batch:
-    """Entries of one kind. ``is_shared`` says that it may wait in several queues."""
+    """Entries of one kind. ``is_shared`` says that it may wait in several queues.
 
-    __slots__ = ("_body", "_count", "_entries", "is_open", "is_shared", "kind", "size")
+    With ``payload`` it is one entry, of which that is a part which is never copied.
+    """
 
-    def __init__(self, kind: int, entry: bytes, *, is_shared: bool = False) -> None:
+    __slots__ = ("_body", "_count", "_entries", "is_open", "is_shared", "kind", "payload", "size")
+
+    def __init__(
+        self, kind: int, entry: bytes, payload: bytes = b"", *, is_shared: bool = False
+    ) -> None:
         self.kind = kind
         self.is_shared = is_shared
-        self.size = len(entry)
-        self.is_open = self.size < BATCH_BYTES
+        self.payload = payload
+        self.size = len(entry) + len(payload)
+        self.is_open = not payload and self.size < BATCH_BYTES
         self._entries = [entry]
         self._body: bytes | None = None
         self._count = 0
@@ -58,13 +64,13 @@ class Batch:
 
     @property
     def entries(self) -> list[bytes]:
-        """Each of them; not to be changed."""
+        """Each of them, without a payload of its own; not to be changed."""
         if self._body is None:
             return self._entries
         return [bytes(entry) for entry in split(self._body, self._count)]
 
     def frame(self, header: bytes = b"") -> bytes:
-        """All of it behind ``header``. Closes it."""
+        """All of it but ``payload`` behind ``header``. Closes it."""
         self.is_open = False
         if not self.is_shared:
             return b"".join((header, *self._entries))

@@ -260,7 +260,7 @@ class Network:
     def record(self, path: tuple[str, str], item: Any) -> None:
         """Add an arrival to the trace."""
         self.items += 1
-        payload = b"end" if item is END else item
+        payload = b"end" if item is END else b"".join(item) if type(item) is tuple else item
         self.bytes += len(payload)
         head = self._paths.get(path)
         if head is None:

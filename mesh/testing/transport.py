@@ -129,16 +129,16 @@ class SimTransport:
         self._check_open()
         dial = SimDial(self, address)
 
-        def on_frame(frame: bytes) -> None:
-            dial.inlet.put(lambda: self._give_frame(dial, frame))
+        def on_frame(parts: tuple[bytes, bytes]) -> None:
+            dial.inlet.put(lambda: self._give_frame(dial, *parts))
 
         dial.connector = Connector(self._network, self.process, address, on_frame, (hello, info))
         self.dials[dial] = None
         return dial
 
-    def _give_frame(self, dial: SimDial, frame: bytes) -> None:
+    def _give_frame(self, dial: SimDial, frame: bytes, payload: bytes) -> None:
         if dial in self.dials:
-            self.events.on_link_frame(dial, frame)
+            self.events.on_link_frame(dial, frame, payload)
 
     def hang_up(self, dial: Dial) -> None:
         if isinstance(dial, SimDial) and dial in self.dials:
@@ -149,11 +149,13 @@ class SimTransport:
         if isinstance(dial, SimDial) and dial in self.dials:
             dial.inlet.empty(-1)
 
-    def send_link(self, frame: bytes) -> None:
-        if len(frame) > frames.MAX_LINK_FRAME_BYTES:
-            raise AssertionError(f"a link frame of {len(frame)} bytes")
+    def send_link(self, frame: bytes, payload: bytes = b"") -> None:
+        if len(frame) + len(payload) > frames.MAX_LINK_FRAME_BYTES:
+            raise AssertionError(f"a link frame of {len(frame) + len(payload)} bytes")
+        if frames.is_in_parts(frame) != bool(payload):
+            raise AssertionError("a second part without an announcement, or the reverse")
         if not self.is_closed:
-            self._publisher.send(frame)
+            self._publisher.send(frame, payload)
 
     def open_lane(self, address: str) -> Lane:
         self._check_open()
@@ -290,10 +292,10 @@ class _Publisher:
             del self._links[topic]
         self._transport.events.on_bye(topic[1 : 1 + frames.ID_SIZE], link)
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, payload: bytes) -> None:
         pipe = self._pipes.get(frame[: frames.LINK_PREFIX_SIZE])
         if pipe is not None and pipe in pipe.network.pipes:
-            pipe.down.send(frame)
+            pipe.down.send((frame, payload))
 
 
 class _Router:

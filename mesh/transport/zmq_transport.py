@@ -219,10 +219,14 @@ class ZmqTransport:
             del self._pipes[id]
         self._events.on_bye(id, link)
 
-    def send_link(self, frame: bytes) -> None:
+    def send_link(self, frame: bytes, payload: bytes = b"") -> None:
         """The frame's first bytes are the prefix that only its receiver's pipe is given."""
         if not self._closed:
-            self._xpub.socket.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+            xpub = self._xpub.socket
+            if payload:
+                xpub.send(frame, _NOBLOCK | _SNDMORE)
+                frame = payload
+            xpub.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
             self._xpub.check()
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
@@ -234,7 +238,10 @@ class ZmqTransport:
         on_frame = self._events.on_link_frame
 
         def receive() -> None:
-            on_frame(dial, sub.recv(_NOBLOCK))
+            frame = sub.recv(_NOBLOCK)
+            # A part that was not announced is read as the next frame, and is none.
+            has_payload = frames.is_in_parts(frame) and sub.getsockopt(_RCVMORE)
+            on_frame(dial, frame, sub.recv(_NOBLOCK) if has_payload else b"")
 
         dial.sub = self._drained(sub, receive)
         self._dials.add(dial)

@@ -174,6 +174,17 @@ class Codec:
             raise BadFrame(f"{len(values)} values, not {count}")
         return values
 
+    def unpack_with(self, data: bytes | memoryview, payload: bytes) -> list[Any]:
+        """The one message in `data`, whose payload, nil there, has come as a part of its own.
+
+        :raises BadFrame: as `unpack_all`, or it is no such message
+        """
+        (entry,) = entries = self.unpack_all(data, 1)
+        if not payload or type(entry) is not list or len(entry) < 2 or entry[1] is not None:
+            raise BadFrame("a second part that belongs to no message")
+        entry[1] = payload
+        return entries
+
     def _unpack_carefully(self, data: bytes | memoryview) -> list[Any]:
         _walk(data)
         try:

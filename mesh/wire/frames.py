@@ -19,6 +19,9 @@ Data frames (DEALER, ROUTER), ``DATA_HEADER_SIZE`` bytes::
             version  kind  sender  receiver  link  count
     bytes   1        1     16      16        8     4
 
+A link frame whose kind has the bit ``IN_PARTS`` comes in two ZeroMQ parts. It has one entry, with
+nil where its payload belongs, and the second part is that payload, raw bytes: so nobody copies it.
+
 The body of a CHUNK frame is no msgpack but ``CHUNK_HEADER_SIZE`` bytes and a part of a parcel::
 
     offset  0     1   9      17      25
@@ -58,6 +61,7 @@ __all__ = [
     "CONTROL",
     "DATA_HEADER_SIZE",
     "ID_SIZE",
+    "IN_PARTS",
     "LINK_HEADER_SIZE",
     "LINK_PREFIX_SIZE",
     "MAX_DATA_FRAME_BYTES",
@@ -77,6 +81,7 @@ __all__ = [
     "LinkHeader",
     "LinkInfo",
     "is_address",
+    "is_in_parts",
     "link_number",
     "link_prefix",
     "pack_chunk",
@@ -104,6 +109,7 @@ REQUEST = 16  # data
 REPLY = 17  # data
 REFUSED = 18  # data: no entries; the sender is not the node that was meant, or knows no such peer
 CANCEL = 19  # data: ids of calls whose caller has given up
+IN_PARTS = 0x40  # added to the kind of a message on the link
 CAST = 20  # work: groupcasts and queue group copies
 
 MAX_LINK_FRAME_BYTES = 256 * 1024
@@ -129,6 +135,7 @@ _LINK = struct.Struct(">x16sQBB16sQI")
 _DATA = struct.Struct(">BB16s16sQI")
 _CHUNK = struct.Struct(">BQQQ")
 
+_KIND_AT = struct.calcsize(">x16sQB")
 LINK_PREFIX_SIZE = _LINK_PREFIX.size
 LINK_HEADER_SIZE = _LINK.size
 DATA_HEADER_SIZE = _DATA.size
@@ -237,6 +244,11 @@ def unpack_link(frame: bytes | memoryview, max_bytes: int = MAX_LINK_FRAME_BYTES
     if header.count > MAX_ENTRIES and header.version == PROTOCOL_VERSION:
         raise BadFrame(f"link frame of {header.count} entries, at most {MAX_ENTRIES} are allowed")
     return header
+
+
+def is_in_parts(frame: bytes) -> bool:
+    """Whether a link frame says that a second part belongs to it."""
+    return len(frame) >= LINK_HEADER_SIZE and bool(frame[_KIND_AT] & IN_PARTS)
 
 
 def pack_data(kind: int, sender: bytes, receiver: bytes, link: int, count: int) -> bytes:

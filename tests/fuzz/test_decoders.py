@@ -72,6 +72,11 @@ DECODERS = [
     Decoder("unpack_all", lambda data: Codec().unpack_all(data), sample_batches()),
     Decoder("unpack_all_one", lambda data: Codec().unpack_all(data, 1), sample_batches()[1:2]),
     Decoder(
+        "unpack_with",
+        lambda data: Codec().unpack_with(data, b"payload"),
+        (Codec().pack(["news", None]), Codec().pack(["news", None, {"a": "b"}])),
+    ),
+    Decoder(
         "unpack_all_counted",
         unpack_counted,
         (b"\x00", b"\x05" + sample_batches()[2], b"\x28" + sample_batches()[3]),

@@ -92,6 +92,9 @@ def frame(what: str, v: dict[str, Any]) -> list[bytes]:
         return [header + frames.pack_chunk(*v["chunk"]) + v["bytes"]]
     entries = [Codec().pack(entry) for entry in v["entries"]]
     count = len(entries)
+    if what == "link, two parts":
+        header = frames.pack_link(v["receiver"], v["link"], v["kind"], v["sender"], v["first"], 1)
+        return [header + entries[0], v["payload"]]
     if what == "data":
         header = frames.pack_data(v["kind"], v["sender"], v["receiver"], v["link"], count)
     else:
@@ -216,9 +219,9 @@ ENCODERS: dict[str, Callable[[str, Any], list[bytes]]] = {
 }
 
 
-def shown(section: str, parts: list[bytes]) -> str:
+def shown(section: str, what: str, parts: list[bytes]) -> str:
     """As the page shows it."""
-    if section == "Plain clients":
+    if section == "Plain clients" or what == "link, two parts":
         return " ".join(f"[{part.hex()}]" for part in parts)
     return " ".join(part.hex() for part in parts if part)
 
@@ -227,7 +230,7 @@ def shown(section: str, parts: list[bytes]) -> str:
 
 
 def read_frame(vector: Vector) -> Any:
-    data = vector.data
+    data, *payloads = (bytes.fromhex(part) for part in vector.text.strip("[]").split("] ["))
     header: Any
     if vector.what == "data":
         header, size = frames.unpack_data(data), frames.DATA_HEADER_SIZE
@@ -241,6 +244,10 @@ def read_frame(vector: Vector) -> Any:
         chunk, piece = frames.unpack_chunk(memoryview(data)[size:])
         return fields | {"chunk": list(chunk), "bytes": bytes(piece)}
     entries = Codec().unpack_all(memoryview(data)[size:], fields.pop("count"))
+    for payload in payloads:
+        assert frames.is_in_parts(data)
+        assert Codec().unpack_with(memoryview(data)[size:], payload)[0][1] == payload
+        fields["payload"] = payload
     return fields | {"entries": entries}
 
 
@@ -357,7 +364,7 @@ each_vector = pytest.mark.parametrize(
 @each_vector
 def test_the_code_makes_these_bytes_of_the_value(vector: Vector) -> None:
     made = ENCODERS[vector.section](vector.what, vector.value)
-    assert shown(vector.section, made) == vector.text
+    assert shown(vector.section, vector.what, made) == vector.text
 
 
 @each_vector
@@ -383,7 +390,8 @@ def test_each_kind_of_frame_has_a_vector() -> None:
             *("REQUEST", "REPLY", "REFUSED", "CANCEL", "CAST"),
         )
     }
-    assert {value["kind"] for value in of("Frames")} == kinds
+    in_parts = {frames.PUBLISH | frames.IN_PARTS}
+    assert {value["kind"] for value in of("Frames")} == kinds | in_parts
     assert numbers_of(PAGE, "| kind | name | plane | entries |") == kinds
 
 

@@ -482,6 +482,33 @@ def test_frames_that_lie_about_themselves_harm_nobody_else(
     assert target.ask("peers")[friend.id] == "alive"
 
 
+@pytest.mark.parametrize(
+    ("entry", "parts"),
+    [
+        (["news", None], []),
+        (["news", None], [b""]),
+        (["news", "has data"], [b"payload"]),
+        (["news"], [b"payload"]),
+        ({"news": None}, [b"payload"]),
+        (7, [b"payload"]),
+    ],
+)
+def test_a_second_part_that_fits_no_message_is_a_gap_and_no_harm(
+    raw: RawPeer, friend: mesh.Node, target: NodeProcess, entry: Any, parts: list[bytes]
+) -> None:
+    id = raw.join(target)
+    target.ask("subscribe", pattern="news")
+    in_parts = frames.PUBLISH | frames.IN_PARTS
+    header = frames.pack_link(id, raw.links[id], in_parts, raw.id, 0, 1)
+    raw.xpub.send_multipart([header + msgpack.packb(entry), *parts])
+    header = frames.pack_link(id, raw.links[id], in_parts, raw.id, 1, 1)
+    whole = header + msgpack.packb(["news", None, {"a": "b"}])
+    raw.xpub.send_multipart([whole, b"of any size", b"a part too many", whole])
+    until(lambda: raw.pump() or target.ask("wait_received", count=1, timeout=0.1) == 1)
+    assert target.ask("counters")["gaps"] == 1
+    assert_served(friend, target)
+
+
 def test_a_subject_that_no_publisher_could_send_is_malformed(
     raw: RawPeer, friend: mesh.Node, target: NodeProcess
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -62,6 +63,25 @@ def test_a_message_tells_all_about_itself(pair: Pair) -> None:
     assert (message.data, message.headers) == ({"n": 1}, {"lang": "en"})
     assert (message.sender.id, message.sender.name) == (speaker.id, "speaker")
     assert (message.key, message.redelivered, message.missed) == (None, False, 0)
+
+
+@pytest.mark.parametrize("key", [None, "some words"])
+def test_bytes_of_every_size_come_as_they_were(make_node: Make, key: str | None) -> None:
+    listener, speaker = make_node("listener", key=key), make_node("speaker", key=key)
+    kib = 1024
+    sizes = [0, 16 * kib - 1, 16 * kib, 64 * kib - 1, 64 * kib, 255 * kib, 300 * kib]
+    sent = [os.urandom(size) for size in sizes]
+    listener.start()
+    speaker.start()
+    speaker.wait_for("listener", timeout=20.0)
+    with listener.subscribe("news") as theirs, speaker.subscribe("news") as own:
+        for data in sent:
+            assert speaker.publish("news", data, headers={"size": str(len(data))}) == 2
+        for subscription in (theirs, own):
+            messages = [subscription.get(timeout=10.0) for _ in sizes]
+            assert [m.data for m in messages] == sent
+            assert {type(m.data) for m in messages} == {bytes}
+            assert [m.headers["size"] for m in messages] == list(map(str, sizes))
 
 
 def test_a_broadcast_tells_its_group(pair: Pair) -> None:

@@ -13,7 +13,15 @@ from patterns.subscription import Subscription
 from tests.sim import SimNode
 from tests.sim.waiter import SimWaiter
 
-__all__ = ["CallMade", "CallRun", "Reader", "Station", "Stream"]
+__all__ = ["CallMade", "CallRun", "Reader", "Station", "Stream", "origin_of"]
+
+
+def origin_of(message: Message) -> tuple[str, int]:
+    """Who published it, and its number; large ones are bytes."""
+    if isinstance(message.data, bytes):
+        name, number = message.data.split()
+        return name.decode(), int(number)
+    return message.data[0], message.data[2]
 
 
 class Station:
@@ -82,7 +90,7 @@ class Reader:
 
     def note(self, message: Message) -> None:
         self.taken += 1
-        sender, number = message.data[0], message.data[2]
+        sender, number = origin_of(message)
         if number <= self.last[sender]:
             self.disorder = self.disorder or f"{message} after number {self.last[sender]}"
         self.last[sender] = number

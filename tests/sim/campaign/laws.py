@@ -14,7 +14,7 @@ import mesh.links.outbox as outbox_module
 from mesh.engine import events as e
 from patterns.errors import MeshError
 from patterns.messages import Message
-from tests.sim.campaign.history import CallMade, CallRun, Station
+from tests.sim.campaign.history import CallMade, CallRun, Station, origin_of
 from tests.sim.campaign.judge import Judge
 from tests.sim.campaign.workload import GROUP, SERVICE
 from tests.sim.groupcast import open_casts
@@ -59,7 +59,7 @@ class Laws(Judge):
 
     def heard(self, station: Station, message: Message) -> None:
         """One of the handlers that hear everything has a message."""
-        number = message.data[2]
+        _, number = origin_of(message)
         stream = self._run.history.streams[message.sender.id, station.id]
         place = stream.places.get(number, -1)
         self.judge(

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from random import Random
 from unittest.mock import patch
 
+import mesh.engine.publisher
+import mesh.engine.sending
 import mesh.links.batches
 import mesh.links.inbox
 import mesh.links.outbox
@@ -137,5 +139,7 @@ def narrow_links(is_narrow: bool) -> Iterator[None]:
         patch.object(mesh.links.outbox, "PENDING_BYTES", 8192),
         patch.object(mesh.links.inbox, "ACK_BYTES", 1024),
         patch.object(mesh.links.batches, "BATCH_BYTES", 512),
+        patch.object(mesh.engine.publisher, "PAYLOAD_PART_BYTES", 256),
+        patch.object(mesh.engine.sending, "PAYLOAD_PART_BYTES", 256),
     ):
         yield

@@ -11,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from mesh.engine import events as e
+from mesh.engine import sending
 from patterns.errors import MeshError
 from patterns.messages import Message
 from patterns.names import group_subject, queue_pool
@@ -39,6 +40,8 @@ METHODS = ("echo", "echo", "fail", "slow", "slow", "long", "nest", "mine")
 """``mine`` is not served by all; ``slow`` and ``nest`` have a line."""
 
 BULK = "x" * 200
+LARGE_EVERY = 8
+"""Of the messages with ``BULK``: so many have a payload that leaves as a part of its own."""
 
 
 class Workload:
@@ -204,11 +207,14 @@ class Workload:
         """Returns the ids of those that shall hear it."""
         run, node = self._run, station.node
         data = (node.name, "", run.history.number(), text)
+        large = b""
         targets = self._note(station, node.engine.pubsub.route(subject), data[2])
         if node.engine.pubsub.queues.route(subject):
             run.history.copies[data] = station
+        elif text and data[2] % LARGE_EVERY == 0:
+            large = f"{node.name} {data[2]}".encode().ljust(sending.PAYLOAD_PART_BYTES)
         with self._absent(station, targets, data[2]):
-            node.publish(subject, data)
+            node.publish(subject, large or data)
         return targets
 
     @contextmanager

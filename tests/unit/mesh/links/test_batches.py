@@ -55,6 +55,16 @@ def test_a_batch_closes_at_its_count() -> None:
     assert [batch.count for _, batch in popped(queue)] == [BATCH_ENTRIES, 1]
 
 
+def test_a_payload_of_its_own_is_counted_and_not_copied() -> None:
+    payload = bytes(20_000)
+    batch = Batch(1, b"entry", payload, is_shared=True)
+    assert batch.size == 5 + len(payload)
+    assert not batch.append(b"next")
+    assert batch.frame(b"header ") == b"header entry"
+    assert batch.payload is payload
+    assert (batch.count, batch.entries) == (1, [b"entry"])
+
+
 def test_a_popped_batch_takes_no_more_entries() -> None:
     queue = BatchQueue()
     queue.append(1, b"a")

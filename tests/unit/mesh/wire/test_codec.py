@@ -97,6 +97,30 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
+# What comes back, whole
+
+
+@given(st.binary(min_size=1), st.none() | st.dictionaries(st.text(), st.text()))
+def test_a_payload_of_its_own_takes_its_place_in_the_message(
+    payload: bytes, headers: dict[str, str] | None
+) -> None:
+    codec = Codec()
+    rest = () if headers is None else (headers,)
+    packed = codec.pack(("news", None, *rest))
+    assert codec.unpack_with(packed, payload) == [["news", payload, *rest]]
+
+
+@pytest.mark.parametrize(
+    ("value", "payload"),
+    [(["news", None], b""), (["news", 1], b"x"), (["news"], b"x"), ({"news": None}, b"x")],
+)
+def test_a_payload_that_belongs_to_no_message_is_a_bad_frame(
+    codec: Codec, value: object, payload: bytes
+) -> None:
+    with pytest.raises(BadFrame, match="second part"):
+        codec.unpack_with(codec.pack(value), payload)
+
+
 # What comes back
 
 
