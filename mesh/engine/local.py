@@ -77,7 +77,8 @@ class LocalSession(Session):
                 part = entries[start : start + MAX_CONTROLS]
                 self.deliver_control(self, 0, unpack(b"".join(part), len(part)))
         # Not what a handler publishes to itself meanwhile: that is the next turn's.
-        for first, batch in islice(self.outbox.ready(), self.outbox.queue.seal()):
+        ready = self.outbox.ready(self.core.clock.now())
+        for first, batch in islice(ready, self.outbox.queue.seal()):
             if self.outbox.losses.counts:
                 for subject, count in self.outbox.losses.take():
                     self.deliver_loss(self, subject, count)

@@ -154,19 +154,20 @@ class Session:
         outbox = self.outbox
         link = outbox.link
         core = self.core
+        now = core.clock.now()
         if link is None:
-            outbox.note_waiting(core.clock.now())
+            outbox.note_waiting(now)
             return
         if outbox.control:
             self._flush_control(link)
-        for first, batch in outbox.ready():
+        for first, batch in outbox.ready(now):
             if outbox.losses.counts:
                 self.tell_losses(link)
             kind = batch.kind | frames.IN_PARTS if batch.payload else batch.kind
             header = frames.pack_link(self.id, link, kind, core.id, first, batch.count)
             core.transport.send_link(batch.frame(header), batch.payload)
         if outbox.queue.batches or outbox.waiting_since is not None:
-            outbox.note_waiting(core.clock.now())
+            outbox.note_waiting(now)
 
     def tell_losses(self, link: int) -> None:
         """Say which messages were dropped; only when the peer takes some, which bounds it."""

@@ -4,8 +4,9 @@ Rules:
 
 * Messages are numbered from 0 for the peer's whole life, across link epochs and drops. So the
   receiver knows the exact number of what it missed from the next number it sees.
-* A byte window bounds what was sent and not yet *consumed* (``WINDOW_BYTES``); the rest waits
-  here, bounded by ``PENDING_BYTES``. Past that the oldest batch is dropped and counted.
+* A byte window bounds what was sent and not yet *consumed* (``WINDOW_BYTES``, more to a peer that
+  is quick); the rest waits here, bounded by ``PENDING_BYTES``. Past that the oldest batch is
+  dropped and counted.
 * The control lane goes first, outside the window, and is never dropped.
 * Window counters belong to one link epoch: a new one starts with an empty window, and its first
   message tells the next number.
@@ -17,11 +18,16 @@ from collections.abc import Iterator
 
 from mesh.links.batches import Batch, BatchQueue
 from mesh.links.losses import Losses
+from mesh.links.window import Window
 
-__all__ = ["PENDING_BYTES", "WINDOW_BYTES", "Outbox"]
+__all__ = ["MAX_WINDOW_BYTES", "PENDING_BYTES", "WINDOW_BYTES", "Outbox"]
 
 WINDOW_BYTES = 1024 * 1024
-"""On the way to one peer: a millisecond's worth at memory speed, and all it can make us hold."""
+"""On the way to one peer, whatever it does."""
+
+MAX_WINDOW_BYTES = 8 * WINDOW_BYTES
+"""The same to a peer that takes it without a queue. All that it can make us hold, and as much as
+it takes to keep two processes of one host busy with large messages."""
 
 PENDING_BYTES = 16 * 1024 * 1024
 """Waiting for one peer, but for the batch that still grows: a second's pause of a receiver at
@@ -39,16 +45,15 @@ class Outbox:
     owner's list of outboxes to flush at the end of the turn.
     """
 
-    __slots__ = ("acked", "control", "dropped", "is_dirty", "last_progress", "link", "losses",
-                 "owner", "queue", "sent", "waiting_since")  # fmt: skip
+    __slots__ = ("control", "dropped", "is_dirty", "last_progress", "link", "losses", "owner",
+                 "queue", "waiting_since", "window")  # fmt: skip
 
     def __init__(self, owner: object = None) -> None:
         self.owner = owner
         self.queue = BatchQueue()
         self.control: list[bytes] = []
         self.link: int | None = None
-        self.sent = 0
-        self.acked = 0
+        self.window = Window(WINDOW_BYTES, WINDOW_BYTES, MAX_WINDOW_BYTES)
         self.dropped = 0
         """Messages dropped here because the peer was too slow or away."""
         self.losses = Losses()
@@ -76,7 +81,7 @@ class Outbox:
     def open(self, link: int, now: float) -> None:
         """A new link epoch: nothing is on its way yet. Control messages of the old are void."""
         self.link = link
-        self.sent = self.acked = 0
+        self.window.open()
         self.control.clear()
         self.last_progress = now
 
@@ -91,29 +96,26 @@ class Outbox:
         batches = self.queue.batches
         return batches[0][0] if batches else self.queue.next_number
 
-    def ready(self) -> Iterator[tuple[int, Batch]]:
+    def ready(self, now: float) -> Iterator[tuple[int, Batch]]:
         """Take the batches that the window allows, oldest first, each with its first number."""
         queue = self.queue
         while queue.batches and self.link is not None:
-            in_flight = self.sent - self.acked
-            if in_flight and in_flight + queue.batches[0][1].size > WINDOW_BYTES:
+            if not self.window.fits(queue.batches[0][1].size):
                 return
             taken = queue.pop()
             if taken is None:
                 return
-            self.sent += taken[1].size
+            self.window.send(taken[1].size, now)
             yield taken
 
     def acknowledge(self, link: int, consumed: int, now: float) -> bool:
         """The receiver has consumed ``consumed`` bytes of epoch ``link``; False if it can't be."""
         if link != self.link:
             return True
-        if not self.acked <= consumed <= self.sent:
-            return False
-        if consumed > self.acked:
-            self.acked = consumed
+        taken = self.window.acknowledge(consumed, now)
+        if taken:
             self.last_progress = now
-        return True
+        return taken is not None
 
     @property
     def is_waiting(self) -> bool:

@@ -4,8 +4,8 @@ An entry above ``PARCEL_BYTES`` is a *parcel*. Its chunks travel between the fra
 messages, in a window of their own, so nothing small ever waits behind it. Rules:
 
 * One parcel after the other, in order; ``Parcels.ready`` says which chunks may leave now.
-* The window lets about ``TARGET_DELAY`` of chunks queue on the way, found out by how long
-  acknowledgements take: on a slow link one to three chunks, on a fast one a megabyte.
+* The window (``mesh.links.window``) lets a tenth of a second of chunks queue on the way: on a slow
+  link one to three, so that at 0.4 MB/s a small message waits half a second behind them at most.
 * The receiver acknowledges a chunk when it has room for its whole parcel (``Budget``), so what
   it keeps is bounded, and one that has room for no more holds up nothing but parcels.
 * Counters belong to a link epoch. On a new one a parcel that was not through begins again, from
@@ -14,9 +14,10 @@ messages, in a window of their own, so nothing small ever waits behind it. Rules
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
+
+from mesh.links.window import Window
 
 __all__ = [
     "CHUNK_BYTES",
@@ -40,11 +41,7 @@ FIRST_WINDOW_BYTES = 4 * CHUNK_BYTES
 """On the way before anything is known of the link; 0.7 s at 0.4 MB/s, so no heartbeat is late."""
 
 MAX_WINDOW_BYTES = 1024 * 1024
-"""On the way at most: above it a fast link gets no faster."""
-
-TARGET_DELAY = 0.1
-"""Seconds that a chunk may wait behind others before the window shrinks. At 0.4 MB/s a small
-message waits half a second behind chunks, at most."""
+"""On the way at most, however fast the link: 9 ms at 1 Gbit/s that a small message may wait."""
 
 PENDING_PARCEL_BYTES = 256 * 1024 * 1024
 """Parcels that wait for one peer: four of the largest, unless they may be larger."""
@@ -84,11 +81,7 @@ class Parcels:
     """The sending half for one peer."""
 
     __slots__ = (
-        "_acked",
         "_last_id",
-        "_least_delay",
-        "_on_the_way",
-        "_sent",
         "queue",
         "size",
         "window",
@@ -98,11 +91,8 @@ class Parcels:
         self.queue: deque[Parcel] = deque()
         self.size = 0
         """Bytes of all that wait, those under way included until their last chunk left."""
-        self.window = FIRST_WINDOW_BYTES
-        self._sent = self._acked = 0
+        self.window = Window(FIRST_WINDOW_BYTES, CHUNK_BYTES, MAX_WINDOW_BYTES)
         self._last_id = 0
-        self._least_delay = math.inf
-        self._on_the_way: deque[tuple[int, float]] = deque()
 
     def append(self, kind: int, entry: bytes, tag: int | None = None) -> None:
         """Queue one behind the others."""
@@ -143,14 +133,11 @@ class Parcels:
     @property
     def is_in_use(self) -> bool:
         """Whether any is not through, or was not acknowledged to the end."""
-        return bool(self.queue) or self._sent != self._acked
+        return bool(self.queue) or self.window.sent != self.window.acked
 
     def open(self) -> None:
         """A new link epoch: nothing is on its way, what was not through begins again."""
-        self._sent = self._acked = 0
-        self._on_the_way.clear()
-        self._least_delay = math.inf
-        self.window = FIRST_WINDOW_BYTES
+        self.window.open()
         for parcel in [p for p in self.queue if p.is_given_up]:
             self.queue.remove(parcel)
         for parcel in self.queue:
@@ -164,14 +151,12 @@ class Parcels:
                 self.queue.popleft()
                 yield Chunk(parcel, parcel.sent, memoryview(b""))
                 continue
-            in_flight = self._sent - self._acked
             piece = memoryview(parcel.entry)[parcel.sent : parcel.sent + CHUNK_BYTES]
-            if in_flight and in_flight + len(piece) > self.window:
+            if not self.window.fits(len(piece)):
                 return
             chunk = Chunk(parcel, parcel.sent, piece)
             parcel.sent += len(piece)
-            self._sent += len(piece)
-            self._on_the_way.append((self._sent, now))
+            self.window.send(len(piece), now)
             if chunk.is_last:
                 self.queue.popleft()
                 self.size -= len(parcel.entry)
@@ -179,29 +164,7 @@ class Parcels:
 
     def acknowledge(self, received: int, now: float) -> bool:
         """The receiver has taken ``received`` bytes of this epoch; False if that cannot be."""
-        if not self._acked <= received <= self._sent:
-            return False
-        taken = received - self._acked
-        self._acked = received
-        left_at = None
-        while self._on_the_way and self._on_the_way[0][0] <= received:
-            left_at = self._on_the_way.popleft()[1]
-        if left_at is not None:
-            self._adapt(now - left_at, taken)
-        return True
-
-    def _adapt(self, delay: float, taken: int) -> None:
-        """Double the window in each round trip without a queue, take it back when there is one.
-
-        A queue shows in what a chunk takes more than the least that one took (as in LEDBAT, RFC
-        6817): the distance alone makes no link slow. The least is that of this epoch.
-        """
-        least = self._least_delay = min(delay, self._least_delay)
-        if delay - least <= TARGET_DELAY / 2:
-            self.window = min(MAX_WINDOW_BYTES, self.window + taken)
-        elif delay - least > TARGET_DELAY:
-            fitting = int(self.window * (least + TARGET_DELAY) / delay)
-            self.window = max(CHUNK_BYTES, fitting)
+        return self.window.acknowledge(received, now) is not None
 
     def _remove(self, parcel: Parcel) -> None:
         self.queue.remove(parcel)

@@ -110,9 +110,9 @@ def window_is_not_released() -> Patch:
 
 @mutant
 def window_has_no_bound() -> Patch:
-    def ready(self: Outbox) -> Iterator[Any]:
+    def ready(self: Outbox, now: float) -> Iterator[Any]:
         while self.link is not None and (taken := self.queue.pop()) is not None:
-            self.sent += taken[1].size
+            self.window.send(taken[1].size, now)
             yield taken
 
     return Outbox, "ready", ready

@@ -247,14 +247,14 @@ class Laws(Judge):
             count = open_casts(station.node, pool)
             if count:
                 self.judge("slots", count <= slots, lambda: f"{station}: {count} of {slots}")  # noqa: B023
-        window = outbox_module.WINDOW_BYTES
         for station in run.live:
             for session in station.node.engine._core.sessions.values():
                 outbox = session.outbox
-                in_flight = outbox.sent - outbox.acked
+                window = outbox.window
+                in_flight = window.sent - window.acked
                 waits = outbox.queue.size
                 if in_flight or waits:
-                    fits = in_flight <= window or outbox.sent == in_flight
+                    fits = in_flight <= outbox_module.MAX_WINDOW_BYTES or window.acked == 0
                     bound = outbox_module.PENDING_BYTES + batches.BATCH_BYTES
                     fits = fits and waits <= bound
                     self.judge("window", fits, lambda: f"{station}: {in_flight}, {waits} wait")  # noqa: B023

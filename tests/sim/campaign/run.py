@@ -136,6 +136,7 @@ def narrow_links(is_narrow: bool) -> Iterator[None]:
         return
     with (
         patch.object(mesh.links.outbox, "WINDOW_BYTES", 4096),
+        patch.object(mesh.links.outbox, "MAX_WINDOW_BYTES", 8192),
         patch.object(mesh.links.outbox, "PENDING_BYTES", 8192),
         patch.object(mesh.links.inbox, "ACK_BYTES", 1024),
         patch.object(mesh.links.batches, "BATCH_BYTES", 512),

@@ -57,12 +57,13 @@ def test_a_batch_closes_at_its_count() -> None:
 
 def test_a_payload_of_its_own_is_counted_and_not_copied() -> None:
     payload = bytes(20_000)
-    batch = Batch(1, b"entry", payload, is_shared=True)
-    assert batch.size == 5 + len(payload)
+    entry = Codec().pack(["news", None])
+    batch = Batch(1, entry, payload, is_shared=True)
+    assert batch.size == len(entry) + len(payload)
     assert not batch.append(b"next")
-    assert batch.frame(b"header ") == b"header entry"
+    assert batch.frame(b"header ") == b"header " + entry
     assert batch.payload is payload
-    assert (batch.count, batch.entries) == (1, [b"entry"])
+    assert (batch.count, batch.entries) == (1, [entry])
 
 
 def test_a_popped_batch_takes_no_more_entries() -> None:
