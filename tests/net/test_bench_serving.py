@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 import mesh
-from mesh.cli.bench import NAME, part, run_name, serving
+from mesh.cli.bench import NAME, part, run, run_name, serving
 from mesh.cli.bench.serving import Event, Server
+from tests.net.inside import Inside, inside, without_multicast
 from tests.net.processes import until
 from tests.net.test_cli import MakeNode
+
+__all__ = ["inside", "without_multicast"]
 
 RUN, OTHER = "0123abcd", "fedc9876"
 
@@ -85,6 +89,30 @@ def test_what_is_no_part_is_refused(
     with pytest.raises(mesh.RemoteError, match=r"ValueError|TypeError"):
         bench.call(f"{NAME}.take_part", *arguments)
     assert told == []
+
+
+def test_a_run_that_is_longer_than_the_lease_renews_it(
+    server: Server, told: list[Event], inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part, "LEASE_SECONDS", 0.5)
+    monkeypatch.setattr(run, "RENEW_EVERY", 0.05)
+    is_over = threading.Event()
+
+    def tidy() -> None:
+        while not is_over.wait(0.05):
+            server.tidy()
+
+    janitor = threading.Thread(target=tidy)
+    janitor.start()
+    try:
+        words = ("--remote", "--rate", "100", "--seconds", "1.5", "--warmup", "0", "--json")
+        done = inside("bench", "pubsub", *words)
+        until(lambda: len(told) == 2, what="the end of the part")
+    finally:
+        is_over.set()
+        janitor.join()
+    assert done.code == 0, done.err
+    assert done.json["delivered"] == 150
 
 
 def test_closing_ends_all_parts(mesh_name: str, make_node: MakeNode) -> None:

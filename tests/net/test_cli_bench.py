@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import mesh
-from mesh.cli.bench import NAME, load, run, run_name, subject_of
+from mesh.cli.bench import NAME, crew, load, run, run_name, subject_of
 from mesh.cli.bench.core.receipt import Stamper
 from mesh.cli.bench.core.schedule import Plan, Schedule
 from mesh.cli.bench.load import Sent
@@ -155,7 +156,7 @@ def test_at_a_rate_a_pause_is_seen_by_all_that_were_due_in_it(
         assert done.json["answered"] == 200
         return sum(s["count"] for s in done.json["histogram"] if s["above"] >= pause / 5)
 
-    assert slow("--rate", "200") >= 200 * pause * 0.7
+    assert slow("--rate", "200", "--in-flight", "1") >= 200 * pause * 0.7
     assert slow() <= 20, "one, and what a busy machine holds up"
 
 
@@ -200,9 +201,10 @@ def test_bytes_of_a_size_can_be_sent(inside: Inside, make_node: MakeNode) -> Non
         (("calc.add", "1", "--peer", "nobody"), 1, "none of the peers"),
         (("calc",), 2, "write SERVICE.METHOD"),
         (("calc.add", "1", "--in-flight", "0"), 2, "--in-flight"),
-        (("calc.add", "1", "--rate", "0"), 2, "give a number above 0"),
-        (("calc.add", "1", "--rate", "nan"), 2, "give a number above 0"),
-        (("calc.add", "1", "--seconds", "-1"), 2, "give a number above 0"),
+        (("calc.add", "1", "--rate", "0"), 2, "give a number, above 0"),
+        (("calc.add", "1", "--rate", "nan"), 2, "give a number, above 0"),
+        (("calc.add", "1", "--seconds", "-1"), 2, "give a number, above 0"),
+        (("calc.add", "1", "--warmup", "nan"), 2, "give a number, 0 or more"),
         (("calc.add", "1", "--cuont", "1"), 2, "--count"),
     ],
 )
@@ -285,6 +287,16 @@ def test_a_key_on_the_command_line_reaches_those_who_take_part(inside: Inside) -
     done = inside("bench", "pubsub", *words)
     assert done.code == 0, done.err
     assert done.json["delivered"] == 10
+
+
+def test_that_a_process_does_not_start_is_told(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "COMMAND", (sys.executable, "-c", "raise SystemExit('no room')"))
+    done = inside("bench", "pubsub")
+    assert (done.code, done.out) == (1, "")
+    assert is_one_line(done.err)
+    assert "the process subscriber ended with 1; it said: no room" in done.err
 
 
 def test_messages_have_no_less_than_their_stamp(inside: Inside) -> None:

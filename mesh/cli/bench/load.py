@@ -75,6 +75,8 @@ def on_loop(
 ) -> None:
     """Run ``work`` on the node's loop, as its handlers are, and wait until it is done.
 
+    From another thread each call would pay for two changes of threads, which is not the mesh's.
+
     :param meanwhile: called every so many seconds while it lasts
 
     Ctrl-C cancels it and goes on as KeyboardInterrupt.

@@ -5,12 +5,10 @@ What measures is imported by the commands when they run: all others start as fas
 
 from __future__ import annotations
 
-import functools
 import secrets
-from collections.abc import Callable
 from datetime import datetime
 from time import sleep
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +18,13 @@ from mesh.cli.bodies import Bodies, body_options
 from mesh.cli.completion import complete_methods, complete_peers
 from mesh.cli.groups import OrderedGroup, require_command
 from mesh.cli.headers import header_option
+from mesh.cli.load_options import (
+    LEAST_SIZE,
+    load_options,
+    parts_option,
+    remote_option,
+    size_option,
+)
 from mesh.cli.options import Options, json_option, mesh_options, pass_options
 from mesh.cli.output import print_json, print_text, reader_is_gone
 from mesh.cli.peer_names import the_one
@@ -33,22 +38,13 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 MOST_IN_FLIGHT = 10_000
 IN_FLIGHT_AT_A_RATE = 256
 """Calls at once where a rate says when each begins: so many that it is the rate that counts."""
 
-MOST_PARTS = 64
 MOST_SUBJECTS = 100_000
 SIZE = 128
-LEAST_SIZE = 16
-MOST_SIZE = 16 * 1024 * 1024
-"""As in ``mesh.cli.bench``, which is not imported here."""
-
 WORKERS = 2
-MOST_SECONDS = 86_400
-MOST_A_SECOND = 1e9
 
 TIDY_EVERY = 0.25
 """Seconds between two looks of ``serve`` whether a run is over."""
@@ -117,61 +113,6 @@ def bench(context: click.Context) -> None:
     require_command(context)
 
 
-def load_options(function: F) -> Callable[..., Any]:
-    """``--seconds``, ``--count``, ``--rate`` and ``--warmup``, which arrive as ``plan``."""
-
-    @functools.wraps(function)
-    def with_plan(
-        *args: Any,
-        rate: float | None,
-        duration: float | None,
-        count: int | None,
-        warm_up: float | None,
-        **kwargs: Any,
-    ) -> Any:
-        from mesh.cli.bench.core.schedule import Plan
-
-        return function(*args, plan=Plan.of(rate, duration, count, warm_up), **kwargs)
-
-    made: Callable[..., Any] = with_plan
-    for names, metavar, kind, what in (
-        (("--warmup", "warm_up"), "SECONDS", click.FloatRange(min=0, max=MOST_SECONDS),
-         "The same load before it, not measured. Default: 1; with --count none."),
-        (("--rate",), "N", float,
-         "So many a second. Times count from when each was due, however late it began."),
-        (("--count",), "N", click.IntRange(min=1), "End after so many."),
-        (("--seconds", "duration"), "SECONDS", float, "How long. Default: 5, or until --count."),
-    ):  # fmt: skip
-        check = _check_positive if kind is float else None
-        made = click.option(*names, metavar=metavar, type=kind, callback=check, help=what)(made)
-    return made
-
-
-def _check_positive(
-    context: click.Context, parameter: click.Parameter, value: float | None
-) -> float | None:
-    if value is not None and not 0 < value <= MOST_A_SECOND:
-        raise click.BadParameter("give a number above 0", context, parameter)
-    return value
-
-
-def remote_option(function: F) -> F:
-    """``--remote``."""
-    return click.option(
-        "--remote",
-        "is_remote",
-        is_flag=True,
-        help="To those who run 'meshctl bench serve', all of them if no number is given, in place "
-        "of processes here.",
-    )(function)
-
-
-def size_option(least: int, default: int | None, what: str) -> Callable[[F], F]:
-    """``--size``."""
-    kind = click.IntRange(least, MOST_SIZE)
-    return click.option("--size", metavar="BYTES", type=kind, default=default, help=what)
-
-
 @bench.command(cls=ValueCommand, epilog=RPC_EPILOG, short_help="Call a method again and again.")
 @click.argument("method", shell_complete=complete_methods)
 @click.argument("args", nargs=-1)
@@ -236,12 +177,7 @@ def rpc(
 
 @bench.command(epilog=PUBSUB_EPILOG, short_help="Publish to subscribers of its own.")
 @size_option(LEAST_SIZE, SIZE, f"Of one message. Default: {SIZE}; at least {LEAST_SIZE}.")
-@click.option(
-    "--subscribers",
-    metavar="N",
-    type=click.IntRange(1, MOST_PARTS),
-    help="Each gets every message. Default: 1.",
-)
+@parts_option("--subscribers", "Each gets every message. Default: 1.")
 @click.option(
     "--subjects",
     metavar="N",
@@ -281,12 +217,7 @@ def pubsub(
 
 @bench.command(epilog=GROUPCAST_EPILOG, short_help="Share work out to workers of its own.")
 @size_option(LEAST_SIZE, SIZE, f"Of one message. Default: {SIZE}; at least {LEAST_SIZE}.")
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(1, MOST_PARTS),
-    help="Each message is for one of them. Default: 2.",
-)
+@parts_option("--workers", f"Each message is for one of them. Default: {WORKERS}.")
 @remote_option
 @load_options
 @json_option("one JSON document; times in seconds")

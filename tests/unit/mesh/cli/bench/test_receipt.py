@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.cli import load_options
 from mesh.cli.bench.core.failures import MAX_KINDS, OTHERS, Failures
 from mesh.cli.bench.core.receipt import MIN_SIZE, Receipt, Stamper
+from mesh.cli.bench.part import MAX_SIZE
 
 SIZES = st.integers(MIN_SIZE, 600)
 
@@ -47,6 +49,10 @@ def test_what_is_no_message_is_broken(data: object) -> None:
     receipt = Receipt(MIN_SIZE)
     receipt.take(data, 1)
     assert (receipt.received, receipt.broken) == (0, 1)
+
+
+def test_the_options_know_the_sizes_that_there_are() -> None:
+    assert (load_options.LEAST_SIZE, load_options.MOST_SIZE) == (MIN_SIZE, MAX_SIZE)
 
 
 def test_order_and_doubles_are_seen() -> None:
