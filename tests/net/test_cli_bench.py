@@ -36,6 +36,14 @@ def last_line(text: str) -> str:
     return text.splitlines()[-1]
 
 
+def test_without_a_command_it_shows_which_there_are(inside: Inside) -> None:
+    done = inside("bench")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: meshctl bench")
+    places = [done.err.index(f"  {name}  ") for name in ("rpc", "pubsub", "groupcast", "serve")]
+    assert places == sorted(places)
+
+
 # rpc
 
 
