@@ -41,6 +41,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("discovery", ("mesh", "patterns")),
     ("patterns", ("mesh", "discovery")),
     *((layer, IMPURE + RIM) for layer in PURE),
+    ("mesh.cli.bench.core", IMPURE),
 )
 """(layer, what it must not import)"""
 
@@ -265,6 +266,7 @@ def planted(root: Path, files: dict[str, str]) -> Path:
         ("mesh/client.py", "import rich"),
         ("mesh/aio.py", "from mesh.testing import SimMesh"),
         ("discovery/mdns.py", "import zmq"),
+        ("mesh/cli/bench/core/schedule.py", "from time import monotonic_ns"),
     ],
 )
 def test_a_planted_violation_is_found(tmp_path: Path, name: str, source: str) -> None:

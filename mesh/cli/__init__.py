@@ -1,9 +1,9 @@
 """``meshctl``: the mesh from a terminal.
 
 It uses the public API only, ``import mesh`` (and, to explain owners, the arithmetic of the ring),
-and joins as an observer: it sees, calls and publishes, and is never given work. Tables and plain
-text are for people, ``--json`` for programs (one document, or one per line for a stream). Errors
-are one line on stderr.
+and joins as an observer: it sees, calls and publishes, and is never given work (``sub --group``
+is, and so are the nodes that ``bench`` brings). Tables and plain text are for people, ``--json``
+for programs (one document, or one per line for a stream). Errors are one line on stderr.
 
 =====  ================================================================
 code   meaning

@@ -15,6 +15,7 @@ import click
 import mesh
 from mesh.cli import errors
 from mesh.cli.commands import COMMANDS
+from mesh.cli.groups import OrderedGroup, require_command
 from mesh.cli.options import mesh_options
 
 __all__ = ["meshctl", "run"]
@@ -43,11 +44,7 @@ STDERR = 2
 """The highest of the three standard descriptors."""
 
 
-class _Group(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of ``COMMANDS``: what belongs together stands together."""
-        return list(self.commands)
-
+class _Group(OrderedGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. A reader who had enough (``| head -1``) is no failure."""
         try:
@@ -73,9 +70,7 @@ class _Group(click.Group):
 @click.pass_context
 def meshctl(context: click.Context) -> None:
     """See and use a mesh of nodes: call them, publish to them, listen to them."""
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
-        context.exit(errors.WRONG_USAGE)
+    require_command(context)
 
 
 for _command in COMMANDS:

@@ -17,8 +17,8 @@ __all__ = ["manual"]
 
 DESCRIPTION = """\
 It joins as an observer: it sees, calls and publishes, and is never given work, but for
-sub with --group. Tables and plain text are for people, --json for programs: one document, or
-one per line for what goes on. Errors are one line on stderr.
+sub with --group, and for the nodes that bench brings. Tables and plain text are for people,
+--json for programs: one document, or one per line for what goes on. Errors are one line on stderr.
 """
 
 VALUES = """\
@@ -95,14 +95,19 @@ def _page(group: click.Group) -> Iterator[str]:
     yield from _section("EXAMPLES", _blocks(group.epilog or ""))
 
 
-def _command(command: click.Command, group: click.Group) -> Iterator[str]:
+def _command(command: click.Command, group: click.Group, path: str = "meshctl") -> Iterator[str]:
+    path = f"{path} {command.name}"
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
     words = " ".join(_word(argument) for argument in arguments)
-    yield f".SS {_escape(f'meshctl {command.name} [OPTIONS] {words}'.strip())}"
+    words = "COMMAND" if isinstance(command, click.Group) else f"[OPTIONS] {words}"
+    yield f".SS {_escape(f'{path} {words}'.strip())}"
     yield from _prose(inspect.cleandoc(command.help or ""))
     common = {parameter.name for parameter in group.params}
     yield from _options(p for p in command.params if p.name not in common)
     yield from _blocks(command.epilog or "")
+    if isinstance(command, click.Group):
+        for member in command.commands.values():
+            yield from _command(member, group, path)
 
 
 def _word(argument: click.Argument) -> str:

@@ -52,6 +52,7 @@ def test_what_is_in_the_mesh_is_offered(calc: mesh.Node, monkeypatch: pytest.Mon
     began = time.monotonic()
     assert offered("call", "calc.a") == ["calc.add"]
     assert time.monotonic() - began < WITHIN
+    assert offered("bench", "rpc", "calc.m") == ["calc.mul"]
     assert offered("ping", "") == ["calc"]
     assert offered("groupcast", "") == ["crew"]
     monkeypatch.delenv("MESH_NAME")
@@ -76,6 +77,8 @@ def test_profiles_and_what_is_written_down_is_offered(
     assert offered("call", "--re") == ["--retry"]
     assert offered("completion", "z") == ["zsh"]
     assert "peers" in offered("p")
+    assert offered("bench", "") == ["rpc", "pubsub", "groupcast", "serve"]
+    assert offered("bench", "pubsub", "--sub") == ["--subscribers", "--subjects"]
 
 
 @pytest.mark.parametrize(

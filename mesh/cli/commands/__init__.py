@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mesh.cli.commands.bench import bench
 from mesh.cli.commands.call import call
 from mesh.cli.commands.completion import completion
 from mesh.cli.commands.demo import demo
@@ -32,6 +33,7 @@ COMMANDS: tuple[click.Command, ...] = (
     sub,
     broadcast,
     groupcast,
+    bench,
     keygen,
     completion,
     demo,

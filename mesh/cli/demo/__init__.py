@@ -1,7 +1,7 @@
 """``meshctl demo``: a mesh of processes on this machine that shows what it claims.
 
-``role`` is the program that the processes run, ``fleet`` starts and stops them, ``scenes`` are
-the things shown, ``stage`` is what scenes work with, ``checks`` keeps what held and what did not.
+``role`` is the program that the processes run, ``scenes`` are the things shown, ``stage`` is what
+scenes work with, ``checks`` keeps what held and what did not.
 
 The rule: a claim is only printed together with what was observed. The processes report what they
 handled through their pipes, past the mesh, so the mesh does not vouch for itself.
@@ -16,15 +16,17 @@ from collections.abc import Sequence
 
 import mesh
 from mesh.cli.demo.checks import Checks
-from mesh.cli.demo.fleet import ROLE_COMMAND, Fleet, Trouble
 from mesh.cli.demo.narrator import Narrator, Silent, Speaking
 from mesh.cli.demo.scenes import SCENES
 from mesh.cli.demo.stage import LOOPBACK, Stage
+from mesh.cli.fleet import Fleet, Trouble, module_command
 from mesh.cli.output import print_json
 
 __all__ = ["run_demo"]
 
 OWN_NAME = "you"
+
+ROLE_COMMAND = module_command("mesh.cli.demo.role")
 
 INHERITED = ("MESH_KEY", "MESH_SEEDS", "MESH_INSECURE", "MESH_HOST", "MESH_NAME")
 """Settings of the user's own mesh, which the demo must not meet."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from time import monotonic
 
 import mesh
-from mesh.cli.demo.fleet import Process
 from mesh.cli.demo.stage import PATIENCE_SECONDS, Stage
+from mesh.cli.fleet import Process
 from mesh.cli.text import count_of
 
 __all__ = ["crash", "leave", "stop"]

@@ -11,8 +11,8 @@ from time import monotonic
 
 import mesh
 from mesh.cli.demo.crew import CREW, LONG_JOB
-from mesh.cli.demo.fleet import Process, Trouble
 from mesh.cli.demo.stage import PATIENCE_SECONDS, Stage
+from mesh.cli.fleet import Process, Trouble
 from mesh.cli.text import count_of
 
 __all__ = ["jobs", "keys", "queue_group"]

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import mesh
 from mesh.cli.demo.checks import Checks
-from mesh.cli.demo.fleet import Fleet, Process, Trouble
+from mesh.cli.fleet import Fleet, Process, Trouble
 
 __all__ = ["LOOPBACK", "PATIENCE_SECONDS", "START_SECONDS", "Scene", "Stage"]
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,18 +19,31 @@ from mesh.cli.manual import manual
 ROOT = Path(__file__).parents[4]
 MAN_PAGE = ROOT / "docs/meshctl.1"
 PAGE = (ROOT / "docs/meshctl.md").read_text(encoding="utf-8")
-COMMANDS = list(meshctl.commands)
 
 
-def help_of(command: str) -> str:
-    with click.Context(meshctl, info_name="meshctl", terminal_width=80) as parent:
-        found = meshctl.commands[command]
-        with click.Context(found, info_name=command, parent=parent, terminal_width=80) as context:
-            return found.get_help(context)
+def commands_of(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """All commands by their words: a group's members behind the group."""
+    for name, command in group.commands.items():
+        yield f"{path}{name}", command
+        if isinstance(command, click.Group):
+            yield from commands_of(command, f"{path}{name} ")
+
+
+ALL = dict(commands_of(meshctl))
+COMMANDS = list(ALL)
+
+
+def help_of(path: str) -> str:
+    context = click.Context(meshctl, info_name="meshctl", terminal_width=80)
+    for name in path.split():
+        assert isinstance(context.command, click.Group)
+        found = context.command.commands[name]
+        context = click.Context(found, info_name=name, parent=context, terminal_width=80)
+    return context.command.get_help(context)
 
 
 def lines_of_examples() -> Iterator[str]:
-    epilogs = [meshctl.epilog, *(command.epilog for command in meshctl.commands.values())]
+    epilogs = [meshctl.epilog, *(command.epilog for command in ALL.values())]
     for line in "\n".join(text or "" for text in epilogs).splitlines():
         if line.startswith("  meshctl "):
             # A comment stands two blanks or more behind the command.
@@ -37,13 +51,17 @@ def lines_of_examples() -> Iterator[str]:
 
 
 def parse(line: str) -> str:
-    """Parse an example as a shell and click would; returns the name of its command."""
+    """Parse an example as a shell and click would; returns the words of its command."""
     words = shlex.split(re.split(r" [|>]", line)[0])[1:]
-    with meshctl.make_context("meshctl", list(words)) as context:
-        name, command, rest = meshctl.resolve_command(context, _rest_of(context))
+    context = meshctl.make_context("meshctl", list(words))
+    path = []
+    while isinstance(context.command, click.Group):
+        name, command, rest = context.command.resolve_command(context, _rest_of(context))
         assert command is not None
-        command.make_context(name or "", list(rest), parent=context).close()
-        return name or ""
+        path.append(name or "")
+        context = command.make_context(name or "", list(rest), parent=context)
+    context.close()
+    return " ".join(path)
 
 
 def _rest_of(context: click.Context) -> list[str]:
@@ -60,11 +78,11 @@ def test_help_has_examples_and_fits_a_terminal(command: str) -> None:
     assert max(map(len, examples.splitlines())) <= 92
 
 
-def test_every_command_is_summed_up_in_one_line_of_the_groups_help() -> None:
-    with click.Context(meshctl, info_name="meshctl", terminal_width=80) as context:
-        text = meshctl.get_help(context)
+def test_every_command_is_summed_up_in_one_line_of_its_groups_help() -> None:
     for command in COMMANDS:
-        (line,) = re.findall(rf"^  {command}  .*$", text, flags=re.MULTILINE)
+        *path, name = command.split()
+        text = help_of(" ".join(path))
+        (line,) = re.findall(rf"^  {name}  .*$", text, flags=re.MULTILINE)
         assert line.endswith("."), line
         assert "..." not in line, line
 
@@ -77,6 +95,18 @@ def test_an_example_is_a_right_command_line(line: str, tmp_path: Path) -> None:
 def test_an_example_that_is_wrong_is_found_out() -> None:
     with pytest.raises(click.UsageError):
         parse("meshctl peers --wacth")
+
+
+def test_a_command_does_not_import_what_only_others_need() -> None:
+    """They start within a person's patience: the bench and the demo are imported when they run."""
+    script = "import sys, mesh.cli.app; print(*(n for n in sys.modules if n.startswith('mesh.')))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    assert "mesh.cli.commands.bench" in loaded
+    for package in ("mesh.cli.bench", "mesh.cli.demo"):
+        assert not any(f"{name}.".startswith(f"{package}.") for name in loaded), package
 
 
 # The man page
@@ -117,10 +147,10 @@ def test_the_man_page_renders(renderer: list[str]) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_page_has_a_section_for_the_command_that_names_its_options(command: str) -> None:
     (section,) = re.findall(
-        rf"^### {command}\b[^\n]*\n(.*?)(?=^##)", PAGE + "\n##", flags=re.MULTILINE | re.DOTALL
+        rf"^### {command}\n(.*?)(?=^##)", PAGE + "\n##", flags=re.MULTILINE | re.DOTALL
     )
     common = {parameter.name for parameter in meshctl.params}
-    for parameter in meshctl.commands[command].params:
+    for parameter in ALL[command].params:
         if isinstance(parameter, click.Option) and parameter.name not in common:
             assert f"`{parameter.opts[0]}" in section, parameter.opts[0]
 

@@ -1,4 +1,7 @@
-"""The processes of the demo: started, listened to, and stopped, each by its own handle.
+"""Processes of a command, demo or bench: started, listened to, and stopped by their own handles.
+
+Each is told its role and the fleet's name, prints a JSON object per line, the first of which has
+its id as "ready", and ends when its standard input does.
 
 Leaving the fleet stops all of them, whatever happened: gently when all went well, else at once.
 Each has a thread that reads its reports; it ends with the process.
@@ -12,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -20,13 +23,10 @@ from typing import Any, Self
 
 import mesh
 
-__all__ = ["ROLE_COMMAND", "Fleet", "Process", "Trouble"]
-
-ROLE_COMMAND = (sys.executable, "-P", "-m", "mesh.cli.demo.role")
-"""``-P``: what lies in the current directory must not hide a module."""
+__all__ = ["Fleet", "Process", "Trouble", "module_command"]
 
 MAX_REPORTS = 10_000
-"""Reports kept of one process: the scenes cause some hundreds."""
+"""Reports kept of one process: the scenes of the demo cause some hundreds."""
 
 MAX_REMARKS = 20
 """Last other lines of a process, such as a traceback: they tell why it did not start."""
@@ -35,8 +35,13 @@ GOODBYE_SECONDS = 3.0
 """A process closes its node within a second; this allows for a busy machine."""
 
 
+def module_command(module: str) -> tuple[str, ...]:
+    """The program that runs this module; what lies in the current directory hides none."""
+    return (sys.executable, "-P", "-m", module)
+
+
 class Trouble(Exception):
-    """The demo cannot go on as planned."""
+    """The command cannot go on as planned."""
 
 
 class Process:
@@ -51,7 +56,7 @@ class Process:
         self.remarks: deque[str] = deque(maxlen=MAX_REMARKS)
         self._popen = popen
         self._changed = changed
-        self._reader = threading.Thread(target=self._read, name=f"demo-{role}", daemon=True)
+        self._reader = threading.Thread(target=self._read, name=f"fleet-{role}", daemon=True)
         self._reader.start()
 
     def __str__(self) -> str:
@@ -116,11 +121,19 @@ class Process:
 
 
 class Fleet:
-    """All processes of one demo, in the order they were started."""
+    """The processes of one run, in the order they were started.
 
-    def __init__(self, mesh_name: str, role_command: Sequence[str] = ROLE_COMMAND) -> None:
-        self._mesh_name = mesh_name
-        self._command = tuple(role_command)
+    :param name: their last argument, after the role
+    :param command: their program
+    :param environment: variables of theirs besides our own
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._name = name
+        self._command = tuple(command)
+        self._environment = _environment() | dict(environment or {})
         self._changed = threading.Condition()
         self.processes: list[Process] = []
 
@@ -140,11 +153,11 @@ class Fleet:
         for role in roles:
             # In a session of its own Ctrl-C does not reach it: it is stopped by its handle.
             popen = subprocess.Popen(
-                [*self._command, role, self._mesh_name],
+                [*self._command, role, self._name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
+                env=self._environment,
                 start_new_session=True,
             )
             self.processes.append(Process(role, popen, self._changed))
