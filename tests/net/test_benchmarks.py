@@ -1,0 +1,31 @@
+"""The benchmark's workloads, played once and briefly: they run to their end and lose nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import harness
+from benchmarks.workloads import Workload
+from benchmarks.workloads.peers import PEER_MEMORY
+from tests.conftest import Measured
+
+SECONDS = 0.1
+
+
+def play(workload: Workload, label: str) -> harness.Score:
+    (score,) = harness.play(
+        workload, frozenset({label}), rounds=1, seconds=SECONDS, pin=None, tell=lambda text: None
+    )
+    if score.skipped is not None:
+        pytest.skip(score.skipped)
+    assert not score.failures
+    assert score.is_exact or score.contestant.may_lose
+    return score
+
+
+def test_a_peer_costs_memory_and_descriptors(measured: Measured) -> None:
+    score = play(PEER_MEMORY, "mesh")
+    (values,) = (sample.values for sample in score.samples)
+    measured("KB of a peer:", values["memory"])
+    assert 0 < values["memory"] < 10 * 1000
+    assert 2 <= values["descriptors"] <= 9
