@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from benchmarks.stage import REPORT_GRACE_S, Stage
 from benchmarks.workloads import Metric, Sample, Workload
-from benchmarks.workloads.contestants import MESH, MESH_KEY
+from benchmarks.workloads.contestants import MESH, MESH_KEY, PYRE
 
 FEW = 4
 MANY = 24
@@ -50,6 +50,6 @@ PEER_MEMORY: Final = Workload(
         Metric("memory", "KB RSS/peer", "lower", digits=1),
         Metric("descriptors", "fd/peer", "lower", digits=1),
     ),
-    (MESH, MESH_KEY),
+    (MESH, MESH_KEY, PYRE),
     peer_memory,
 )

@@ -6,7 +6,9 @@ import pytest
 
 from benchmarks import harness
 from benchmarks.workloads import Workload
+from benchmarks.workloads.life import START_TO_CALL
 from benchmarks.workloads.peers import PEER_MEMORY
+from benchmarks.workloads.pubsub import PUBSUB_64B
 from tests.conftest import Measured
 
 SECONDS = 0.1
@@ -23,9 +25,16 @@ def play(workload: Workload, label: str) -> harness.Score:
     return score
 
 
-def test_a_peer_costs_memory_and_descriptors(measured: Measured) -> None:
-    score = play(PEER_MEMORY, "mesh")
+@pytest.mark.parametrize("label", ["mesh", "pyre"])
+def test_a_peer_costs_memory_and_descriptors(label: str, measured: Measured) -> None:
+    score = play(PEER_MEMORY, label)
     (values,) = (sample.values for sample in score.samples)
     measured("KB of a peer:", values["memory"])
     assert 0 < values["memory"] < 10 * 1000
     assert 2 <= values["descriptors"] <= 9
+
+
+@pytest.mark.parametrize("workload", [PUBSUB_64B, START_TO_CALL], ids=lambda w: w.name)
+def test_pyre_plays_and_loses_nothing(workload: Workload) -> None:
+    score = play(workload, "pyre")
+    assert score.delivered > 0
