@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from benchmarks import harness
+from benchmarks import growth, harness
 from benchmarks.workloads import Workload
 from benchmarks.workloads.life import START_TO_CALL
 from benchmarks.workloads.peers import PEER_MEMORY
@@ -38,3 +40,12 @@ def test_a_peer_costs_memory_and_descriptors(label: str, measured: Measured) -> 
 def test_pyre_plays_and_loses_nothing(workload: Workload) -> None:
     score = play(workload, "pyre")
     assert score.delivered > 0
+
+
+def test_the_growth_of_a_mesh_is_measured_in_all_its_figures() -> None:
+    size = growth.measure(nodes=5, per_process=2, idle_s=0.2)
+    assert size.nodes == 5
+    assert size.descriptors > 4 * 2
+    figures = dataclasses.asdict(size)
+    may_be_zero = {"foreign_cores", "subscribe_cpu_ms", "join_cpu_ms"}
+    assert {field for field, value in figures.items() if not value > 0} <= may_be_zero
