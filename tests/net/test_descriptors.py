@@ -103,6 +103,22 @@ def test_the_shortage_is_told_once_and_not_for_each_dial(
     assert target.errors.count("RLIMIT_NOFILE") == 1
 
 
+def test_without_a_descriptor_for_its_connection_a_call_goes_by_the_link(
+    make_node: Make, target: NodeProcess
+) -> None:
+    node = make_node("answers")
+
+    @node.rpc
+    def double(value: int) -> int:
+        return 2 * value
+
+    node.start()
+    target.ask("wait_for", name="answers")
+    set_limit(target, descriptors(target))
+    assert target.ask("call", method="answers.double", args=[21]) == 42
+    assert target.ask("counters")["lanes_not_opened"] > 0
+
+
 @pytest.mark.parametrize("limit", [12, 14, 15, 16, 18])
 def test_a_node_that_cannot_start_for_want_of_descriptors_raises_and_does_not_abort(
     limit: int, mesh_name: str
