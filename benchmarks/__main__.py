@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
-from benchmarks import harness, report
+from benchmarks import harness, plot, report
 from benchmarks.workloads.catalogue import WORKLOADS
 
 
@@ -40,7 +41,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=positive_float, default=1.0, help="measured, per run")
     parser.add_argument("--pin", type=int, metavar="CPU", help="all processes on this CPU")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    return parser.parse_args()
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the run, too")
+    arguments = parser.parse_args()
+    if arguments.plot is not None:
+        try:
+            plot.load_pyplot()  # missing, it is told before minutes of measuring
+        except plot.PlotUnavailable as error:
+            parser.error(str(error))
+    return arguments
 
 
 def main() -> int:
@@ -59,12 +67,16 @@ def main() -> int:
                     tell=lambda text: print(text, file=sys.stderr),
                 )
             )
-    if arguments.json:
-        print(json.dumps(report.document(results, rounds=rounds, seconds=seconds, pin=pin)))
-    else:
-        print(report.table(results))
+    document = report.document(results, rounds=rounds, seconds=seconds, pin=pin)
+    print(json.dumps(document) if arguments.json else report.table(results))
     for complaint in report.complaints(results, rounds):
         print(complaint, file=sys.stderr)
+    if arguments.plot is not None:
+        try:
+            plot.draw(document, arguments.plot)
+        except (OSError, ValueError) as error:
+            print(f"no plot: {error}", file=sys.stderr)
+            return 1
     return 0 if report.is_clean(results) else 1
 
 

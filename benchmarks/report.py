@@ -27,6 +27,7 @@ PACKAGES = (
     "pynng",
     "grpcio",
     "rpyc",
+    "zeromq-pyre",
 )
 """Whose versions a figure depends on."""
 

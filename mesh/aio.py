@@ -158,8 +158,8 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
     async def start(self) -> Self:
         """Bind and announce; does not wait for peers. A second start does nothing.
 
-        Raises NodeClosed after close, ConfigError for a bad key, OSError when the address or the
-        port is not to be had.
+        Raises NodeClosed after close, ConfigError for a bad key, OSError when the address, the
+        port or enough descriptors are not to be had.
         """
         if self.is_closed:
             raise self.not_running()

@@ -124,7 +124,13 @@ def _warn_insecure() -> None:
 
 
 def _raise_descriptor_limit() -> None:
-    """A node needs 3 to 8 descriptors a peer; the soft limit of 1024 ends that at 300 peers."""
+    """A node needs 3 to 9 descriptors a peer; the soft limit of 1024 ends that at 300 peers.
+
+    A soft limit is there for programs that use ``select()``, which breaks above 1023; whoever needs
+    more raises it for itself, up to the hard one, as servers do. It holds for the whole process and
+    the children that it starts, so it is told. A program that wants to keep its limit lowers the
+    hard one, too: the node then looks ahead (``mesh.transport.descriptors``).
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return
@@ -132,3 +138,5 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError) as error:
         logger.info("the descriptor limit stays at %d: %s", soft, error)
+    else:
+        logger.info("the descriptor limit of this process was %d and is %d now", soft, hard)

@@ -63,7 +63,8 @@ class Host:
     async def start(self, attachments: Iterable[Attach]) -> None:
         """Bind and announce. After an exception nothing is left behind.
 
-        Raises ConfigError for a bad key, OSError when the address or port is not to be had.
+        Raises ConfigError for a bad key, OSError when the address, the port or enough
+        descriptors are not to be had.
         """
         s = self._settings
         environment = self._environment

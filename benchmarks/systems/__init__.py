@@ -24,6 +24,9 @@ cold_client       takes discovery; on any command starts a node and calls the ot
                   reports started_ns, answered_ns
 idler             takes count, the idlers there are; on `seconds` does nothing;
                   reports rss_bytes, cpu_s, elapsed_s
+watched           one node; on `peers` waits until it knows that many of the crowd, and a moment
+                  more; reports the fields of `benchmarks.usage`
+crowd             on `add` starts so many nodes more, in this process; reports
 broker            runs the server of a system that needs one; on any command reports its cpu_s
 member            takes size, broker (its report); handles what casters send; on any command
                   reports handled (so far), at_ns (of the last one; 0: only casters know), cpu_s
@@ -61,6 +64,9 @@ SETUP_TIMEOUT_S = 10.0
 
 ANSWER_TIMEOUT_S = 5.0
 """How long one call, send or flush may take before the run counts as failed."""
+
+SETTLE_S = 0.5
+"""From knowing the last peer until its links and buffers are as they stay."""
 
 PUBLISHES_PER_SAMPLE = 2_000
 """Publishes per timing sample of a lonely publisher: a few milliseconds at most."""

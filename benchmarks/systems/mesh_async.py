@@ -8,11 +8,12 @@ so no multicast is needed.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import cycle, islice
-from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -23,6 +24,7 @@ from benchmarks.systems import (
     GROUP,
     MARK,
     PUBLISHES_PER_SAMPLE,
+    SETTLE_S,
     SETUP_TIMEOUT_S,
     SUBJECT,
     Params,
@@ -38,6 +40,7 @@ from benchmarks.systems.drivers import (
     chunk_of,
     flood_async,
 )
+from benchmarks.usage import resident_bytes, usage
 
 CASTS_PER_CLOCK_CHECK = 64
 """Each waits for credit by itself; a look at the clock costs a tenth of one."""
@@ -221,10 +224,23 @@ async def idler(control: Control, params: Params) -> None:
             control.report(rss_bytes=resident_bytes(), cpu_s=cpu_s, elapsed_s=elapsed_s)
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+async def watched(control: Control, params: Params) -> None:
+    async with new_node("watched", params) as node:
+        control.report()
+        while (command := await control.receive_async()) is not None:
+            await node.wait_for("crowd", count=command["peers"], timeout=SETUP_TIMEOUT_S)
+            await asyncio.sleep(SETTLE_S)
+            gc.collect()
+            control.report(**usage())
+
+
+async def crowd(control: Control, params: Params) -> None:
+    async with AsyncExitStack() as nodes:
+        control.report()
+        while (command := await control.receive_async()) is not None:
+            for _ in range(command["add"]):
+                await nodes.enter_async_context(new_node("crowd", params))
+            control.report()
 
 
 ROLES: Final[dict[str, Role]] = {
@@ -240,4 +256,6 @@ ROLES: Final[dict[str, Role]] = {
     "cold_server": role(cold_server),
     "cold_client": role(cold_client),
     "idler": role(idler),
+    "watched": role(watched),
+    "crowd": role(crowd),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.workloads import Workload, groupcast, life, pubsub, rpc
+from benchmarks.workloads import Workload, groupcast, life, peers, pubsub, rpc
 
 WORKLOADS: Final[tuple[Workload, ...]] = (
     pubsub.PUBSUB_64B,
@@ -17,5 +17,6 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
     groupcast.GROUPCAST,
     life.START_TO_CALL,
     life.IDLE,
+    peers.PEER_MEMORY,
     life.IMPORT,
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from shutil import which
 from typing import Any, Final
 
+from benchmarks.stage import READY_TIMEOUT_S, ROOT
 from benchmarks.workloads import BASELINE, Contestant
 
 MESH: Final = Contestant("mesh", "mesh_async")
@@ -39,6 +43,27 @@ def nats_is_missing() -> str | None:
     return lacks("nats", "nats-py")()
 
 
+@functools.cache
+def pyre_is_missing() -> str | None:
+    """Why Pyre cannot play here; None if it can. It is old, and needs an interface for beacons."""
+    missing = lacks("pyre", "zeromq-pyre")()
+    if missing is not None:
+        return missing
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.systems.pyre_nodes"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            timeout=READY_TIMEOUT_S,
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        lines = (error.stderr or b"").decode(errors="replace").split("\n")
+        said = next((line for line in reversed(lines) if line.strip()), str(error))
+        return f"two nodes of zeromq-pyre do not meet here: {said.strip()}"
+    return None
+
+
 NATS: Final = Contestant("nats", "nats_client", {"broker": True}, nats_is_missing)
 NATS_ACKNOWLEDGED: Final = with_params(NATS, "nats-ack", acknowledged=True)
 ZENOH: Final = Contestant("zenoh", "zenoh_peer", missing=lacks("zenoh", "eclipse-zenoh"))
@@ -48,3 +73,4 @@ PYNNG_DROP: Final = dataclasses.replace(PYNNG, may_lose=True)
 ZMQ_ASYNCIO: Final = Contestant("zmq.asyncio", "zmq_asyncio")
 GRPC: Final = Contestant("grpc.aio", "grpc_aio", missing=lacks("grpc", "grpcio"))
 RPYC: Final = Contestant("rpyc", "rpyc_calls", missing=lacks("rpyc", "rpyc"))
+PYRE: Final = Contestant("pyre", "pyre_nodes", missing=pyre_is_missing)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from benchmarks.stage import READY_TIMEOUT_S, REPORT_GRACE_S, ROOT, RunFailed, Stage
 from benchmarks.workloads import Contestant, Metric, Sample, Workload
-from benchmarks.workloads.contestants import MESH
+from benchmarks.workloads.contestants import MESH, PYRE
 
 IDLE_S = 3.0
 """Long enough for several heartbeats and announcements, whatever `--seconds` says."""
@@ -83,6 +83,7 @@ START_TO_CALL: Final = Workload(
     (
         Contestant("mesh-local", "mesh_async", {"discovery": ["local"]}),
         Contestant("mesh-mdns", "mesh_async", {"discovery": ["mdns"]}),
+        PYRE,
     ),
     start_to_call,
 )

@@ -18,6 +18,7 @@ from benchmarks.workloads.contestants import (
     MESH_NODE,
     NATS,
     PYNNG_DROP,
+    PYRE,
     RAW,
     ZENOH,
     ZENOH_DROP,
@@ -88,7 +89,7 @@ PEERS: Final = (MESH, MESH_KEY, MESH_NODE, ZMQ_ASYNCIO, ZENOH, ZENOH_DROP, NATS,
 THREADS: Final = with_params(MESH_NODE, "mesh-8-threads", threads=8)
 
 PUBSUB_64B: Final = Workload(
-    "pubsub-64b", (RATE,), (MESH, THREADS, *PEERS[1:]), partial(flood, size=SMALL_BYTES)
+    "pubsub-64b", (RATE,), (MESH, THREADS, *PEERS[1:], PYRE), partial(flood, size=SMALL_BYTES)
 )
 PUBSUB_MIXED: Final = Workload(
     "pubsub-mixed", (RATE,), PEERS, partial(flood, size=SMALL_BYTES, subjects=SUBJECTS)

@@ -54,6 +54,7 @@ __all__ = [
     "PING",
     "PONG",
     "REFUSE",
+    "REFUSED_FULL",
     "REFUSED_MESH",
     "REFUSED_PROTOCOL",
     "REFUSED_SELF",
@@ -86,6 +87,7 @@ groupcast after a pause (questions), then a user (pings). All count up, and none
 REFUSED_MESH = "mesh"
 REFUSED_PROTOCOL = "protocol"
 REFUSED_SELF = "self"
+REFUSED_FULL = "full"
 
 MAX_PEERS_TOLD = 1000
 """Peers in one PEERS message: a full mesh of the size this design is for, about 80 KB."""

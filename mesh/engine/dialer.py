@@ -9,6 +9,8 @@ Rules:
   swallows packets (a VPN's, another network's) costs a fraction of a second.
 * Dials are paced (``DIALS_PER_SECOND``), and an address that refused us rests for
   ``REFUSED_REST``, whatever hints say.
+* Without room for another link (descriptors, mostly) nothing is dialled until there is some; a
+  node that has none refuses as well, and is tried again after ``FULL_REST``.
 * Targets from hints are dropped after some ``ATTEMPTS`` (a hint that still holds comes again);
   failed members are kept and redialled for a day.
 * What is first-hand goes first: lies of a peer, or a day's crashed processes, must not keep out
@@ -25,6 +27,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar
 
+from mesh.engine.control import REFUSED_FULL
 from mesh.engine.core import Core
 from mesh.engine.ports import Dial
 from mesh.engine.targets import ATTEMPTS, STRENGTH, Target, Why
@@ -57,6 +60,12 @@ REDIAL_FOR = 86_400.0
 """Seconds a failed member is redialled: every 0.5 to 2 s for ten minutes, then 10 s for a day."""
 
 REFUSED_REST = 30.0
+FULL_REST = 5.0
+"""Seconds until a node that had no room is dialled again: it passes, and asking costs little."""
+
+SHORTAGE_TOLD_EVERY = 60.0
+"""Seconds between two warnings that there is no room: it holds for many dials a second."""
+
 MAX_TARGETS = 4096
 MAX_SECOND_HAND = 1024
 """Targets that peers told of, or that failed: the size of mesh that this design is for."""
@@ -92,6 +101,7 @@ class Dialer:
         self.silent: dict[str, None] = {}
         """Addresses that were given up because nobody answered."""
         self._info = b""
+        self._shortage_told = -SHORTAGE_TOLD_EVERY
         self._closed = False
 
     def open(self, addresses: Iterable[str], rpc_port: int) -> None:
@@ -201,7 +211,7 @@ class Dialer:
 
     def _is_worth_dialling(self, address: str, id: bytes | None, now: float) -> bool:
         refusal = self.refusals.get(address)
-        if refusal is not None and now - refusal[2] < REFUSED_REST:
+        if refusal is not None and now - refusal[2] < _rest_after(refusal[0]):
             return False
         known = self._answered.get(address)
         if known is None:
@@ -265,6 +275,25 @@ class Dialer:
         refusal = (code[:MAX_TEXT], text[:MAX_TEXT], self._core.clock.now())
         _remember(self.refusals, dial.address, refusal)
         self._end(dial)
+
+    def invited(self, addresses: Iterable[str]) -> None:
+        """Who listens at these has dialled us, and does not refuse us any more."""
+        for address in addresses:
+            self.refusals.pop(address, None)
+
+    def is_dialling(self, id: bytes) -> bool:
+        """Whether it is being dialled now: there was room for a link with it."""
+        target = self._targets.get(id)
+        return target is not None and bool(target.dials)
+
+    def tell_shortage(self, what: str, why: object) -> None:
+        """Warn that there is no room for links, and not each time."""
+        now = self._core.clock.now()
+        if now - self._shortage_told < SHORTAGE_TOLD_EVERY:
+            logger.debug("%s: %s", what, why)
+            return
+        self._shortage_told = now
+        logger.warning("%s: %s (told once a minute)", what, why)
 
     def reached_self(self, dial: Dial) -> None:
         """That address is ours."""
@@ -361,7 +390,7 @@ class Dialer:
             except OSError as error:
                 # Mostly the descriptor limit, and that passes.
                 self._core.count("dials_failed")
-                logger.warning("cannot dial %s: %s", address, error)
+                self.tell_shortage(f"cannot dial {address}", error.strerror or error)
                 target.untried.clear()
                 if not target.dials:
                     self._try_later(target)
@@ -419,6 +448,10 @@ class Dialer:
         # Together the redials take at most half of the pace.
         rest = max(rest, self._second_hand * 2 / DIALS_PER_SECOND)
         target.timer = self._core.clock.call_later(rest, partial(self._begin_round, target))
+
+
+def _rest_after(code: str) -> float:
+    return FULL_REST if code == REFUSED_FULL else REFUSED_REST
 
 
 def _remember(memory: dict[K, V], key: K, value: V) -> None:

@@ -153,6 +153,8 @@ class LinkPlane:
             return
         link = self._strangers.pop(id, None)
         refusal = self._refusal_of(id, info)
+        if refusal is None and link is not None:
+            refusal = self._lack_of_room(id)
         if refusal is not None:
             if link is not None:
                 self._refuse(id, link, *refusal)
@@ -168,6 +170,7 @@ class LinkPlane:
             self._control.open_link(session)
         self.readdressed(session, tuple(info["link"]))
         if session.dial is None:
+            self._dialer.invited(session.info_addresses)
             self._dialer.hint(id, session.info_addresses)
 
     def readdressed(self, session: Session, addresses: tuple[str, ...]) -> None:
@@ -189,6 +192,15 @@ class LinkPlane:
         if info["mesh"] != ours_too:
             return c.REFUSED_MESH, f"this is mesh {ours_too!r}, not {info['mesh']!r:.80}"
         return None
+
+    def _lack_of_room(self, id: bytes) -> tuple[str, str] | None:
+        """A stranger whom we could not dial back would keep a connection, and gain nothing."""
+        shortage = self._core.transport.shortage()
+        if shortage is None or self._dialer.is_dialling(id):
+            return None
+        self._core.count("peers_refused")
+        self._dialer.tell_shortage("no link for a node that dialled us", shortage)
+        return c.REFUSED_FULL, shortage
 
     def _refuse(self, id: bytes, link: int, code: str, text: str) -> None:
         entry = self._core.pack(c.REFUSE, code, text)

@@ -68,6 +68,9 @@ class Transport(Protocol):
         ``open_work_lane``.
         """
 
+    def shortage(self) -> str | None:
+        """Why there is no room for a link with one more peer, in words; None when there is."""
+
     def hang_up(self, dial: Dial) -> None: ...
 
     def catch_up(self, dial: Dial) -> None:

@@ -22,6 +22,7 @@ from mesh.wire.split import leading_int
 __all__ = ["MAX_CONTROL_BYTES", "LinkRoute", "ReplyRoute", "RequestLane", "Session", "WorkLane"]
 
 logger = logging.getLogger("mesh.groupcast")
+rpc_logger = logging.getLogger("mesh.rpc")
 
 MAX_CONTROL_BYTES = 256 * 1024 - frames.LINK_HEADER_SIZE
 """A control frame is bounded like any other of the link."""
@@ -223,10 +224,21 @@ class RequestLane:
             frame = batch.frame(
                 frames.pack_data(batch.kind, core.id, session.id, session.link or 0, batch.count)
             )
-            if not core.transport.send_request(self._open_lane(record), frame):
-                core.count("lanes_reopened")
-                self.reconnect()
-                core.transport.send_request(self._open_lane(record), frame)
+            try:
+                if not core.transport.send_request(self._open_lane(record), frame):
+                    core.count("lanes_reopened")
+                    self.reconnect()
+                    core.transport.send_request(self._open_lane(record), frame)
+            except OSError as error:
+                # No descriptor left. The link is there, and carries them, too.
+                core.count("lanes_not_opened")
+                rpc_logger.info("no connection for calls to %s: %s", session.peer, error)
+                self._send_by_link(batch)
+
+    def _send_by_link(self, batch: Batch) -> None:
+        for entry in batch.entries:
+            tag = leading_int(entry) if batch.kind == frames.REQUEST else None
+            self.session.parcels.send(batch.kind, entry, tag)
 
     def _open_lane(self, record: Record) -> Lane:
         if self.lane is None:

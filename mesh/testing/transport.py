@@ -7,6 +7,7 @@ What came in is handed over by the process's own clock, so a blocked Python gets
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -109,6 +110,8 @@ class SimTransport:
         self.process = process
         self.events: TransportEvents
         self.is_closed = False
+        self.is_full = False
+        """Whether there is no room for another link, as without descriptors."""
         self.dials: dict[SimDial, None] = {}
         self.lanes: dict[SimLane, None] = {}
         self.work_lanes: dict[SimWorkLane, None] = {}
@@ -127,6 +130,8 @@ class SimTransport:
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
         self._check_open()
+        if (shortage := self.shortage()) is not None:
+            raise OSError(errno.EMFILE, shortage)
         dial = SimDial(self, address)
 
         def on_frame(parts: tuple[bytes, bytes]) -> None:
@@ -135,6 +140,9 @@ class SimTransport:
         dial.connector = Connector(self._network, self.process, address, on_frame, (hello, info))
         self.dials[dial] = None
         return dial
+
+    def shortage(self) -> str | None:
+        return "too few descriptors for one more link" if self.is_full else None
 
     def _give_frame(self, dial: SimDial, frame: bytes, payload: bytes) -> None:
         if dial in self.dials:

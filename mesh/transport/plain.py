@@ -26,6 +26,7 @@ from mesh.plain import Gateway
 from mesh.plain.wire import MAX_PARTS, MAX_PREFIX_BYTES, MAX_VALUE_BYTES
 from mesh.runtime.threads import call_in_thread
 from mesh.security import CurveKeys
+from mesh.transport import descriptors
 from mesh.transport.sockets import (
     BACKLOG,
     CLOSE_LINGER_MS,
@@ -105,7 +106,8 @@ class PlainSockets:
         self._closed = False
 
     def open(self, gateway: Gateway) -> PlainEndpoints:
-        """Bind. Raises OSError when the address or a port is not to be had."""
+        """Bind. Raises OSError when the address, a port or enough descriptors are not to be had."""
+        descriptors.check(descriptors.FOR_PLAIN)
         self._gateway = gateway
         self._context = context = zmq.Context()
         context.set(zmq.BLOCKY, False)

@@ -22,6 +22,7 @@ from discovery.address import format_address
 from mesh.engine.ports import Bound, Dial, Lane, ProbeResult, ReplyResult, TransportEvents
 from mesh.runtime.threads import call_in_thread
 from mesh.security import CurveKeys
+from mesh.transport import descriptors
 from mesh.transport.backlog import Backlog
 from mesh.transport.probe import probe
 from mesh.transport.sockets import (
@@ -133,7 +134,9 @@ class ZmqTransport:
         self._closed = False
 
     def open(self, events: TransportEvents) -> Bound:
-        """Bind the sockets. Raises OSError when the address or the port is not to be had."""
+        """Bind the sockets. Raises OSError when the address, the port or enough descriptors are
+        not to be had."""
+        descriptors.check(descriptors.FOR_NODE)
         self._events = events
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
@@ -231,6 +234,7 @@ class ZmqTransport:
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
         """Connect a SUB; libzmq keeps it connected, and repeats hello and info, until hang-up."""
+        descriptors.check(descriptors.FOR_LINK)
         dial = _Dial(address)
         sub = self._new(zmq.SUB, frames.MAX_LINK_FRAME_BYTES, serves=False)
         sub.set(zmq.SUBSCRIBE, hello)
@@ -247,6 +251,10 @@ class ZmqTransport:
         self._dials.add(dial)
         self._connect(dial.sub, address)
         return dial
+
+    def shortage(self) -> str | None:
+        """Why there is no room for one more link, None when there is."""
+        return descriptors.shortage(descriptors.FOR_LINK)
 
     def hang_up(self, dial: Dial) -> None:
         """Disconnect; the peer sees a bye."""
@@ -311,6 +319,7 @@ class ZmqTransport:
 
     def open_lane(self, address: str) -> Lane:
         """Connect a DEALER."""
+        descriptors.check(descriptors.FOR_LANE)
         lane = _Lane()
         dealer = self._new(zmq.DEALER, frames.MAX_DATA_FRAME_BYTES, serves=False)
         on_frame = self._events.on_reply_frame
@@ -364,6 +373,7 @@ class ZmqTransport:
 
     def open_work_lane(self, address: str) -> Lane:
         """Connect a PUSH; libzmq keeps it connected, to whoever answers there."""
+        descriptors.check(descriptors.FOR_LANE)
         lane = _WorkLane()
         events = self._events
 

@@ -9,7 +9,6 @@ import asyncio
 import dataclasses
 import functools
 import os
-import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -356,21 +355,6 @@ def test_peers_that_leave_give_back_their_descriptors(make_node: Make, target: N
         assert node.call("target.pid") == target.pid
         node.close()
     until(lambda: descriptors(target) <= before + 2, what="the end of their connections")
-
-
-def test_a_peer_that_came_when_descriptors_had_run_out_joins_later(
-    context: zmq.Context[Any], mesh_name: str, target: NodeProcess, make_node: Make
-) -> None:
-    _, hard = resource.prlimit(target.pid, resource.RLIMIT_NOFILE)
-    held = descriptors(target)
-    resource.prlimit(target.pid, resource.RLIMIT_NOFILE, (held + 3, hard))
-    node = make_node("newcomer", discovery=(), seeds=[target.address]).start()
-    until(lambda: descriptors(target) >= held + 2 or node.peers(all=True))
-    for _ in range(20):
-        target.ask("now")
-    resource.prlimit(target.pid, resource.RLIMIT_NOFILE, (hard, hard))
-    node.wait_for("target", timeout=15.0)
-    until(lambda: target.ask("peers").get(node.id) == "alive")
 
 
 @runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from random import Random
 from typing import Any
 
@@ -32,14 +33,20 @@ class FakeTransport:
         self.sent: list[bytes] = []
         self.probes: list[float] = []
         self.answers: list[ProbeResult] = ["open"]
+        self.lacking: str | None = None
 
     def open(self, events: Any) -> Bound:
         return Bound(("me:1",), 2, 3)
 
     def dial(self, address: str, hello: bytes, info: bytes) -> FakeDial:
+        if self.lacking is not None:
+            raise OSError(errno.EMFILE, self.lacking)
         dial = FakeDial(address)
         self.dials.append(dial)
         return dial
+
+    def shortage(self) -> str | None:
+        return self.lacking
 
     def hang_up(self, dial: Any) -> None:
         dial.is_up = False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.engine.control import REFUSED_MESH
+from mesh.engine.control import REFUSED_FULL, REFUSED_MESH
 from mesh.engine.dialer import (
     ANSWER_TIMEOUT,
     DIALS_PER_SECOND,
+    FULL_REST,
     MAX_ADDRESSES,
     REFUSED_REST,
+    SHORTAGE_TOLD_EVERY,
     STAGGER,
     Dialer,
 )
@@ -281,3 +283,58 @@ def test_after_close_nothing_is_dialled_and_nothing_is_up() -> None:
     run(world.clock, 60)
     assert world.dialled == ["a:1"]
     assert world.transport.up == []
+
+
+def test_who_has_no_room_is_dialled_again_sooner_than_who_refuses() -> None:
+    world = World()
+    world.dialer.hint(None, ["a:1"])
+    world.dialer.refused(world.transport.dials[-1], REFUSED_FULL, "no descriptors")
+    world.dialer.hint(None, ["a:1"])
+    run(world.clock, FULL_REST - 0.1)
+    world.dialer.hint(None, ["a:1"])
+    assert world.dialled == ["a:1"]
+    run(world.clock, 0.2)
+    world.dialer.hint(None, ["a:1"])
+    assert world.dialled == ["a:1", "a:1"]
+
+
+def test_who_dials_us_has_room_again_and_is_dialled_at_once() -> None:
+    world = World()
+    world.dialer.hint(ID, ["a:1"])
+    world.dialer.refused(world.transport.dials[-1], REFUSED_FULL, "no descriptors")
+    run(world.clock, 0.1)
+    world.dialer.hint(ID, ["a:1"])
+    run(world.clock, 0.1)
+    assert world.dialled == ["a:1"], "it rests"
+    world.dialer.invited(["a:1"])
+    world.dialer.hint(ID, ["a:1"])
+    assert world.dialled == ["a:1", "a:1"]
+
+
+def test_without_room_nothing_is_dialled_and_that_is_told_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    world.transport.lacking = "too few descriptors"
+    for number in range(50):
+        world.dialer.hint(None, [f"a:{number + 1}"])
+    run(world.clock, 2.0)
+    assert world.dialled == []
+    assert world.core.counters["dials_failed"] >= 50
+    (told,) = caplog.messages
+    assert "too few descriptors" in told
+    run(world.clock, SHORTAGE_TOLD_EVERY)
+    world.dialer.hint(None, ["b:1"])
+    run(world.clock, 1.0)
+    assert len(caplog.messages) == 2
+
+
+def test_what_could_not_be_dialled_for_want_of_room_is_dialled_when_there_is_some() -> None:
+    world = World()
+    world.transport.lacking = "too few descriptors"
+    world.dialer.hint(ID, ["a:1"])
+    assert not world.dialer.is_dialling(ID)
+    world.transport.lacking = None
+    run(world.clock, 2.0)
+    assert world.dialled == ["a:1"]
+    assert world.dialer.is_dialling(ID)
