@@ -49,7 +49,7 @@ class Stranger:
 
     def on_bye(self, id: bytes, link: int) -> None: ...
 
-    def on_link_frame(self, dial: object, frame: bytes) -> None:
+    def on_link_frame(self, dial: object, frame: bytes, payload: bytes) -> None:
         self.told += Codec().unpack_all(frame[frames.LINK_HEADER_SIZE :])
 
     def on_request_frame(self, route: bytes, frame: bytes) -> None: ...

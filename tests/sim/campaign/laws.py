@@ -254,7 +254,7 @@ class Laws(Judge):
                 in_flight = window.sent - window.acked
                 waits = outbox.queue.size
                 if in_flight or waits:
-                    fits = in_flight <= outbox_module.MAX_WINDOW_BYTES or window.acked == 0
+                    fits = in_flight <= outbox_module.MAX_WINDOW_BYTES
                     bound = outbox_module.PENDING_BYTES + batches.BATCH_BYTES
                     fits = fits and waits <= bound
                     self.judge("window", fits, lambda: f"{station}: {in_flight}, {waits} wait")  # noqa: B023

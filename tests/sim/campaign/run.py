@@ -135,10 +135,10 @@ def narrow_links(is_narrow: bool) -> Iterator[None]:
         yield
         return
     with (
-        patch.object(mesh.links.outbox, "WINDOW_BYTES", 4096),
-        patch.object(mesh.links.outbox, "MAX_WINDOW_BYTES", 8192),
+        patch.object(mesh.links.outbox, "WINDOW_BYTES", 2048),
+        patch.object(mesh.links.outbox, "MAX_WINDOW_BYTES", 4096),
         patch.object(mesh.links.outbox, "PENDING_BYTES", 8192),
-        patch.object(mesh.links.inbox, "ACK_BYTES", 1024),
+        patch.object(mesh.links.inbox, "ACK_BYTES", 512),
         patch.object(mesh.links.batches, "BATCH_BYTES", 512),
         patch.object(mesh.engine.publisher, "PAYLOAD_PART_BYTES", 256),
         patch.object(mesh.engine.sending, "PAYLOAD_PART_BYTES", 256),
