@@ -10,7 +10,7 @@ Life: construct, ``serve`` and ``subscribe`` as wanted, ``open``, work, ``leave`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -53,7 +53,7 @@ from patterns.keys import Key, key_bytes
 from patterns.names import group_subject
 from patterns.port import Runner, Waiter
 from patterns.pubsub import PubSub
-from patterns.rpc import CallOptions, Method, Providers, RpcClient, RpcServer
+from patterns.rpc import Method, Providers, RpcClient, RpcServer
 from patterns.subscription import Subscription
 
 __all__ = ["Engine"]
@@ -134,6 +134,7 @@ class Engine:
         self.absent = Absent(core)
         self.publisher = Publisher(self.sending, self.pubsub, self.absent, self._work.sender)
         self.publish = self.publisher.publish
+        self.call = self._client.call
         self._roster = Roster(
             core,
             self.pubsub,
@@ -413,17 +414,6 @@ class Engine:
         if self.is_open:
             self._control.record_changed()
             self._update_own_services()
-
-    def call(
-        self,
-        method: str,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        options: CallOptions,
-        waiter: Waiter,
-        until: float | None = None,
-    ) -> int:
-        return self._client.call(method, args, kwargs, options, waiter, until)
 
     def cancel(self, call_id: int) -> None:
         self._client.cancel(call_id)

@@ -72,6 +72,7 @@ class Method:
         "name",
         "running",
         "seconds",
+        "wants_request",
     )
 
     def __init__(
@@ -107,6 +108,8 @@ class Method:
                     self._request_index = index
             else:
                 visible.append(parameter)
+        self.wants_request = self._request is not None
+        """Whether the function has a parameter annotated ``Request``."""
         self._signature = signature.replace(parameters=visible)
         self._convert = {}
         for p in visible:
@@ -132,11 +135,6 @@ class Method:
     def expected(self, waiting: int) -> float:
         """Seconds until a call would end that comes behind ``waiting`` others; 0: not known."""
         return (self.seconds or 0.0) * ((waiting + 1) / self.concurrency + 1)
-
-    @property
-    def wants_request(self) -> bool:
-        """Whether the function has a parameter annotated ``Request``."""
-        return self._request is not None
 
     def check(
         self, args: Sequence[Any], kwargs: dict[str, Any]

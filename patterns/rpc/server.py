@@ -83,10 +83,15 @@ class RpcServer:
             raise ConfigError(f"the method {name!r} is served already; give one another name")
         self.methods[name] = method
 
-    def on_requests(self, caller: Handle, route: Any, entries: Iterable[Any]) -> int:
-        """Serve the request entries of one frame; returns how many were malformed."""
+    def on_requests(
+        self, caller: Handle, route: Any, entries: Iterable[Any], arrived_at: float | None = None
+    ) -> int:
+        """Serve request entries of one frame; returns how many were malformed.
+
+        Their deadlines count from ``arrived_at`` on the clock, None for now.
+        """
         malformed = 0
-        now = self._now()
+        now = self._now() if arrived_at is None else arrived_at
         for entry in entries:
             try:
                 is_request = self._serve(caller, route, entry, now)

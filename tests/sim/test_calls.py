@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from mesh.engine.call_plane import SERVED_AT_ONCE
 from mesh.testing.connections import Plane
 from patterns.deadlines import TICK
 from patterns.errors import (
@@ -175,6 +176,44 @@ def test_calls_that_have_timed_out_are_not_started_by_a_server_that_was_busy(cal
     sim.unblock(servers[0])
     sim.run(1)
     assert started == [-1]
+
+
+def test_a_caller_goes_on_while_the_rest_of_its_frame_is_served() -> None:
+    sim, client, servers = served()
+    ran: list[int] = []
+    had_run: list[int] = []
+    servers[0].serve("note", ran.append, service="calc")
+    sim.run(0.1)
+    send = servers[0].transport.send_reply
+
+    def spy(route: bytes, frame: bytes) -> str:
+        had_run.append(len(ran))
+        return send(route, frame)
+
+    servers[0].transport.send_reply = spy  # type: ignore[method-assign]
+    waiters = [client.call("calc.note", number) for number in range(2 * SERVED_AT_ONCE + 1)]
+    sim.run(0.1)
+    assert all(waiter.done() for waiter in waiters)
+    assert ran == list(range(2 * SERVED_AT_ONCE + 1))
+    # The first does not wait for the others, which share a frame.
+    assert had_run == [1, 1 + SERVED_AT_ONCE, 1 + 2 * SERVED_AT_ONCE]
+
+
+def test_the_deadlines_of_a_frame_count_from_its_arrival() -> None:
+    sim, client, servers = served()
+    started: list[int] = []
+
+    def slow(number: int) -> None:
+        started.append(number)
+        sim.clock._now += 0.01
+
+    servers[0].serve("slow", slow, service="calc")
+    sim.run(0.1)
+    waiters = [client.call("calc.slow", number, timeout=0.5) for number in range(100)]
+    sim.run(2.0)
+    late = [waiter for waiter in waiters if isinstance(waiter.error, CallTimeout)]
+    assert late
+    assert len(started) <= 55
 
 
 def test_more_calls_than_run_and_wait_at_once_are_refused_as_overloaded() -> None:

@@ -73,12 +73,12 @@ class Workload:
         server = node.engine.server
         on_requests = server.on_requests
 
-        def arrived(caller: Any, route: Any, entries: Any) -> int:
+        def arrived(caller: Any, route: Any, entries: Any, *arrived_at: float) -> int:
             for entry in entries:
                 made = run.history.calls.get(entry[3][0])
                 if made is not None:
                     made.arrived.setdefault(node.name, run.sim.now)
-            return on_requests(caller, route, entries)
+            return on_requests(caller, route, entries, *arrived_at)
 
         server.on_requests = arrived  # type: ignore[method-assign]
 
