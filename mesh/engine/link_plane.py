@@ -274,10 +274,11 @@ class LinkPlane:
     def on_link_frame(self, dial: Dial, frame: bytes, payload: bytes) -> None:
         """One frame from whoever listens at the dialled address."""
         try:
-            _, link, version, kind, sender, first, count = frames.unpack_link(frame)
+            header = frames.unpack_link(frame)
         except BadFrame as error:
             self._bad_frame(dial, error)
             return
+        _, link, version, kind, sender, _, count = header
         owner = dial.owner
         if version != frames.PROTOCOL_VERSION:
             text = f"the peer speaks protocol {version}"
@@ -295,7 +296,7 @@ class LinkPlane:
             elif kind == frames.CHUNK:
                 self._on_chunk(owner, link, body)
             else:
-                self._on_data_frame(owner, link, kind, first, count, body, payload)
+                self._on_data_frame(owner, header, body, payload)
         elif kind == frames.CONTROL:
             self._on_stranger(dial, sender, link, body, count)
 
@@ -306,15 +307,9 @@ class LinkPlane:
             self._control.reset(session, error)
 
     def _on_data_frame(
-        self,
-        session: Session,
-        link: int,
-        kind: int,
-        first: int,
-        count: int,
-        body: memoryview,
-        payload: bytes,
+        self, session: Session, header: frames.LinkHeader, body: memoryview, payload: bytes
     ) -> None:
+        _, link, _, kind, _, first, count = header
         missed = session.inbox.receive(link, first, count)
         if missed is None:
             self._core.count("stale_frames")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
 
-from benchmarks import growth, harness
+from benchmarks import growth, harness, steps
 from benchmarks.workloads import Workload
 from benchmarks.workloads.life import START_TO_CALL
 from benchmarks.workloads.peers import PEER_MEMORY
@@ -49,3 +50,10 @@ def test_the_growth_of_a_mesh_is_measured_in_all_its_figures() -> None:
     figures = dataclasses.asdict(size)
     may_be_zero = {"foreign_cores", "subscribe_cpu_ms", "join_cpu_ms"}
     assert {field for field, value in figures.items() if not value > 0} <= may_be_zero
+
+
+def test_each_step_of_a_message_takes_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "ROUNDS", 4)
+    figures = asyncio.run(steps.measure())
+    assert all(nanoseconds > 0 for nanoseconds in figures.values())
+    assert figures["a message, both nodes in all"] > figures["  of that: pack"]
