@@ -4,9 +4,9 @@ Rules:
 
 * Messages are numbered from 0 for the peer's whole life, across link epochs and drops. So the
   receiver knows the exact number of what it missed from the next number it sees.
-* A byte window bounds what was sent and not yet *consumed* (``WINDOW_BYTES``, more to a peer that
-  is quick); the rest waits here, bounded by ``PENDING_BYTES``. Past that the oldest batch is
-  dropped and counted.
+* A byte window bounds what was sent and not yet *consumed* (``WINDOW_BYTES``, more of large
+  payloads to a peer that is quick); the rest waits here, bounded by ``PENDING_BYTES``. Past that
+  the oldest batch is dropped and counted.
 * The control lane goes first, outside the window, and is never dropped.
 * Window counters belong to one link epoch: a new one starts with an empty window, and its first
   message tells the next number.
@@ -26,8 +26,8 @@ WINDOW_BYTES = 1024 * 1024
 """On the way to one peer, whatever it does."""
 
 MAX_WINDOW_BYTES = 8 * WINDOW_BYTES
-"""The same to a peer that takes it without a queue. All that it can make us hold, and as much as
-it takes to keep two processes of one host busy with large messages."""
+"""The same of payloads that are parts of their own, to a peer that takes them without a queue: as
+much as it takes to keep two processes of one host busy with them."""
 
 PENDING_BYTES = 16 * 1024 * 1024
 """Waiting for one peer, but for the batch that still grows: a second's pause of a receiver at
@@ -100,7 +100,9 @@ class Outbox:
         """Take the batches that the window allows, oldest first, each with its first number."""
         queue = self.queue
         while queue.batches and self.link is not None:
-            if not self.window.fits(queue.batches[0][1].size):
+            next_batch = queue.batches[0][1]
+            limit = None if next_batch.payload else WINDOW_BYTES
+            if not self.window.fits(next_batch.size, limit):
                 return
             taken = queue.pop()
             if taken is None:

@@ -47,10 +47,11 @@ class Window:
         self._least_delay = math.inf
         self._marks.clear()
 
-    def fits(self, size: int) -> bool:
-        """Whether so many bytes may leave now. When nothing is on its way, any piece may."""
+    def fits(self, size: int, limit: int | None = None) -> bool:
+        """Whether so many bytes may leave now, in a window of ``limit`` if that is given. When
+        nothing is on its way, any piece may."""
         in_flight = self.sent - self.acked
-        return not in_flight or in_flight + size <= self.size
+        return not in_flight or in_flight + size <= (self.size if limit is None else limit)
 
     def send(self, size: int, now: float) -> None:
         """So many leave."""

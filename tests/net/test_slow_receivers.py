@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.links.outbox import MAX_WINDOW_BYTES, PENDING_BYTES
+from mesh.links.outbox import PENDING_BYTES, WINDOW_BYTES
 from tests.conftest import Measured
 from tests.net.processes import NodeProcess, until
 
@@ -118,7 +118,7 @@ def run(start_process: Start, measured: Measured, count: int, seconds: float) ->
     assert sums["holes"] == sum(gaps)
     assert sums["disorder"] == 0
     assert publisher.ask("counters")["dropped_for_slow_peers"] <= sum(gaps)
-    bound = PENDING_BYTES * (1 + OBJECT_BYTES / SIZE) + MAX_WINDOW_BYTES + NOISE_BYTES
+    bound = PENDING_BYTES * (1 + OBJECT_BYTES / SIZE) + WINDOW_BYTES + NOISE_BYTES
     assert grown <= bound, f"the publisher grew by {grown / 2**20:.1f} MiB"
     measured("messages/s to each", before)
     measured("the same while one is stopped", during)

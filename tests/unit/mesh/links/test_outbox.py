@@ -145,15 +145,20 @@ def test_a_frame_above_the_window_goes_when_nothing_else_is_on_its_way() -> None
         assert outbox.acknowledge(1, outbox.window.sent, 0.0)
 
 
-@pytest.mark.parametrize(("delay", "growth"), [(0.0, 2), (0.2, 1)])
-def test_the_window_is_filled_and_not_exceeded(delay: float, growth: int) -> None:
+@pytest.mark.parametrize(
+    ("delay", "entry", "payload", "growth"),
+    [(0.0, BIG, b"", 1), (0.0, b"head", BIG, 2), (0.2, b"head", BIG, 1)],
+)
+def test_the_window_is_filled_and_grows_for_payloads_to_a_quick_peer_alone(
+    delay: float, entry: bytes, payload: bytes, growth: int
+) -> None:
     outbox = Outbox()
     outbox.open(1, 0.0)
     outbox.add(Batch(1, b"how long one takes"))
     list(outbox.ready(0.0))
     assert outbox.acknowledge(1, outbox.window.sent, 0.0)
     for _ in range(40):
-        outbox.add(Batch(1, BIG))
+        outbox.add(Batch(1, entry, payload))
     filled = sum(batch.size for _, batch in outbox.ready(0.0))
     assert WINDOW_BYTES - len(BIG) < filled <= WINDOW_BYTES
     assert list(outbox.ready(0.0)) == []
