@@ -169,11 +169,11 @@ def test_at_a_rate_a_pause_is_seen_by_all_that_were_due_in_it(
 
 
 def test_a_rate_that_is_not_possible_is_told(inside: Inside, calc: mesh.Node) -> None:
-    words = ("--rate", "1e6", "--seconds", "0.3", "--warmup", "0")
+    words = ("--rate", "1e6", "--seconds", "3", "--warmup", "0")
     done = inside("bench", "rpc", "calc.add", "1", *words, "--json")
     assert done.code == 0
     assert done.json["late"] > 0
-    assert done.json["late"] + done.json["calls"] == pytest.approx(0.3e6, rel=0.001)
+    assert done.json["late"] + done.json["calls"] == 3_000_000
     assert "1,000,000 a second is more than was possible" in last_line(done.err)
 
 
@@ -184,8 +184,10 @@ def test_the_warm_up_is_not_counted(inside: Inside, make_node: MakeNode) -> None
     node.start()
     words = ("--rate", "100", "--seconds", "0.2", "--warmup", "0.3")
     done = inside("bench", "rpc", "calc.add", *words, "--json")
-    assert done.json["calls"] == 20
-    assert len(got) == 1 + 30 + 20
+    calls = done.json["calls"]
+    # A busy machine makes some too late for it.
+    assert calls + done.json["late"] == 20
+    assert 1 + calls < len(got) <= 1 + 30 + calls
 
 
 def test_bytes_of_a_size_can_be_sent(inside: Inside, make_node: MakeNode) -> None:
