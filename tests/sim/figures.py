@@ -22,11 +22,11 @@ from tests.sim.simulation import all_know_all
 
 __all__ = ["Crowd", "crowd"]
 
-SETTLE = 6.0
+SETTLE = 10.0
 """Seconds from when all know all until they are at rest."""
 
-IDLE = 4.0
-"""Seconds at rest that are measured: everybody asks everybody once in two."""
+IDLE = 10.0
+"""Seconds at rest that are measured."""
 
 
 class Crowd:
