@@ -83,6 +83,7 @@ async def measure() -> dict[str, float]:
         two.subscriber(SUBJECT)(lambda message: None)
         two.member("crew")(lambda message: None)
         await one.wait_for("two", timeout=10)
+        await two.wait_for("one", timeout=10)
         await one.wait_for(group="crew", timeout=10)
         steps = await steps_of_a_message(one, two, payload)
         steps["a groupcast, both nodes in all"] = await timed(1000, lambda: cast(one, payload))
