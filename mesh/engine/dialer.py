@@ -60,6 +60,7 @@ REDIAL_FOR = 86_400.0
 """Seconds a failed member is redialled: every 0.5 to 2 s for ten minutes, then 10 s for a day."""
 
 REFUSED_REST = 30.0
+
 FULL_REST = 5.0
 """Seconds until a node that had no room is dialled again: it passes, and asking costs little."""
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mesh.links import Batch, Inbox, Outbox
 from mesh.links.batches import BATCH_BYTES
-from mesh.links.outbox import MAX_WINDOW_BYTES, PENDING_BYTES, STALLED_AFTER, WINDOW_BYTES
+from mesh.links.outbox import PENDING_BYTES, STALLED_AFTER, WINDOW_BYTES
 
 BIG = bytes(200_000)
 
@@ -96,7 +96,7 @@ class Link(RuleBasedStateMachine):
 
     @invariant()
     def in_flight_is_within_the_window(self) -> None:
-        assert self.outbox.window.sent - self.outbox.window.acked <= MAX_WINDOW_BYTES
+        assert self.outbox.window.sent - self.outbox.window.acked <= WINDOW_BYTES
 
     @invariant()
     def what_waits_is_bounded(self) -> None:
