@@ -227,7 +227,9 @@ async def test_calls_that_were_given_up_take_no_place_in_the_line(make: MakeAsyn
 
 @pytest.fixture
 def target(start_process: Start) -> NodeProcess:
-    return start_process("target", discovery=["exchange"])
+    # Large blocks go back at once, so that what is measured is what it holds.
+    prefix = ["env", "MALLOC_MMAP_THRESHOLD_=131072"]
+    return start_process("target", discovery=["exchange"], prefix=prefix)
 
 
 @pytest.fixture
