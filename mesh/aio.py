@@ -12,7 +12,6 @@ import functools
 import logging
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
-from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,7 +27,6 @@ from mesh.settings import SOURCES, Settings
 from mesh.subscribing import AsyncSubscribing
 from mesh.transport import PlainEndpoints
 from mesh.views import AsyncViews
-from mesh.wire import frames
 from patterns.errors import NodeClosed
 from patterns.keys import Key
 from patterns.rpc import CallOptions
@@ -111,9 +109,8 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         super().__init__(s.name, s.is_observer)
         self._to_attach: deque[Attach] = deque()
         """What the decorators added and no engine has yet."""
-        self._host: Host | None = None
-        self.blocking: Mapping[Any, None] = {}
-        """The nodes that block (``patterns.blocking``), for ``Node``: mostly none."""
+        self.started: Host | None = None
+        """What it is made of, from its start on: ``host`` without the check."""
         self.environment: Environment | None = None
         """What it runs on; None until it starts, when that is the context's."""
         self._starting: asyncio.Lock = asyncio.Lock()
@@ -150,7 +147,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         return self.host.plain
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else "running" if self._host else "not started"
+        state = "closed" if self.is_closed else "running" if self.started else "not started"
         return f"<{type(self).__name__} {self.name}/{self.id[:8]} in {self.mesh!r}, {state}>"
 
     # Life.
@@ -164,7 +161,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         if self.is_closed:
             raise self.not_running()
         async with self._starting:
-            if self._host is None:
+            if self.started is None:
                 environment = self.environment = self.environment or current_environment()
                 self._settings = environment.settings(self._settings)
                 host = Host(self._settings, environment)
@@ -172,8 +169,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
                 await host.start(at_start)
                 for _ in at_start:
                     self._to_attach.popleft()
-                self._host = host
-                self.blocking = host.engine.pubsub.blocking.nodes
+                self.started = host
                 self._attach_waiting(host)
                 if self.is_closed:
                     await host.close()
@@ -203,14 +199,14 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         """
         self.refuse()
         self.stopping.set()
-        if self._host is not None and not self._is_forgotten:
-            await self._host.close()
+        if self.started is not None and not self._is_forgotten:
+            await self.started.close()
 
     def refuse(self) -> None:
         """Closing has begun: the verbs of other threads are NodeClosed from now on."""
         self.is_closed = True
-        if self._host is not None:
-            self._host.handover.refuse()
+        if self.started is not None:
+            self.started.handover.refuse()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -222,7 +218,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         traceback: TracebackType | None,
     ) -> None:
         """Leaving normally is ``flush(1)`` and ``close()``; with an exception ``close()`` alone."""
-        if error is None and self._host is not None and not self.is_closed:
+        if error is None and self.started is not None and not self.is_closed:
             try:
                 await self.flush(1)
             except (TimeoutError, NodeClosed) as left:
@@ -240,7 +236,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
 
     def forget(self) -> None:
         """In a forked child: closed, if it was started; else a node of its own."""
-        host = self._host
+        host = self.started
         if host is None and not self._starting.locked():
             self._settings = self._settings.with_fresh_id()
             return
@@ -258,40 +254,10 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         To one of each queue group, too, and each counts as one. No round trip and no wait for
         receivers. Raises BadName, BadPayload, PayloadTooLarge.
         """
-        host = self._host
+        host = self.started
         if host is None or host.is_closed:
             raise self.not_running()
-        if get_ident() == host.thread_id:
-            return host.engine.publish(subject, data, headers)
-        engine = host.engine
-        targets = engine.pubsub.known_route(subject)
-        if targets is None:
-            targets = host.on_loop(engine.pubsub.route, subject)
-        entry, payload = engine.sending.pack(host.thread_codec, subject, data, headers)
-        if targets:
-            size = len(entry) + len(payload)
-            host.handover.put(engine.send, (frames.PUBLISH, targets, entry, payload), size)
-        if engine.absent.nodes:
-            host.hand_over(engine.absent.count, subject)
-        if engine.pubsub.queues.is_empty:
-            return len(targets)
-        return len(targets) + self._publish_copies(host, subject, data, headers)
-
-    def _publish_copies(
-        self, host: Host, subject: str, data: Any, headers: dict[str, str] | None
-    ) -> int:
-        """From another thread: a copy for each queue group that listens, packed here."""
-        engine = host.engine
-        route = engine.pubsub.queues.known_route(subject)
-        if route is None:
-            route = host.on_loop(engine.pubsub.queues.route, subject)
-        if route:
-            codec = host.thread_codec
-            pack = engine.sending.pack_copy
-            copies = [(p, pack(codec, p, subject, data, headers)) for p, _ in route]
-            size = sum(len(entry) for _, entry in copies)
-            host.handover.put(engine.publisher.send_copies, (subject, copies), size)
-        return len(route)
+        return host.publishing.mine.publish(subject, data, headers)
 
     def broadcast(
         self, group: str, data: Any = None, *, headers: dict[str, str] | None = None
@@ -336,7 +302,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         refuses (``Refuse``) before, another gets it. Waits ``timeout`` seconds for credit, then
         raises Overloaded; NoProvider when nobody is in the group. 0: at once.
         """
-        host = self._host
+        host = self.started
         if host is None or host.is_closed:
             raise self.not_running()
         engine = host.engine
@@ -364,7 +330,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
     async def _call(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Any:
-        host = self._host
+        host = self.started
         if host is None or host.is_closed:
             raise self.not_running()
         future = host.loop.create_future()
@@ -436,7 +402,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
     @property
     def host(self) -> Host:
         """What the running node is made of. Raises NodeClosed when it does not run."""
-        host = self._host
+        host = self.started
         if host is None or host.is_closed:
             raise self.not_running()
         return host
@@ -459,7 +425,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         if self._is_forgotten:
             raise self.not_running()
         self._to_attach.append(attach)
-        host = self._host
+        host = self.started
         if host is not None:
             host.on_loop(self._attach_waiting, host)
 

@@ -1,7 +1,7 @@
 """What a running node is made of: made in order by ``start``, given back in reverse by ``close``.
 
 The loop's thread owns the sockets and the engine. Other threads come in by ``hand_over`` and
-``on_loop`` only; what they publish is packed in their own thread, with a codec of their own.
+``on_loop`` only; what they publish is packed in their own thread (``mesh.publishing``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from mesh.engine import Engine, EngineConfig
@@ -17,13 +17,13 @@ from mesh.environment import Environment, HostTransport
 from mesh.finding import Finding
 from mesh.membership import Peer
 from mesh.plain import Gateway
+from mesh.publishing import Publishing
 from mesh.runtime import Handover, forget_in_child
 from mesh.runtime.runner import CLOSE_WAIT
 from mesh.runtime.threads import ThreadWaiter
 from mesh.security import CurveKeys
 from mesh.settings import Settings
 from mesh.transport import PlainEndpoints, PlainSockets
-from mesh.wire.codec import Codec
 from patterns.errors import NodeClosed
 from patterns.port import Runner
 
@@ -46,12 +46,14 @@ class Host:
         self.handover = Handover(self.loop)
         self.runner = environment.runner()
         self.engine: Engine
+        self.publishing: Publishing
+        self.blocking: Mapping[Any, None] = {}
+        """The nodes that block (``patterns.blocking``): mostly none."""
         self.finding: Finding
         self._transport: HostTransport
         self.plain: PlainEndpoints | None = None
         self._gateway: Gateway | None = None
         self._plain_sockets: PlainSockets | None = None
-        self._codecs = threading.local()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Future[None] | None = None
         self._until_loop_ends = self._stop_with_loop()
@@ -75,6 +77,8 @@ class Host:
         try:
             self._transport = environment.transport(s, hosts, keys)
             self.engine = self._new_engine()
+            self.publishing = Publishing(self)
+            self.blocking = self.engine.pubsub.blocking.nodes
             for attach in attachments:
                 attach(self.engine, self.runner)
             addresses, _ = self.engine.open()
@@ -241,15 +245,6 @@ class Host:
         """Whether the caller is on the loop's thread."""
         return threading.get_ident() == self.thread_id
 
-    @property
-    def thread_codec(self) -> Codec:
-        """A codec belongs to one thread; each publishing thread gets its own."""
-        try:
-            return self._codecs.codec  # type: ignore[no-any-return]
-        except AttributeError:
-            codec = self._codecs.codec = Codec()
-            return codec
-
     def hand_over(self, function: Callable[..., object], *args: Any) -> None:
         """Run a function that does not raise on the loop's thread soon. Raises NodeClosed."""
         self.handover.put(function, args)
@@ -268,7 +263,7 @@ class Host:
         To ``peer`` alone, if it went there. Not on the loop's thread, and a plain handler does not
         wait for its own node, which may be waiting for it.
         """
-        if self.is_own_thread:
+        if not self.blocking or self.is_own_thread:
             return
         engine = self.engine
         targets = engine.pubsub.known_route(subject) or ()

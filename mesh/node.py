@@ -8,7 +8,6 @@ for itself for ever. Plain handlers run in a bounded pool, coroutines on the nod
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import threading
 import weakref
@@ -17,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from discovery import Source
+from mesh import waiting
 from mesh.aio import DEFAULT_OPTIONS, AsyncNode
-from mesh.engine import Engine
 from mesh.finding import SourceReport
 from mesh.host import Attach
 from mesh.membership import Peer
@@ -34,7 +33,6 @@ from patterns.errors import NodeClosed
 from patterns.keys import Key
 from patterns.names import group_subject
 from patterns.rpc import CallOptions
-from patterns.rpc.inherited import inherited_deadline
 
 __all__ = ["Node"]
 
@@ -222,9 +220,12 @@ class Node(Registrations):
         Waits a bounded time, but on the node's own loop, while more than enough is queued for one
         of them that is alive and has a subscription with ``policy="block"``.
         """
-        count = self.aio.publish(subject, data, headers=headers)
-        if self.aio.blocking:
-            self.aio.host.hold_back(subject)
+        host = self.aio.started
+        if host is None or host.is_closed:
+            raise self.aio.not_running()
+        count = host.publishing.mine.publish(subject, data, headers)
+        if host.blocking:
+            host.hold_back(subject)
         return count
 
     def broadcast(
@@ -232,8 +233,7 @@ class Node(Registrations):
     ) -> int:
         """To every member of a group; returns how many. Waits as ``publish`` does."""
         count = self.aio.broadcast(group, data, headers=headers)
-        if self.aio.blocking:
-            self.aio.host.hold_back(group_subject(group))
+        self.aio.host.hold_back(group_subject(group))
         return count
 
     def send(
@@ -249,7 +249,7 @@ class Node(Registrations):
         Waits as ``publish`` does.
         """
         is_subscribed = self.aio.send(peer, subject, data, headers=headers)
-        if is_subscribed and self.aio.blocking:
+        if is_subscribed:
             self.aio.host.hold_back(subject, peer)
         return is_subscribed
 
@@ -314,17 +314,7 @@ class Node(Registrations):
     ) -> Peer:
         """To exactly one member of a group; returns which, once the message is in its credit."""
         self._check_thread("groupcast")
-        waiter = ThreadWaiter()
-        host = self.aio.host
-        arguments = (group, data, key, headers, timeout)
-        host.hand_over(_begin_groupcast, host.engine, arguments, waiter)
-        try:
-            peer: Peer = waiter.wait()
-        except BaseException:
-            if not waiter.done():
-                with contextlib.suppress(NodeClosed):
-                    host.hand_over(host.engine.abandon, waiter)
-            raise
+        peer: Peer = waiting.groupcast(self.aio.host, group, data, key, headers, timeout)
         return peer
 
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -335,18 +325,7 @@ class Node(Registrations):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Any:
         self._check_thread("call")
-        waiter = _CallWaiter()
-        host = self.aio.host
-        until = inherited_deadline()
-        host.hand_over(_begin_call, host.engine, method, args, kwargs, options, waiter, until)
-        try:
-            return waiter.wait()
-        except BaseException:
-            # Ctrl-C ends the wait, not the call: tell whoever runs it.
-            if not waiter.done():
-                with contextlib.suppress(NodeClosed):
-                    host.hand_over(_cancel_call, host.engine, waiter)
-            raise
+        return waiting.call(self.aio.host, method, args, kwargs, options)
 
     def subscribe(
         self,
@@ -454,43 +433,6 @@ class Node(Registrations):
 
     def _now_or_at_start(self, attach: Attach) -> None:
         self.aio._now_or_at_start(attach)
-
-
-class _CallWaiter(ThreadWaiter):
-    __slots__ = ("call_id",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.call_id: int | None = None
-
-
-def _begin_call(
-    engine: Engine,
-    method: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    options: CallOptions,
-    waiter: _CallWaiter,
-    until: float | None,
-) -> None:
-    try:
-        waiter.call_id = engine.call(method, args, kwargs, options, waiter, until)
-    except Exception as error:  # noqa: BLE001  raised in the thread that waits
-        waiter.set_exception(error)
-
-
-def _begin_groupcast(engine: Engine, arguments: tuple[Any, ...], waiter: ThreadWaiter) -> None:
-    group, data, key, headers, timeout = arguments
-    try:
-        engine.groupcast(group, data, key, headers, timeout, waiter)
-    except Exception as error:  # noqa: BLE001  raised in the thread that waits
-        waiter.set_exception(error)
-
-
-def _cancel_call(engine: Engine, waiter: _CallWaiter) -> None:
-    # Handed over behind ``_begin_call``, so the call has an id, or could not begin.
-    if waiter.call_id is not None:
-        engine.cancel(waiter.call_id)
 
 
 @atexit.register

@@ -14,7 +14,7 @@ from patterns.port import Handle
 from patterns.subjects import SubjectMap
 from patterns.subscription import Subscription
 
-__all__ = ["QueueGroups"]
+__all__ = ["QueueGroups", "Route"]
 
 MAX_ROUTES = 4096
 """Subjects whose queue groups are remembered."""

@@ -41,7 +41,7 @@ from mesh.engine.pressure import Pressure
 from mesh.engine.publisher import Publisher
 from mesh.engine.rings import Rings
 from mesh.engine.roster import Roster
-from mesh.engine.sending import Sending
+from mesh.engine.sending import LinkSending
 from mesh.engine.session import Session
 from mesh.engine.waits import Waits, check_seconds
 from mesh.engine.work_plane import WorkPlane
@@ -82,7 +82,7 @@ class Engine:
         self._dialer = Dialer(core, self._is_linked)
         self._liveness = Liveness(core, self._on_change, lambda s: self._links.renew(s))
         self._local = LocalSession(core, wall_clock())
-        self.sending = Sending(core, self._local)
+        self.sending = LinkSending(core, self._local)
         self.send = self.sending.send
         self.rings = Rings(core, self._local)
         self._waits = Waits(clock)
@@ -359,7 +359,7 @@ class Engine:
     def broadcast(self, group: str, data: Any, headers: dict[str, str] | None) -> int:
         """To every member of a group; returns how many."""
         targets = self.pubsub.group_route(group)
-        entry, payload = self.sending.pack(self._core.codec, group_subject(group), data, headers)
+        entry, payload = self.sending.pack(group_subject(group), data, headers)
         self.send(frames.BROADCAST, targets, entry, payload)
         self.absent.count(group_subject(group))
         return len(targets)
@@ -370,7 +370,7 @@ class Engine:
         """To one peer's subscribers of the subject; returns whether it has any."""
         session = self.session_of(peer)
         is_subscribed = self.pubsub.is_subscribed(session, subject)
-        entry, payload = self.sending.pack(self._core.codec, subject, data, headers)
+        entry, payload = self.sending.pack(subject, data, headers)
         if is_subscribed:
             self.send(frames.SEND, session.alone, entry, payload)
         return is_subscribed

@@ -1,5 +1,8 @@
 """Publish: from a subject to the nodes that want it, on the hottest path of a sender.
 
+The same for the loop and for any other thread (``mesh.publishing``): those differ in their
+``Sending``, and in how they get at what only the loop may touch.
+
 What is not plain comes behind: those who are absent are counted for, and each queue group that
 listens gets a copy of its own.
 """
@@ -16,6 +19,7 @@ from mesh.links import PARCEL_BYTES
 from mesh.wire.frames import PUBLISH
 from patterns.groupcast import CastSender
 from patterns.pubsub import PubSub
+from patterns.queuegroups import Route
 
 __all__ = ["Publisher"]
 
@@ -32,7 +36,7 @@ class Publisher:
         self._routes = pubsub.routes
         self._queues = pubsub.queues
         self._absent = absent
-        self._sender = sender
+        self.sender = sender
 
     def publish(self, subject: str, data: Any, headers: dict[str, str] | None) -> int:
         """To every node with a matching subscription; returns how many.
@@ -42,33 +46,32 @@ class Publisher:
         try:
             targets = self._routes[subject]
         except (KeyError, TypeError):
-            targets = self._pubsub.route(subject)
+            targets = self._find_route(subject)
         sending = self._sending
         if not targets:
             # Nobody hears it, and what is wrong with it is its caller's all the same.
             if headers is not None or len(self._pack((subject, data))) > PARCEL_BYTES:
-                sending.pack(sending.codec, subject, data, headers)
+                sending.pack(subject, data, headers)
         elif headers is not None or (data.__class__ is bytes and len(data) >= PAYLOAD_PART_BYTES):
-            sending.send(PUBLISH, targets, *sending.pack(sending.codec, subject, data, headers))
+            sending.send(PUBLISH, targets, *sending.pack(subject, data, headers))
         else:
             entry = self._pack((subject, data))
             # What ``send`` looks at first, without the call.
-            if targets is not sending.audience or not sending.batch.append(entry):
+            audience, batch = sending.last
+            if targets is not audience or not batch.append(entry):
                 sending.send(PUBLISH, targets, entry)
         if self._absent.nodes:
-            self._absent.count(subject)
+            self._count_absent(subject)
         if self._queues.is_empty:
             return len(targets)
         return len(targets) + self._publish_copies(subject, data, headers)
 
     def _publish_copies(self, subject: str, data: Any, headers: dict[str, str] | None) -> int:
         """One for each queue group that listens; returns how many."""
-        route = self._queues.route(subject)
+        route = self._find_queues(subject)
         if route:
-            pack, codec = self._sending.pack_copy, self._sending.codec
-            self.send_copies(
-                subject, [(p, pack(codec, p, subject, data, headers)) for p, _ in route]
-            )
+            pack = self._sending.pack_copy
+            self.send_copies(subject, [(p, pack(p, subject, data, headers)) for p, _ in route])
         return len(route)
 
     def send_copies(self, subject: str, copies: Sequence[tuple[str, bytes]]) -> None:
@@ -76,4 +79,15 @@ class Publisher:
         for pool, entry in copies:
             members = self._queues.members(pool, subject)
             if members:
-                self._sender.copy(pool, subject, members, entry)
+                self.sender.copy(pool, subject, members, entry)
+
+    # What only the loop may touch.
+
+    def _find_route(self, subject: str) -> tuple[Any, ...]:
+        return self._pubsub.route(subject)
+
+    def _find_queues(self, subject: str) -> Route:
+        return self._queues.route(subject)
+
+    def _count_absent(self, subject: str) -> None:
+        self._absent.count(subject)

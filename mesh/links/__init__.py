@@ -4,13 +4,15 @@ A link has two halves, one for each direction. Each half has a sender (``Outbox`
 a receiver (``Inbox``) at the other; the frames between them are ``mesh.wire.frames``.
 """
 
-from mesh.links.batches import Batch, BatchQueue
+from mesh.links.batches import BATCH_BYTES, BATCH_ENTRIES, Batch, BatchQueue
 from mesh.links.entries import EntryQueue
 from mesh.links.inbox import Inbox
 from mesh.links.outbox import Outbox
 from mesh.links.parcels import PARCEL_BYTES, Assembly, Budget, Parcels
 
 __all__ = [
+    "BATCH_BYTES",
+    "BATCH_ENTRIES",
     "PARCEL_BYTES",
     "Assembly",
     "Batch",

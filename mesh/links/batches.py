@@ -57,6 +57,17 @@ class Batch:
             self.is_open = False
         return True
 
+    def extend(self, entries: list[bytes]) -> bool:
+        """All of them at its end; False, and none is, when it is closed, or would get too large."""
+        size = self.size + sum(map(len, entries))
+        count = len(self._entries) + len(entries)
+        if not self.is_open or size > BATCH_BYTES or count > BATCH_ENTRIES:
+            return False
+        self._entries += entries
+        self.size = size
+        self.is_open = count < BATCH_ENTRIES
+        return True
+
     @property
     def count(self) -> int:
         """How many entries."""

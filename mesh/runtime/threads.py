@@ -70,9 +70,10 @@ class Handover:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._items: deque[Item] = deque()
+        self.items: deque[Item] = deque()
+        """What waits, in order; for who has to know whether anything was put behind it."""
         self._size = 0
-        """Bytes in ``_items``, about: the bound is soft, so nobody locks for it."""
+        """Bytes in ``items``, about: the bound is soft, so nobody locks for it."""
         self._room = Gate()
         self._is_awake = False
         self._waking: set[int] = set()
@@ -91,7 +92,7 @@ class Handover:
             self._size += size
         if self._is_refusing:
             raise NodeClosed("this node is closed")
-        self._items.append((function, args, size))
+        self.items.append((function, args, size))
         # A signal handler may come between the flag and the wake-up: then it wakes the loop itself.
         if not self._is_awake or self._waking:
             self._wake()
@@ -129,7 +130,7 @@ class Handover:
             self._size = 0
             room, self._room = self._room, Gate()
             room.open()
-        items = self._items
+        items = self.items
         for _ in range(len(items)):
             try:
                 function, args, _ = items.popleft()
@@ -144,6 +145,7 @@ class Handover:
         """From now on ``put`` raises, so that the loop's last turns are not those of threads that
         know of no end. What was put before still runs."""
         self._is_refusing = True
+        self.items.append((_nothing, (), 0))  # and what was put before grows no more
         self._room.open()
 
     def close(self) -> None:
@@ -153,14 +155,18 @@ class Handover:
         self._give_up()
 
     def _give_up(self) -> None:
-        while self._items:
+        while self.items:
             try:
-                _, args, _ = self._items.popleft()
+                _, args, _ = self.items.popleft()
             except IndexError:
                 return  # another thread gives up as well
             for waiter in args:
                 if isinstance(waiter, ThreadWaiter):
                     waiter.set_exception(NodeClosed("this node is closed"))
+
+
+def _nothing() -> None:
+    pass
 
 
 class ThreadWaiter:

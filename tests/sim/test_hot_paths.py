@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import mesh
+from mesh.publishing import ThreadPublisher
 from mesh.testing import SimMesh
 
 pytestmark = pytest.mark.skipif(
@@ -29,9 +30,10 @@ HEADROOM = 1.05
 """What else happens in a turn is not always the same."""
 
 BOUNDS = {
-    "publish to nobody": 98,
+    "publish to nobody": 90,
     "publish to one": 147,
     "publish to eight": 147,
+    "publish from a thread": 145,
     "deliver": 71,
     "groupcast": 212,
     "call": 1260,
@@ -114,6 +116,21 @@ def test_a_publish_takes_as_many_steps_as_before(sim: SimMesh, others: int, what
     check(what, sim.run(body()))
     sim.advance(1.0)
     assert len(heard) == 2 * COUNT * others
+
+
+def test_a_publish_from_another_thread_takes_as_many_steps_as_before(sim: SimMesh) -> None:
+    """What such a thread does, and the loop with what it handed over; all of it on one thread."""
+    node, heard = peers_of(sim, 1)
+    publisher = ThreadPublisher(node.host)
+
+    async def publish() -> None:
+        for _ in range(COUNT):
+            publisher.publish("news.today", PAYLOAD, None)
+        node.host.handover.drain()
+
+    check("publish from a thread", sim.run(steps_of(publish)))
+    sim.advance(1.0)
+    assert len(heard) == 2 * COUNT
 
 
 def test_a_delivery_takes_as_many_steps_as_before(sim: SimMesh) -> None:

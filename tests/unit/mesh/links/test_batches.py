@@ -55,6 +55,29 @@ def test_a_batch_closes_at_its_count() -> None:
     assert [batch.count for _, batch in popped(queue)] == [BATCH_ENTRIES, 1]
 
 
+@given(
+    st.lists(st.binary(max_size=3), min_size=1, max_size=3),
+    st.sampled_from([1, 700, BATCH_BYTES // 40]),
+    st.sampled_from([1, 40, BATCH_ENTRIES - 2, BATCH_ENTRIES]),
+)
+def test_several_entries_at_once_are_all_taken_or_none(
+    before: list[bytes], size: int, count: int
+) -> None:
+    batch, other = Batch(1, before[0]), Batch(1, before[0])
+    for entry in before[1:]:
+        batch.append(entry)
+        other.append(entry)
+    more = [bytes(size)] * count
+    if batch.extend(more):
+        assert all(other.append(entry) for entry in more)
+    else:
+        assert not all(other.append(entry) for entry in more)
+        assert batch.entries == before
+        return
+    assert (batch.size, batch.count, batch.is_open) == (other.size, other.count, other.is_open)
+    assert batch.frame() == other.frame()
+
+
 def test_a_payload_of_its_own_is_counted_and_not_copied() -> None:
     payload = bytes(20_000)
     entry = Codec().pack(["news", None])
