@@ -323,7 +323,7 @@ class LinkPlane:
         codec = self._core.codec
         try:
             if kind & frames.IN_PARTS:
-                kind -= frames.IN_PARTS
+                kind = frames.kind_of_message(kind)
                 entries = codec.unpack_with(body, payload)
             else:
                 entries = codec.unpack_all(body, count)

@@ -176,7 +176,8 @@ class DrainedSocket:
     bracket each drain of at most ``limit`` messages.
     """
 
-    __slots__ = ("_begin", "_end", "_fd", "_is_due", "_limit", "_loop", "_receive", "socket")
+    __slots__ = ("_begin", "_end", "_fd", "_is_check_due", "_is_due", "_limit", "_loop", "_receive",
+                 "socket")  # fmt: skip
 
     def __init__(
         self,
@@ -194,6 +195,7 @@ class DrainedSocket:
         self._begin = begin
         self._end = end
         self._is_due = False
+        self._is_check_due = False
         self._fd = int_option(socket, zmq.FD)
         loop.add_reader(self._fd, self.drain)
         self.check()
@@ -208,13 +210,14 @@ class DrainedSocket:
         is_empty = False
         try:
             until = monotonic() + DRAIN_SECONDS
-            for _ in range(self._limit):
+            for taken in range(self._limit):
                 try:
                     self._receive()
                 except zmq.Again:
                     is_empty = True
                     return
-                if socket.closed or not has_input(socket):
+                # Mostly there is one. Of several the end shows when there is none to receive.
+                if socket.closed or (not taken and not has_input(socket)):
                     is_empty = True
                     return
                 if monotonic() > until:
@@ -240,6 +243,17 @@ class DrainedSocket:
         """Look again after a send, which may have swallowed the edge."""
         if not self._is_due and has_input(self.socket):
             self._schedule()
+
+    def check_soon(self) -> None:
+        """The same before the loop sleeps, once for all sends of this turn."""
+        if not self._is_due and not self._is_check_due:
+            self._is_check_due = True
+            self._loop.call_soon(self._check_now)
+
+    def _check_now(self) -> None:
+        self._is_check_due = False
+        if not self.socket.closed:
+            self.check()
 
     def _schedule(self) -> None:
         self._is_due = True

@@ -25,6 +25,7 @@ from mesh.security import CurveKeys
 from mesh.transport import descriptors
 from mesh.transport.backlog import Backlog
 from mesh.transport.probe import probe
+from mesh.transport.shared import Rings, View
 from mesh.transport.sockets import (
     CLOSE_LINGER_MS,
     DRAIN,
@@ -37,6 +38,7 @@ from mesh.transport.sockets import (
 )
 from mesh.transport.zap import ZapHandler
 from mesh.wire import frames
+from mesh.wire.sharing import PLACE_SIZE
 
 __all__ = ["ZmqTransport"]
 
@@ -66,12 +68,13 @@ ZERO_COPY_BYTES = 64 * 1024
 class _Dial:
     """One SUB connected to one peer's XPUB."""
 
-    __slots__ = ("address", "owner", "sub")
+    __slots__ = ("address", "owner", "sub", "view")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.owner: Any = None
         self.sub: DrainedSocket | None = None
+        self.view: View | None = None
 
 
 class _Lane:
@@ -131,6 +134,7 @@ class ZmqTransport:
         self._last_link = 0
         self._links: dict[bytes, deque[int]] = {}
         self._pipes: Counter[bytes] = Counter()
+        self._rings = Rings()
         self._closed = False
 
     def open(self, events: TransportEvents) -> Bound:
@@ -197,6 +201,8 @@ class ZmqTransport:
                 self._on_bye(topic, hello[0])
         elif is_up and topic[:1] == b"\x01":
             self._events.on_info(topic)
+        elif is_up:
+            self._rings.answered(topic)
 
     def _on_hello(self, topic: bytes, id: bytes, dial: int) -> None:
         """Name the pipe at once: the subscription applies to the one just read from."""
@@ -220,17 +226,28 @@ class ZmqTransport:
         self._pipes[id] -= 1
         if not self._pipes[id]:
             del self._pipes[id]
+        self._rings.end(frames.link_prefix(id, link))
         self._events.on_bye(id, link)
 
     def send_link(self, frame: bytes, payload: bytes = b"") -> None:
         """The frame's first bytes are the prefix that only its receiver's pipe is given."""
-        if not self._closed:
-            xpub = self._xpub.socket
-            if payload:
+        if self._closed:
+            return
+        xpub = self._xpub.socket
+        if payload:
+            prefix = frame[: frames.LINK_PREFIX_SIZE]
+            place = self._rings.put(prefix, payload)
+            if place is not None:
+                frame = frames.with_place(frame, place)
+            else:
                 xpub.send(frame, _NOBLOCK | _SNDMORE)
                 frame = payload
-            xpub.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
-            self._xpub.check()
+                offer = self._rings.offer(prefix)
+                if offer:
+                    xpub.send(frame, _NOBLOCK | _SNDMORE)
+                    frame = offer
+        xpub.send(frame, _NOBLOCK, copy=len(frame) < ZERO_COPY_BYTES)
+        self._xpub.check_soon()
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
         """Connect a SUB; libzmq keeps it connected, and repeats hello and info, until hang-up."""
@@ -241,16 +258,34 @@ class ZmqTransport:
         sub.set(zmq.SUBSCRIBE, info)
         on_frame = self._events.on_link_frame
 
+        def tell(topic: bytes, is_up: bool) -> None:
+            sub.set(zmq.SUBSCRIBE if is_up else zmq.UNSUBSCRIBE, topic)
+
+        dial.view = view = View(tell, is_local=self._is_own(address))
+
         def receive() -> None:
             frame = sub.recv(_NOBLOCK)
+            payload = b""
             # A part that was not announced is read as the next frame, and is none.
-            has_payload = frames.is_in_parts(frame) and sub.getsockopt(_RCVMORE)
-            on_frame(dial, frame, sub.recv(_NOBLOCK) if has_payload else b"")
+            if frames.is_in_parts(frame):
+                if frames.is_in_place(frame):
+                    payload = view.read(frame[-PLACE_SIZE:])
+                    frame = frame[:-PLACE_SIZE]
+                elif sub.getsockopt(_RCVMORE):
+                    payload = sub.recv(_NOBLOCK)
+                    if sub.getsockopt(_RCVMORE):
+                        view.offered(sub.recv(_NOBLOCK))
+            on_frame(dial, frame, payload)
 
         dial.sub = self._drained(sub, receive)
         self._dials.add(dial)
         self._connect(dial.sub, address)
         return dial
+
+    def _is_own(self, address: str) -> bool:
+        """Whether it is this host that one gets to there."""
+        host = address.rpartition(":")[0].strip("[]")
+        return host in self._hosts or host in ("::1", "localhost") or host.startswith("127.")
 
     def shortage(self) -> str | None:
         """Why there is no room for one more link, None when there is."""
@@ -262,6 +297,8 @@ class ZmqTransport:
             self._dials.discard(dial)
             if dial.sub is not None:
                 dial.sub.close()
+            if dial.view is not None:
+                dial.view.close()
 
     def catch_up(self, dial: Dial) -> None:
         """Tell at once of what has arrived."""
@@ -428,6 +465,7 @@ class ZmqTransport:
             self.close_lane(lane)
         for work_lane in list(self._work_lanes):
             self.close_lane(work_lane)
+        self._rings.close()
         self._xpub.socket.set(zmq.LINGER, CLOSE_LINGER_MS)
         self._xpub.close()
         self._router.close()

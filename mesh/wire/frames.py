@@ -21,6 +21,8 @@ Data frames (DEALER, ROUTER), ``DATA_HEADER_SIZE`` bytes::
 
 A link frame whose kind has the bit ``IN_PARTS`` comes in two ZeroMQ parts. It has one entry, with
 nil where its payload belongs, and the second part is that payload, raw bytes: so nobody copies it.
+With ``IN_PLACE``, too, there is no second part: the frame ends with the payload's place in memory
+that both see (`mesh.wire.sharing`).
 
 The body of a CHUNK frame is no msgpack but ``CHUNK_HEADER_SIZE`` bytes and a part of a parcel::
 
@@ -62,6 +64,7 @@ __all__ = [
     "DATA_HEADER_SIZE",
     "ID_SIZE",
     "IN_PARTS",
+    "IN_PLACE",
     "LINK_HEADER_SIZE",
     "LINK_PREFIX_SIZE",
     "MAX_DATA_FRAME_BYTES",
@@ -82,6 +85,8 @@ __all__ = [
     "LinkInfo",
     "is_address",
     "is_in_parts",
+    "is_in_place",
+    "kind_of_message",
     "link_number",
     "link_prefix",
     "pack_chunk",
@@ -94,6 +99,7 @@ __all__ = [
     "unpack_hello",
     "unpack_info",
     "unpack_link",
+    "with_place",
 ]
 
 PROTOCOL_VERSION = 1
@@ -110,6 +116,7 @@ REPLY = 17  # data
 REFUSED = 18  # data: no entries; the sender is not the node that was meant, or knows no such peer
 CANCEL = 19  # data: ids of calls whose caller has given up
 IN_PARTS = 0x40  # added to the kind of a message on the link
+IN_PLACE = 0x20  # added to that: no second part, the frame ends with the payload's place
 CAST = 20  # work: groupcasts and queue group copies
 
 MAX_LINK_FRAME_BYTES = 256 * 1024
@@ -249,6 +256,24 @@ def unpack_link(frame: bytes | memoryview, max_bytes: int = MAX_LINK_FRAME_BYTES
 def is_in_parts(frame: bytes) -> bool:
     """Whether a link frame says that a second part belongs to it."""
     return len(frame) >= LINK_HEADER_SIZE and bool(frame[_KIND_AT] & IN_PARTS)
+
+
+def is_in_place(frame: bytes) -> bool:
+    """Whether a link frame in parts says that it ends with a place instead."""
+    return bool(frame[_KIND_AT] & IN_PLACE)
+
+
+def with_place(frame: bytes, place: bytes) -> bytes:
+    """A link frame in parts that ends with the place of its payload instead."""
+    changed = bytearray(frame)
+    changed[_KIND_AT] |= IN_PLACE
+    changed += place
+    return bytes(changed)
+
+
+def kind_of_message(kind: int) -> int:
+    """A kind without what is added to it."""
+    return kind & ~(IN_PARTS | IN_PLACE)
 
 
 def pack_data(kind: int, sender: bytes, receiver: bytes, link: int, count: int) -> bytes:

@@ -195,6 +195,10 @@ class Agent:
             {node.publish(subject, [number, filling]) for number in range(first, first + count)}
         )
 
+    def publish_bytes(self, subject: str, size: int) -> int:
+        """One message that is bytes and nothing else; returns to how many."""
+        return self.node.publish(subject, os.urandom(size))
+
     def publish_for(
         self, subject: str, seconds: float, pause: float, size: int = 0
     ) -> tuple[int, int]:
