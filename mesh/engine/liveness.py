@@ -14,6 +14,8 @@
   *unresponsive*: kept, avoided, shown.
 * One tick serves all timers. A tick that comes late means that *we* were stopped or asleep: then
   nobody is judged by the time that passed, all clocks start again.
+* Ticks that come a little late mean that this machine is busy, and who joins here waits for many
+  turns of our loop. To dial such peers anew would be more work for all: they get more time.
 """
 
 from __future__ import annotations
@@ -53,9 +55,22 @@ RENEW_AFTER = 5.0
 PING_AFTER = 2.0
 """Seconds of silence from a peer before it is asked for a sign of life."""
 
+ASKS_PER_SECOND = 20
+"""Of all peers. With more than forty each is asked less often, or a hundred idle nodes would keep
+two cores busy; not so those that owe us an answer. A death shows by the link in any mesh."""
+
 TICK = 0.25
 LATE_TICK = 1.0
 """A tick this late was no scheduling jitter: the process was stopped, or the machine asleep."""
+
+PATIENCE = 10
+"""Turns of the loop that an answer may take: some of the peer, which is as busy, and of ours."""
+
+LATENESS_KEPT = 0.9
+"""Of what a tick was late, for the next one: it is forgotten in some seconds."""
+
+MAX_LATENESS = 3.0
+"""What counts of it: a machine that was asleep is not as busy as that was long."""
 
 PROBE_AGAIN = 0.05
 PROBE_PAUSE = 0.5
@@ -115,6 +130,10 @@ class Liveness:
         self._renew = renew
         self._timer: Timer | None = None
         self._last_tick = core.clock.now()
+        self._ask_after = PING_AFTER
+        """Seconds of silence from one that owes us nothing."""
+        self._lateness = 0.0
+        """Seconds that ticks have been late recently, at most."""
         self._pings = 0
         self.on_pause: Callable[[], None] = _nothing
 
@@ -227,18 +246,20 @@ class Liveness:
         late = now - self._last_tick - TICK
         self._last_tick = now
         self._timer = clock.call_later(TICK, self._tick)
+        self._lateness = max(min(late, MAX_LATENESS), self._lateness * LATENESS_KEPT)
         if late > LATE_TICK:
             self._core.count("pauses_noticed")
             self._start_clocks_again(now)
             self.on_pause()
             return
+        self._ask_after = max(PING_AFTER, len(self._core.sessions) / ASKS_PER_SECOND)
         for session in list(self._core.sessions.values()):
             state = session.state
             if state is State.SUSPECT:
                 self._judge_suspect(session, now)
             elif state in (State.ALIVE, State.UNRESPONSIVE):
                 self._ask_for_life(session, now)
-            elif session.dial is not None and now - session.last_heard > JOIN_WITHIN:
+            elif session.dial is not None and now - session.last_heard > self._patient(JOIN_WITHIN):
                 self._renew(session)
 
     def _judge_suspect(self, session: Session, now: float) -> None:
@@ -260,7 +281,8 @@ class Liveness:
         if pinged_at is None:
             # An unresponsive one leaves that state by an answer, so there must be a question.
             is_unresponsive = session.state is State.UNRESPONSIVE
-            if is_unresponsive or now - session.last_heard > PING_AFTER:
+            ask_after = PING_AFTER if session.outstanding else self._ask_after
+            if is_unresponsive or now - session.last_heard > ask_after:
                 self._ask(session, now)
         elif session.state is State.UNRESPONSIVE:
             if now - pinged_at > (RENEW_ASKED_AFTER if session.has_dialled_again else RENEW_AFTER):
@@ -271,8 +293,12 @@ class Liveness:
             self._change(
                 session, State.UNRESPONSIVE, f"linked, but nothing heard for {silence:.1f} s"
             )
-        elif session.has_dialled_again and now - pinged_at > RENEW_ASKED_AFTER:
+        elif session.has_dialled_again and now - pinged_at > self._patient(RENEW_ASKED_AFTER):
             self._renew(session)
+
+    def _patient(self, seconds: float) -> float:
+        """As long, and longer while this machine is busy."""
+        return seconds + PATIENCE * self._lateness
 
     def _start_clocks_again(self, now: float) -> None:
         for session in self._core.sessions.values():
