@@ -5,15 +5,14 @@ A panel for each figure over the number of nodes, with the value at each point.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plot import PlotUnavailable, load_pyplot, save, short
+from benchmarks import plot
+from benchmarks.plot import load_pyplot, save, short
 
 COLUMNS = 3
 PANEL_IN = (4.2, 2.6)
@@ -92,18 +91,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
     save(figure, path)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth_plot", description=__doc__)
-    parser.add_argument("results", type=Path, help="what '--json' of the growth wrote")
-    parser.add_argument("file", type=Path, help="the SVG to write")
-    arguments = parser.parse_args()
-    try:
-        draw(json.loads(arguments.results.read_text()), arguments.file)
-    except (PlotUnavailable, OSError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        plot.main("benchmarks.growth_plot", __doc__, "what '--json' of the growth wrote", draw)
+    )

@@ -11,14 +11,14 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.workloads import BASELINE
 
-__all__ = ["Bar", "Panel", "PlotUnavailable", "draw", "load_pyplot", "panels", "short"]
+__all__ = ["Bar", "Panel", "PlotUnavailable", "draw", "load_pyplot", "main", "panels", "short"]
 
 COLUMNS = 2
 PANEL_WIDTH_IN = 6.0
@@ -208,9 +208,15 @@ def save(figure: Any, path: Path) -> None:
     figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.plot", description=__doc__)
-    parser.add_argument("results", type=Path, help="what 'python -m benchmarks --json' printed")
+def main(
+    module: str = "benchmarks.plot",
+    description: str | None = __doc__,
+    source: str = "what 'python -m benchmarks --json' printed",
+    draw: Callable[[Mapping[str, Any], Path], None] = draw,
+) -> int:
+    """The command line of a module that draws what another wrote."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("results", type=Path, help=source)
     parser.add_argument("file", type=Path, help="the SVG to write")
     arguments = parser.parse_args()
     try:
