@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from discovery import Source
+from mesh.engine.publisher import Publisher
 from mesh.environment import Environment, current_environment
 from mesh.host import Attach, Host
 from mesh.membership import Peer
@@ -257,7 +258,11 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         host = self.started
         if host is None or host.is_closed:
             raise self.not_running()
-        return host.publishing.mine.publish(subject, data, headers)
+        try:
+            publisher: Publisher = host.publishers.here.publisher
+        except AttributeError:
+            publisher = host.publishers.add()
+        return publisher.publish(subject, data, headers)
 
     def broadcast(
         self, group: str, data: Any = None, *, headers: dict[str, str] | None = None

@@ -17,7 +17,7 @@ from mesh.environment import Environment, HostTransport
 from mesh.finding import Finding
 from mesh.membership import Peer
 from mesh.plain import Gateway
-from mesh.publishing import Publishing
+from mesh.publishing import Publishers
 from mesh.runtime import Handover, forget_in_child
 from mesh.runtime.runner import CLOSE_WAIT
 from mesh.runtime.threads import ThreadWaiter
@@ -46,7 +46,7 @@ class Host:
         self.handover = Handover(self.loop)
         self.runner = environment.runner()
         self.engine: Engine
-        self.publishing: Publishing
+        self.publishers: Publishers
         self.blocking: Mapping[Any, None] = {}
         """The nodes that block (``patterns.blocking``): mostly none."""
         self.finding: Finding
@@ -77,7 +77,7 @@ class Host:
         try:
             self._transport = environment.transport(s, hosts, keys)
             self.engine = self._new_engine()
-            self.publishing = Publishing(self)
+            self.publishers = Publishers(self)
             self.blocking = self.engine.pubsub.blocking.nodes
             for attach in attachments:
                 attach(self.engine, self.runner)

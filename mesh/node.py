@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 from discovery import Source
 from mesh import waiting
 from mesh.aio import DEFAULT_OPTIONS, AsyncNode
+from mesh.engine.publisher import Publisher
 from mesh.finding import SourceReport
 from mesh.host import Attach
 from mesh.membership import Peer
@@ -223,7 +224,11 @@ class Node(Registrations):
         host = self.aio.started
         if host is None or host.is_closed:
             raise self.aio.not_running()
-        count = host.publishing.mine.publish(subject, data, headers)
+        try:
+            publisher: Publisher = host.publishers.here.publisher
+        except AttributeError:
+            publisher = host.publishers.add()
+        count = publisher.publish(subject, data, headers)
         if host.blocking:
             host.hold_back(subject)
         return count

@@ -27,17 +27,30 @@ from mesh.wire.frames import PUBLISH
 if TYPE_CHECKING:
     from mesh.host import Host
 
-__all__ = ["Publishing", "ThreadPublisher"]
+__all__ = ["Publishers", "ThreadPublisher"]
 
 RUN_BYTES = 1024
 """What a run takes besides its entries, about; most of it is the deque's first block."""
 
+COUNT_BYTES = 256
+"""What an item takes, about, that only counts a message."""
 
-class Publishing(threading.local):
-    """``mine`` is the publisher of the thread that asks; the loop's goes straight to the links."""
+
+class Publishers:
+    """The publisher of each thread; the loop's goes straight to the links."""
 
     def __init__(self, host: Host) -> None:
-        self.mine = host.engine.publisher if host.is_own_thread else ThreadPublisher(host)
+        self._host = host
+        self.here = threading.local()
+        """``publisher`` of the thread that asks, if there is one already."""
+
+    def add(self) -> Publisher:
+        """Make that of the thread that asks. A signal handler may be quicker; then it has its own,
+        and the later one stays."""
+        host = self._host
+        made = host.engine.publisher if host.is_own_thread else ThreadPublisher(host)
+        self.here.publisher = made
+        return made
 
 
 class ThreadPublisher(Publisher):
@@ -63,7 +76,7 @@ class ThreadPublisher(Publisher):
         return self._host.on_loop(self._queues.route, subject) if route is None else route
 
     def _count_absent(self, subject: str) -> None:
-        self._host.hand_over(self._absent.count, subject)
+        self._host.handover.put(self._absent.count, (subject,), COUNT_BYTES)
 
 
 class ThreadSending(Sending):
@@ -112,7 +125,7 @@ class Run:
                 return False
         except IndexError:
             return False
-        self.size = size
+        self.size += len(entry)
         entries.append(entry)
         if self._is_taken:
             self._take_back()

@@ -252,8 +252,10 @@ class Liveness:
             self._start_clocks_again(now)
             self.on_pause()
             return
-        self._ask_after = max(PING_AFTER, len(self._core.sessions) / ASKS_PER_SECOND)
-        for session in list(self._core.sessions.values()):
+        sessions = list(self._core.sessions.values())
+        peers = sum(session.is_joined for session in sessions)
+        self._ask_after = max(PING_AFTER, peers / ASKS_PER_SECOND)
+        for session in sessions:
             state = session.state
             if state is State.SUSPECT:
                 self._judge_suspect(session, now)

@@ -91,12 +91,15 @@ class LinkSending(Sending):
             self._begin(Batch(kind, entry, payload, is_shared=len(targets) > 1), targets)
 
     def send_run(self, kind: int, targets: tuple[Any, ...], entries: list[bytes]) -> None:
-        """The same for several, which together are no more than one batch."""
+        """The same for several, which together are mostly no more than one batch."""
         audience, batch = self._last
-        if targets is not audience or batch.kind != kind or not batch.extend(entries):
-            batch = Batch(kind, entries[0], is_shared=len(targets) > 1)
-            batch.extend(entries[1:])
-            self._begin(batch, targets)
+        if targets is audience and batch.kind == kind and batch.extend(entries):
+            return
+        batch = Batch(kind, entries[0], is_shared=len(targets) > 1)
+        rest = () if batch.extend(entries[1:]) else entries[1:]
+        self._begin(batch, targets)
+        for entry in rest:
+            self.send(kind, targets, entry)
 
     def _begin(self, batch: Batch, targets: tuple[Any, ...]) -> None:
         self._last = targets, batch

@@ -50,22 +50,26 @@ class Batch:
         size = self.size + len(entry)
         if not self.is_open or size > BATCH_BYTES:
             return False
+        # Before the append: a signal handler that publishes comes in there.
+        self.size = size
         entries = self._entries
         entries.append(entry)
-        self.size = size
         if len(entries) >= BATCH_ENTRIES:
             self.is_open = False
         return True
 
     def extend(self, entries: list[bytes]) -> bool:
         """All of them at its end; False, and none is, when it is closed, or would get too large."""
-        size = self.size + sum(map(len, entries))
-        count = len(self._entries) + len(entries)
-        if not self.is_open or size > BATCH_BYTES or count > BATCH_ENTRIES:
+        more = sum(map(len, entries))
+        size = self.size + more
+        if not self.is_open or size > BATCH_BYTES:
             return False
-        self._entries += entries
+        if len(self._entries) + len(entries) > BATCH_ENTRIES:
+            return False
         self.size = size
-        self.is_open = count < BATCH_ENTRIES
+        self._entries += entries
+        if len(self._entries) >= BATCH_ENTRIES:
+            self.is_open = False
         return True
 
     @property

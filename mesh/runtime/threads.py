@@ -131,15 +131,22 @@ class Handover:
             room, self._room = self._room, Gate()
             room.open()
         items = self.items
-        for _ in range(len(items)):
-            try:
-                function, args, _ = items.popleft()
-            except IndexError:
-                return  # a function drained in its turn, or another thread gives up
-            try:
-                function(*args)
-            except Exception:
-                logger.exception("what a thread handed over raised")
+        is_through = False
+        try:
+            for _ in range(len(items)):
+                try:
+                    function, args, _ = items.popleft()
+                except IndexError:
+                    break  # a function drained in its turn, or another thread gives up
+                try:
+                    function(*args)
+                except Exception:
+                    logger.exception("what a thread handed over raised")
+            is_through = True
+        finally:
+            # Ctrl-C came in: what is left must not wait for who comes next.
+            if not is_through and items:
+                self._wake()
 
     def refuse(self) -> None:
         """From now on ``put`` raises, so that the loop's last turns are not those of threads that

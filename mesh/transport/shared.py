@@ -8,11 +8,12 @@ copies it into a ring, the frame says where it lies, and the receiver copies it 
   nothing is left behind however a process ends. Whoever cannot open it (another host, another
   user, a container) says so, and gets payloads as parts, as everybody does until he has answered.
 * **When a place is free again.** Never asked: a link has at most ``MAX_WINDOW_BYTES`` under way,
-  and the ring is larger than that, so what is overwritten was read before. Each payload has its
-  number in front of it, and who finds another one than was meant treats the payload as lost: a
-  frame of an old connection, or a peer that does not keep to its window.
+  and the ring is larger than that, so what is overwritten was read before, or is of an epoch that
+  is over. The sender counts the bytes that it puts there, and says in the ring how far it is before
+  it writes: so a reader knows, after it has copied, whether that was overwritten meanwhile. Then
+  the payload is lost, and told as any other.
 * **Whom to trust.** The ring cannot shrink (sealed), so to read it cannot kill the reader. A peer
-  that writes what it likes there could have sent that as well.
+  that writes what it likes there could have sent that as well; it gets no more than that.
 """
 
 from __future__ import annotations
@@ -59,8 +60,11 @@ RING_BYTES = MAX_WINDOW_BYTES + 4 * MAX_LINK_FRAME_BYTES
 MAX_RINGS = 16
 """Of one node: a hundred would take a gigabyte. To more processes payloads go as parts."""
 
-MOST_RING_BYTES = 64 * 1024 * 1024
-"""Of somebody else's ring: more than any honest one, and only address space."""
+MOST_RING_BYTES = 2 * RING_BYTES
+"""Of somebody else's ring. To read what was never written takes memory, too."""
+
+MAX_OFFERS = 64
+"""On one connection, which libzmq may make anew; each costs an answer that waits to be read."""
 
 FOR_RING = descriptors.Need("memory shared with a process", 2, 256)
 """An optimisation must not take what a link needs."""
@@ -69,8 +73,11 @@ NAME = "mesh-payloads"
 LINKED_TO = f"/memfd:{NAME} (deleted)"
 """What a descriptor is before it is opened: to open a device or a pipe may do something."""
 
+HEADER_BYTES = 64
+"""The token, and how far the sender is."""
+
 ALIGN = 64
-_NUMBER = Struct("=Q")
+_POSITION = Struct("=Q")
 
 
 class Ring:
@@ -91,24 +98,25 @@ class Ring:
             os.close(self._fd)
             raise
         self._memory[:TOKEN_SIZE] = self.token
-        self._next = ALIGN
-        # Random, so that no two rings have the same ones.
-        self._number = secrets.randbits(62)
+        self._next = HEADER_BYTES
+        # Random, so that no place of one ring is one of another's.
+        self._position = secrets.randbits(62)
         self.offer = pack_offer(Offer(host, self.token, os.getpid(), self._fd, RING_BYTES))
         """What the peer has to know, packed."""
 
     def write(self, payload: bytes) -> bytes:
         """Put it there; returns its place, packed."""
         size = len(payload)
-        at = self._next
-        if at + _NUMBER.size + size > RING_BYTES:
-            at = ALIGN
-        self._number += 1
-        _NUMBER.pack_into(self._memory, at, self._number)
-        begin = at + _NUMBER.size
+        begin = self._next
+        if begin + size > RING_BYTES:
+            self._position += RING_BYTES - begin
+            begin = HEADER_BYTES
+        taken = aligned(size)
+        self._position += taken
+        self._next = begin + taken
+        _POSITION.pack_into(self._memory, TOKEN_SIZE, self._position)
         self._memory[begin : begin + size] = payload
-        self._next = -(-(begin + size) // ALIGN) * ALIGN
-        return pack_place(Place(self._number, begin, size))
+        return pack_place(Place(self._position, begin, size))
 
     def close(self) -> None:
         self._memory.close()
@@ -130,11 +138,9 @@ class Rings:
 
     def offer(self, prefix: bytes) -> bytes:
         """An offer for the peer of that link, where there is one to be made: once."""
-        if prefix in self._rings:
+        if prefix in self._rings or not SEALS or len(self._by_token) >= MAX_RINGS:
             return b""
         self._rings[prefix] = None
-        if not SEALS or len(self._by_token) >= MAX_RINGS:
-            return b""
         try:
             descriptors.check(FOR_RING)
             ring = Ring()
@@ -182,12 +188,14 @@ class View:
         self._is_local = is_local
         self._memory: mmap | None = None
         self._answer = b""
+        self._offers = 0
 
     def offered(self, data: bytes) -> None:
         """The sender offers a ring: look whether it can be seen, and say so."""
         offer = unpack_offer(data)
-        if offer is None:
+        if offer is None or self._offers >= MAX_OFFERS:
             return
+        self._offers += 1
         self.close()
         try:
             self._memory = _open(offer) if self._is_local else None
@@ -204,18 +212,25 @@ class View:
         memory = self._memory
         if place is None or memory is None:
             return b""
-        number, begin, size = place
-        if begin < ALIGN + _NUMBER.size or begin + size > len(memory):
+        end, begin, size = place
+        if begin < HEADER_BYTES or begin + size > len(memory) or size > MAX_LINK_FRAME_BYTES:
             return b""
         payload = memory[begin : begin + size]
-        # Afterwards: what was overwritten meanwhile has another number before its first byte.
-        (found,) = _NUMBER.unpack_from(memory, begin - _NUMBER.size)
-        return payload if found == number else b""
+        # Afterwards: the sender says first how far it will be.
+        (position,) = _POSITION.unpack_from(memory, TOKEN_SIZE)
+        room = len(memory) - HEADER_BYTES
+        is_there = end <= position <= end - aligned(size) + room
+        return payload if is_there else b""
 
     def close(self) -> None:
         memory, self._memory = self._memory, None
         if memory is not None:
             memory.close()
+
+
+def aligned(size: int) -> int:
+    """What so many bytes take in a ring."""
+    return -(-size // ALIGN) * ALIGN
 
 
 def host_of(token: bytes) -> bytes:

@@ -240,9 +240,10 @@ class ZmqTransport:
             if place is not None:
                 frame = frames.with_place(frame, place)
             else:
+                # First, for what is raised between two parts would leave half a message.
+                offer = self._rings.offer(prefix)
                 xpub.send(frame, _NOBLOCK | _SNDMORE)
                 frame = payload
-                offer = self._rings.offer(prefix)
                 if offer:
                     xpub.send(frame, _NOBLOCK | _SNDMORE)
                     frame = offer

@@ -7,7 +7,7 @@ All of it travels beside the frames of a link (``mesh.wire.frames``). Big-endian
     answer   a link string, sent as a subscription: "I see it", or "I do not"
              02 token(16) 01 or 00
     place    end of a frame whose kind has ``IN_PLACE``, instead of the payload's part
-             number(8) offset(4) size(4)
+             position(8) offset(4) size(4)
 
 `host` is the beginning of SHA-256 of the kernel's boot id and the token, so it tells nobody which
 host that is. What is malformed is None here: whoever cannot read an offer answers nothing, and a
@@ -54,9 +54,9 @@ class Offer(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a payload lies; ``number`` tells it from what lay there before."""
+    """Where a payload lies; ``position`` is how far the sender was behind it, in bytes of all."""
 
-    number: int
+    position: int
     offset: int
     size: int
 

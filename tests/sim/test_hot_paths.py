@@ -30,7 +30,7 @@ HEADROOM = 1.05
 """What else happens in a turn is not always the same."""
 
 BOUNDS = {
-    "publish to nobody": 90,
+    "publish to nobody": 95,
     "publish to one": 147,
     "publish to eight": 147,
     "publish from a thread": 145,

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from mesh import publishing
 from mesh.engine.packing import PAYLOAD_PART_BYTES
 from mesh.links import BATCH_BYTES, BATCH_ENTRIES
-from mesh.publishing import Run, ThreadSending
+from mesh.publishing import Publishers, Run, ThreadSending
 from mesh.runtime import Handover
 from mesh.wire.frames import PUBLISH
 from patterns.errors import NodeClosed, PayloadTooLarge
@@ -232,6 +233,42 @@ def test_what_waits_for_the_loop_is_bounded_for_short_runs_too(rig: Rig) -> None
     thread.join(10.0)
     assert not thread.is_alive()
     assert count < 20_000
+
+
+def test_a_signal_handler_publishes_in_the_middle_of_the_first_publish_of_a_thread(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds no publisher, and makes one while one is being made."""
+    rig.host.is_own_thread = False
+    publishers = Publishers(rig.host)
+    made: list[object] = []
+
+    def make(host: object) -> object:
+        if len(made) == 0:
+            made.append(None)
+            publishers.add()
+        made.append(object())
+        return made[-1]
+
+    monkeypatch.setattr(publishing, "ThreadPublisher", make)
+    assert publishers.add() is made[-1]
+    assert publishers.here.publisher is made[-1]
+    assert len(made) == 3
+
+
+def test_what_comes_behind_an_interrupted_function_is_not_left_lying(rig: Rig) -> None:
+    ran: list[int] = []
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    rig.handover.put(interrupted, ())
+    rig.handover.put(ran.append, (1,))
+    with pytest.raises(KeyboardInterrupt):
+        rig.drain()
+    rig.loop.call_soon(rig.loop.stop)
+    rig.loop.run_forever()
+    assert ran == [1]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from mesh.links.parcels import PARCEL_BYTES
 from mesh.transport import shared
 from mesh.transport.descriptors import in_use
 from mesh.transport.shared import RING_BYTES, Rings, View
+from mesh.wire.frames import MAX_LINK_FRAME_BYTES
 from mesh.wire.sharing import (
     Offer,
     Place,
@@ -151,6 +152,24 @@ def test_a_payload_that_was_overwritten_is_nothing(pair: Pair) -> None:
         pair.put(bytes(100_000))
     assert pair.view.read(first) == b""
     assert pair.view.read(pack_place(place._replace(size=10))) == b""
+
+
+def test_a_payload_above_a_frame_s_size_is_nothing(pair: Pair) -> None:
+    """A few bytes must not make us copy all of the ring."""
+    pair.agree()
+    place = unpack_place(pair.put(bytes(PARCEL_BYTES)))
+    assert place is not None
+    assert pair.view.read(pack_place(place)) == bytes(PARCEL_BYTES)
+    assert pair.view.read(pack_place(place._replace(size=MAX_LINK_FRAME_BYTES + 1))) == b""
+
+
+def test_offers_without_end_are_not_answered_without_end() -> None:
+    answers: list[bytes] = []
+    view = View(lambda topic, is_up: answers.append(topic), is_local=False)
+    for number in range(1000):
+        view.offered(pack_offer(Offer(bytes(16), b"%16d" % number, 1, 2, 3)))
+    assert len(answers) <= 2 * shared.MAX_OFFERS
+    view.close()
 
 
 def test_only_a_ring_that_cannot_shrink_and_is_what_was_told_is_taken(pair: Pair) -> None:

@@ -33,8 +33,10 @@ def test_an_answer_comes_back_and_is_no_other_link_string(token: bytes, is_seen:
 
 
 @given(st.integers(0, 2**64 - 1), UINT32, UINT32)
-def test_a_place_comes_back_from_the_end_of_its_frame(number: int, offset: int, size: int) -> None:
-    place = Place(number, offset, size)
+def test_a_place_comes_back_from_the_end_of_its_frame(
+    position: int, offset: int, size: int
+) -> None:
+    place = Place(position, offset, size)
     packed = sharing.pack_place(place)
     assert len(packed) == sharing.PLACE_SIZE
     kind = frames.PUBLISH | frames.IN_PARTS
