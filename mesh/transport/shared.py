@@ -25,7 +25,6 @@ import secrets
 from collections.abc import Callable
 from hashlib import sha256
 from mmap import ACCESS_READ, ACCESS_WRITE, mmap
-from struct import Struct
 
 from mesh.links.outbox import MAX_WINDOW_BYTES
 from mesh.transport import descriptors
@@ -77,7 +76,6 @@ HEADER_BYTES = 64
 """The token, and how far the sender is."""
 
 ALIGN = 64
-_POSITION = Struct("=Q")
 
 
 class Ring:
@@ -98,6 +96,7 @@ class Ring:
             os.close(self._fd)
             raise
         self._memory[:TOKEN_SIZE] = self.token
+        self._header = position_in(self._memory)
         self._next = HEADER_BYTES
         # Random, so that no place of one ring is one of another's.
         self._position = secrets.randbits(62)
@@ -114,11 +113,12 @@ class Ring:
         taken = aligned(size)
         self._position += taken
         self._next = begin + taken
-        _POSITION.pack_into(self._memory, TOKEN_SIZE, self._position)
+        self._header[0] = self._position
         self._memory[begin : begin + size] = payload
         return pack_place(Place(self._position, begin, size))
 
     def close(self) -> None:
+        self._header.release()
         self._memory.close()
         os.close(self._fd)
 
@@ -187,6 +187,7 @@ class View:
         self._tell = tell
         self._is_local = is_local
         self._memory: mmap | None = None
+        self._header = memoryview(b"")
         self._answer = b""
         self._offers = 0
 
@@ -198,7 +199,9 @@ class View:
         self._offers += 1
         self.close()
         try:
-            self._memory = _open(offer) if self._is_local else None
+            if self._is_local:
+                self._memory = _open(offer)
+                self._header = position_in(self._memory)
         except (OSError, ValueError) as error:
             logger.debug("the memory that a peer offers cannot be had: %s", error)
         if self._answer:
@@ -217,7 +220,7 @@ class View:
             return b""
         payload = memory[begin : begin + size]
         # Afterwards: the sender says first how far it will be.
-        (position,) = _POSITION.unpack_from(memory, TOKEN_SIZE)
+        position = self._header[0]
         room = len(memory) - HEADER_BYTES
         is_there = end <= position <= end - aligned(size) + room
         return payload if is_there else b""
@@ -225,7 +228,17 @@ class View:
     def close(self) -> None:
         memory, self._memory = self._memory, None
         if memory is not None:
+            self._header.release()
             memory.close()
+
+
+def position_in(memory: mmap) -> memoryview:
+    """The sender's position, as one number.
+
+    A view stores and loads it by one access of the machine. ``struct`` does not: it writes zeros
+    first, and the other process reads them.
+    """
+    return memoryview(memory)[TOKEN_SIZE : TOKEN_SIZE + 8].cast("Q")
 
 
 def aligned(size: int) -> int:

@@ -199,6 +199,14 @@ class Agent:
         """One message that is bytes and nothing else; returns to how many."""
         return self.node.publish(subject, os.urandom(size))
 
+    def flood_bytes(self, subject: str, size: int, count: int) -> None:
+        """So many of them at full rate, none of which need give way."""
+        payload = os.urandom(size)
+        for number in range(count):
+            self.node.publish(subject, payload)
+            if number % 256 == 255:
+                self.node.flush(timeout=30.0)
+
     def publish_for(
         self, subject: str, seconds: float, pause: float, size: int = 0
     ) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -67,6 +68,23 @@ def test_payloads_of_any_size_arrive_as_they_were_and_in_order(
         until(lambda heard=receiver.payloads: len(heard) > len(payloads))
         assert receiver.payloads[-len(payloads) :] == payloads
     assert publisher.aio.counters() == {}
+
+
+def test_none_is_lost_while_one_process_writes_and_another_reads(
+    make_node: Make, start_process: Start
+) -> None:
+    """At once, for both look at the same header: only two processes do that."""
+    receiver = make_node("receiver")
+    sizes: Counter[int] = Counter()
+    receiver.subscriber("big", inline=True)(lambda message: sizes.update([len(message.data)]))
+    receiver.start()
+    process = start_process("publisher")
+    receiver.wait_for("publisher", timeout=20.0)
+    count, size = 10_000, 20_000
+    process.ask("flood_bytes", subject="big", size=size, count=count, within=60.0)
+    until(lambda: sizes[size] >= count)
+    assert sizes == {size: count}
+    assert receiver.counters() == {}
 
 
 def test_where_memory_cannot_be_seen_payloads_arrive_all_the_same(
