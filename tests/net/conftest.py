@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 import mesh
 from demos.chat.session import Session
 from tests.conftest import Measured
 from tests.net.crew import Crew
 from tests.net.processes import NodeProcess, Script
+from tests.net.raw import RawPeer
 
 __all__ = ["Measured"]
 
@@ -46,6 +48,21 @@ def make_node(mesh_name: str) -> Iterator[Callable[..., mesh.Node]]:
     yield make
     for node in nodes:
         node.close()
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[Any]]:
+    made: zmq.Context[Any] = zmq.Context()
+    yield made
+    made.destroy(linger=0)
+
+
+@pytest.fixture
+def raw(context: zmq.Context[Any], mesh_name: str) -> Iterator[RawPeer]:
+    """A member of this test's mesh that is no node."""
+    peer = RawPeer(context, mesh_name)
+    yield peer
+    peer.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import functools
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -21,8 +21,8 @@ import zmq
 import mesh
 from mesh.links import PARCEL_BYTES
 from tests.net.processes import AgentError, NodeProcess, until, until_async
+from tests.net.raw import RawPeer, Wire, descriptors, rss_bytes
 from tests.net.test_async_node import runs
-from tests.net.test_hostile import RawPeer, Wire, descriptors, rss_bytes
 
 Start = Callable[..., NodeProcess]
 Make = Callable[..., mesh.Node]
@@ -38,13 +38,6 @@ def make(mesh_name: str) -> MakeAsync:
     return functools.partial(
         mesh.AsyncNode, mesh=mesh_name, discovery=("exchange",), host="127.0.0.1"
     )
-
-
-@pytest.fixture
-def context() -> Iterator[zmq.Context[Any]]:
-    made: zmq.Context[Any] = zmq.Context()
-    yield made
-    made.destroy(linger=0)
 
 
 class Unhandled:
@@ -230,13 +223,6 @@ def target(start_process: Start) -> NodeProcess:
     # Large blocks go back at once, so that what is measured is what it holds.
     prefix = ["env", "MALLOC_MMAP_THRESHOLD_=131072"]
     return start_process("target", discovery=["exchange"], prefix=prefix)
-
-
-@pytest.fixture
-def raw(context: zmq.Context[Any], mesh_name: str) -> Iterator[RawPeer]:
-    peer = RawPeer(context, mesh_name)
-    yield peer
-    peer.close()
 
 
 def test_replies_that_nobody_reads_are_not_kept_without_end(

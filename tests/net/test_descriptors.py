@@ -10,7 +10,7 @@ import pytest
 import mesh
 from mesh.transport.descriptors import FOR_LINK, FOR_NODE
 from tests.net.processes import PROCESS_START, NodeProcess, Script, until
-from tests.net.test_hostile import descriptors
+from tests.net.raw import descriptors
 
 Start = Callable[..., NodeProcess]
 Make = Callable[..., mesh.Node]

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
 import pytest
-import zmq
 
 import mesh
 from mesh.engine.packing import PAYLOAD_PART_BYTES
 from mesh.transport import shared
 from mesh.wire import frames, sharing
 from tests.net.processes import NodeProcess, until
-from tests.net.test_hostile import RawPeer
+from tests.net.raw import RawPeer
 
 Make = Callable[..., mesh.Node]
 Start = Callable[..., NodeProcess]
@@ -126,22 +125,8 @@ def test_a_killed_publisher_leaves_nothing_behind(make_node: Make, start_process
 
 
 @pytest.fixture
-def context() -> Iterator[zmq.Context[Any]]:
-    made: zmq.Context[Any] = zmq.Context()
-    yield made
-    made.destroy(linger=0)
-
-
-@pytest.fixture
 def target(start_process: Start) -> NodeProcess:
     return start_process("target", discovery=["exchange"], subscribe=("news",))
-
-
-@pytest.fixture
-def raw(context: zmq.Context[Any], mesh_name: str) -> Iterator[RawPeer]:
-    peer = RawPeer(context, mesh_name)
-    yield peer
-    peer.close()
 
 
 IN_PLACE = frames.PUBLISH | frames.IN_PARTS | frames.IN_PLACE

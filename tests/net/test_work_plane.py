@@ -19,8 +19,8 @@ from mesh.transport import ZmqTransport
 from mesh.transport import sockets as options
 from mesh.wire import frames
 from tests.net.processes import until, until_async
+from tests.net.raw import Wire
 from tests.net.test_async_node import runs
-from tests.net.test_hostile import Wire
 
 MIB = 1024 * 1024
 LARGEST = frames.MAX_DATA_FRAME_BYTES
