@@ -31,6 +31,11 @@ def rings_of(node: mesh.Node) -> list[shared.Ring | None]:
     return list(transport._rings._rings.values())
 
 
+def positions(node: mesh.Node) -> list[int]:
+    """How many bytes went into each ring, from some number on."""
+    return [ring._position for ring in rings_of(node) if ring is not None]
+
+
 class Heard:
     """A node that keeps the payloads of "big"."""
 
@@ -56,6 +61,7 @@ def test_payloads_of_any_size_arrive_as_they_were_and_in_order(
             [ring is not None and ring.is_seen for ring in rings_of(publisher)] == [True] * count
         )
     )
+    before = positions(publisher)
     chance = random.Random(7)
     sizes = [chance.randrange(8 * KIB, 255 * KIB) for _ in range(300)]
     payloads = [chance.randbytes(size) for size in sizes]
@@ -67,6 +73,9 @@ def test_payloads_of_any_size_arrive_as_they_were_and_in_order(
         until(lambda heard=receiver.payloads: len(heard) > len(payloads))
         assert receiver.payloads[-len(payloads) :] == payloads
     assert publisher.aio.counters() == {}
+    large = sum(size for size in sizes if size >= PAYLOAD_PART_BYTES)
+    through = [now - then for now, then in zip(positions(publisher), before, strict=True)]
+    assert min(through) >= large, "not through memory"
 
 
 def test_none_is_lost_while_one_process_writes_and_another_reads(
