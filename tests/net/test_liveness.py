@@ -98,8 +98,8 @@ def test_a_killed_process_is_failed_at_once(start_process: Start, measured: Meas
     victim.kill()
     witness.ask("wait_state", peer=victim.id, states=["failed"], timeout=10.0)
     measured("failed after s:", now(witness) - before)
-    kinds = [kind for _, kind, *_ in witness.ask("seen", peer=victim.id)]
-    assert kinds[:3] == ["PeerJoined", "PeerSuspected", "PeerFailed"]
+    story = ["PeerJoined", "PeerSuspected", "PeerFailed"]
+    until(lambda: [kind for _, kind, *_ in witness.ask("seen", peer=victim.id)][:3] == story)
 
 
 def test_a_closed_node_has_left_and_is_never_suspect(start_process: Start, make_node: Make) -> None:
