@@ -24,7 +24,7 @@ from mesh.registrations import Registrations
 from mesh.runtime import forget_in_child, started_before_fork
 from mesh.services import AsyncService, make_options
 from mesh.serving import DRAIN_TIMEOUT, serve
-from mesh.settings import SOURCES, Settings
+from mesh.settings import SOURCES, IdentityInput, Settings
 from mesh.subscribing import AsyncSubscribing
 from mesh.transport import PlainEndpoints
 from mesh.views import AsyncViews
@@ -46,6 +46,8 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
     ``name``       service name; nodes of one name are replicas of one service. None: ``anon-...``
     ``mesh``       only nodes of the same mesh name meet (``MESH_NAME``; default "mesh")
     ``key``        passphrase or generated key (``MESH_KEY``): encrypts and authenticates all
+    ``identity``   this node's own certificate and key pair (``MESH_IDENTITY``): a file, as
+                   ``meshctl join`` saves it. It has ``mesh`` and ``key``. ``docs/identities.md``
     ``insecure``   go on the network without a key (``MESH_INSECURE``); warns once
     ``host``       address to bind; without a key 127.0.0.1, else every interface (``MESH_HOST``)
     ``port``       TCP port of the link socket; 0 takes any free one
@@ -89,6 +91,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         observer: bool = False,
         plain: bool | tuple[int, int] | None = None,
         max_payload_bytes: int | None = None,
+        identity: IdentityInput = None,
     ) -> None:
         self._settings = s = Settings.make(
             name,
@@ -106,6 +109,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
             observer=observer,
             plain=plain,
             max_payload_bytes=max_payload_bytes,
+            identity=identity,
         )
         super().__init__(s.name, s.is_observer)
         self._to_attach: deque[Attach] = deque()

@@ -5,6 +5,7 @@ argument               environment                 default
 =====================  ==========================  =========================================
 ``mesh``               ``MESH_NAME``               "mesh"
 ``key``                ``MESH_KEY``                none: loopback only
+``identity``           ``MESH_IDENTITY``           none; a file, which has ``mesh`` and ``key``
 ``insecure``           ``MESH_INSECURE``           false ("1", "true", "yes", "on" are true)
 ``host``               ``MESH_HOST``               127.0.0.1 without a key, else all
 ``seeds``              ``MESH_SEEDS``              none (separated by commas or blanks)
@@ -13,7 +14,8 @@ argument               environment                 default
 ``max_payload_bytes``  ``MESH_MAX_PAYLOAD_BYTES``  64 MiB
 =====================  ==========================  =========================================
 
-An empty variable counts as unset.
+An empty variable counts as unset. An identity that is given as an argument goes before MESH_NAME
+and MESH_KEY; all else that is given beside an identity, and says something else, is an error.
 """
 
 from __future__ import annotations
@@ -22,16 +24,18 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from discovery import Source, check_wanted, is_service_name, parse_address
 from mesh.engine.config import MAX_PAYLOAD_BYTES
 from mesh.membership.record import check_instance, check_tags, check_weight
+from mesh.security.identity_file import IdentityFile
 from mesh.security.keys import check_key
 from mesh.transport.addresses import is_loopback
 from patterns.errors import ConfigError
 from patterns.names import check_name
 
-__all__ = ["SOURCES", "Settings"]
+__all__ = ["SOURCES", "IdentityInput", "Settings"]
 
 SOURCES = ("mdns", "local", "exchange")
 """The discovery sources there are by name; seeds are used whenever some are given."""
@@ -44,6 +48,9 @@ MIN_PAYLOAD_BYTES = 256 * 1024
 
 MOST_PAYLOAD_BYTES = 1024 * 1024 * 1024
 """Both ends keep a payload whole, several times over: more is a job for a file server."""
+
+IdentityInput: TypeAlias = str | os.PathLike[str] | IdentityFile | None
+"""How an identity is given: its file, or what was loaded from it."""
 
 _SOURCE_NAMES = ", ".join(SOURCES)
 DEFAULT_MESH = "mesh"
@@ -72,6 +79,8 @@ class Settings:
     """The ports for plain ZeroMQ clients, requests and subscriptions; 0 is any free one."""
     max_payload_bytes: int
     """Of a packed message, call, reply or groupcast, sent or taken."""
+    identity: IdentityFile | None = None
+    """Whose ``mesh`` and ``key`` are those above; None in a mesh without identities."""
 
     @classmethod
     def make(
@@ -92,9 +101,13 @@ class Settings:
         observer: bool,
         plain: bool | tuple[int, int] | None,
         max_payload_bytes: int | None,
+        identity: IdentityInput = None,
     ) -> Settings:
         """Raises BadName and ConfigError for what cannot work."""
         id = secrets.token_bytes(16)
+        identified = _identity(identity, mesh, key)
+        if identified is not None:
+            mesh, key = identified.mesh, identified.key
         mesh = check_name("mesh", mesh or _env("MESH_NAME") or DEFAULT_MESH)
         key = _key(key)
         if insecure is None:
@@ -115,6 +128,7 @@ class Settings:
             is_observer=bool(observer),
             plain=_plain(plain, bool(observer)),
             max_payload_bytes=_max_payload_bytes(max_payload_bytes),
+            identity=identified,
         )
 
     def with_fresh_id(self) -> Settings:
@@ -141,6 +155,30 @@ def _key(key: object) -> str | None:
         raise ConfigError(f"key must be a str (a passphrase or a generated key), not {key!r:.20}")
     check_key(key)
     return key
+
+
+def _identity(identity: object, mesh: str | None, key: str | None) -> IdentityFile | None:
+    """The identity, if one is given and nothing beside it says otherwise. Raises ConfigError."""
+    given = "identity="
+    if identity is None or (isinstance(identity, str) and not identity.strip()):
+        identity = _env("MESH_IDENTITY")
+        if identity is None:
+            return None
+        given = "MESH_IDENTITY"
+        mesh, key = mesh or _env("MESH_NAME"), key or _env("MESH_KEY")
+    if isinstance(identity, str | os.PathLike):
+        identity = IdentityFile.load(os.fspath(identity))
+    if not isinstance(identity, IdentityFile):
+        raise ConfigError(f"identity={identity!r:.60}: give the path of an identity file")
+    if key is not None and (not isinstance(key, str) or key.strip()):
+        raise ConfigError(f"{given} and a key are both given: the identity has the mesh's key")
+    if mesh and mesh != identity.mesh:
+        raise ConfigError(
+            f"{given} is for the mesh {identity.mesh!r}, and {mesh!r} is given, too: "
+            "leave one of them out"
+        )
+    identity.check()
+    return identity
 
 
 def _host(host: object, may_be_on_network: bool) -> str:

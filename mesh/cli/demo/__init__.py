@@ -28,7 +28,14 @@ OWN_NAME = "you"
 
 ROLE_COMMAND = module_command("mesh.cli.demo.role")
 
-INHERITED = ("MESH_KEY", "MESH_SEEDS", "MESH_INSECURE", "MESH_HOST", "MESH_NAME")
+INHERITED = (
+    "MESH_KEY",
+    "MESH_IDENTITY",
+    "MESH_SEEDS",
+    "MESH_INSECURE",
+    "MESH_HOST",
+    "MESH_NAME",
+)
 """Settings of the user's own mesh, which the demo must not meet."""
 
 

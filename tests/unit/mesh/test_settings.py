@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesh.membership import MAX_WEIGHT
+from mesh.security.authority import Authority
+from mesh.security.boxes import new_secret, public_of
+from mesh.security.identity_file import IdentityFile
 from mesh.settings import SOURCES, Settings
 from patterns.errors import ConfigError
 
@@ -138,3 +143,88 @@ def test_a_fresh_id_brings_a_fresh_instance_unless_it_was_given() -> None:
     assert drawn.with_fresh_id().name == drawn.name
     assert drawn.with_fresh_id().instance != drawn.instance
     assert given.with_fresh_id().instance == "a"
+
+
+# An identity
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> IdentityFile:
+    """One of the mesh "lab" that is valid now, in its file."""
+    for name in ("NAME", "KEY", "IDENTITY"):
+        monkeypatch.delenv(f"MESH_{name}", raising=False)
+    authority = Authority.create(tmp_path / "ca", "lab")
+    secret = new_secret()
+    made = IdentityFile(
+        "lab", authority.key, secret, authority.issue("calc", public_of(secret)), authority.public
+    )
+    return made.save(tmp_path / "lab.identity")
+
+
+def test_an_identity_has_the_mesh_and_its_key(
+    lab: IdentityFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_NAME", "elsewhere")
+    monkeypatch.setenv("MESH_KEY", "another")
+    for given in (lab, lab.path, str(lab.path)):
+        settings = make(identity=given, mesh=None)
+        assert (settings.mesh, settings.key) == ("lab", lab.key)
+        assert settings.identity == lab
+    assert make(identity=lab, mesh="lab", key="").key == lab.key
+    assert make(identity=lab, mesh=None, host=None).host == "*"
+
+
+def test_an_identity_may_come_from_the_environment(
+    lab: IdentityFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_IDENTITY", str(lab.path))
+    for given in (None, "", "  "):
+        settings = make(identity=given, mesh=None)
+        assert (settings.mesh, settings.key) == ("lab", lab.key)
+    monkeypatch.setenv("MESH_IDENTITY", "")
+    assert make().identity is None
+    with pytest.raises(ConfigError, match="cannot read /nowhere"):
+        make(identity="/nowhere", mesh=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "match"),
+    [
+        ({"key": "words"}, {}, "a key are both given"),
+        ({"key": 7}, {}, "a key are both given"),
+        ({"mesh": "other"}, {}, "for the mesh 'lab', and 'other'"),
+        ({}, {"MESH_NAME": "other"}, "MESH_IDENTITY is for the mesh 'lab', and 'other'"),
+        ({}, {"MESH_KEY": "words"}, "MESH_IDENTITY and a key"),
+    ],
+)
+def test_what_contradicts_an_identity_is_refused(
+    lab: IdentityFile,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    environment: dict[str, str],
+    match: str,
+) -> None:
+    if not environment:
+        with pytest.raises(ConfigError, match=match):
+            make(identity=lab, **{"mesh": None} | given)
+    for name, value in (environment | {"MESH_IDENTITY": str(lab.path)}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=match):
+        make(**{"mesh": None} | given)
+
+
+def test_an_identity_that_no_node_would_take_is_refused_at_once(
+    lab: IdentityFile, tmp_path: Path
+) -> None:
+    authority = Authority.open(tmp_path / "ca")
+    old = authority.issue("old", lab.node_key, days=1, now=1e9)
+    with pytest.raises(ConfigError, match="expired on 2001-09-10"):
+        make(identity=replace(lab, certificate=old), mesh=None)
+    with pytest.raises(ConfigError, match="revoked"):
+        make(identity=lab.with_revocations(authority.revoke("calc")), mesh=None)
+
+
+@pytest.mark.parametrize("identity", [7, b"path", object()])
+def test_what_is_no_identity_is_refused(identity: Any) -> None:
+    with pytest.raises(ConfigError, match="identity="):
+        make(identity=identity)
