@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
@@ -19,12 +20,13 @@ from discovery import Source
 from mesh.engine.publisher import Publisher
 from mesh.environment import Environment, current_environment
 from mesh.host import Attach, Host
+from mesh.key_settings import IdentityInput
 from mesh.membership import Peer
 from mesh.registrations import Registrations
 from mesh.runtime import forget_in_child, started_before_fork
 from mesh.services import AsyncService, make_options
 from mesh.serving import DRAIN_TIMEOUT, serve
-from mesh.settings import SOURCES, IdentityInput, Settings
+from mesh.settings import SOURCES, Settings
 from mesh.subscribing import AsyncSubscribing
 from mesh.transport import PlainEndpoints
 from mesh.views import AsyncViews
@@ -79,6 +81,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         *,
         mesh: str | None = None,
         key: str | None = None,
+        key_file: str | os.PathLike[str] | None = None,
         insecure: bool | None = None,
         host: str | None = None,
         port: int = 0,
@@ -97,6 +100,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
             name,
             mesh=mesh,
             key=key,
+            key_file=key_file,
             insecure=insecure,
             host=host,
             port=port,

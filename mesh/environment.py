@@ -22,7 +22,7 @@ from mesh.engine.ports import Clock, Transport
 from mesh.finding import Finding
 from mesh.runtime import LoopClock, LoopRunner
 from mesh.runtime.threads import call_in_thread
-from mesh.security import CurveKeys
+from mesh.security import Credentials, MeshKey, NodeKey
 from mesh.settings import Settings
 from mesh.transport import ZmqTransport
 from mesh.wire import frames
@@ -38,11 +38,36 @@ logger = logging.getLogger("mesh")
 class HostTransport(Transport, Protocol):
     """An engine's transport, and its end."""
 
+    @property
+    def refused(self) -> int:
+        """Connections that were not let in, for want of the right key."""
+
     async def wait_closed(self) -> None:
         """After ``close``: until everything is given back."""
 
     def abandon(self) -> None:
         """When there is no time for ``wait_closed``."""
+
+    def spread_news(self) -> None:
+        """Tell the peers what is new of keys and certificates."""
+
+
+def make_credentials(settings: Settings) -> Credentials:
+    """Takes 0.1 s for each passphrase. Raises ConfigError."""
+    given = settings.keys
+    keys = [MeshKey(text, given.mesh) for text in given.texts]
+    node = NodeKey(given.secret)
+    if (file := given.identity) is None:
+        return Credentials(settings.id, given.mesh, keys, node)
+    return Credentials(
+        settings.id,
+        given.mesh,
+        keys,
+        node,
+        authority=file.authority,
+        certificate=file.certificate,
+        revocations=file.revocations,
+    )
 
 
 class Environment:
@@ -54,27 +79,27 @@ class Environment:
         """Those that a node is started with."""
         return settings
 
-    async def keys(self, settings: Settings) -> CurveKeys | None:
+    async def credentials(self, settings: Settings) -> Credentials | None:
         """The node's keys, None without a mesh key. Raises ConfigError."""
-        if settings.key is None:
+        if not settings.keys:
             return None
         # The stretching of a passphrase takes 0.1 s, during which the loop must go on.
-        make_keys = functools.partial(CurveKeys, settings.key, settings.mesh)
-        keys: CurveKeys = await call_in_thread(asyncio.get_running_loop(), make_keys)
-        return keys
+        make = functools.partial(make_credentials, settings)
+        credentials: Credentials = await call_in_thread(asyncio.get_running_loop(), make)
+        return credentials
 
     def prepare(self, settings: Settings) -> None:
         """Before anything is opened."""
-        if settings.key is None and not settings.is_loopback_only:
+        if not settings.keys and not settings.is_loopback_only:
             _warn_insecure()
         _raise_descriptor_limit()
 
-    def finding(self, settings: Settings, fingerprint: str) -> Finding:
+    def finding(self, settings: Settings, credentials: Credentials | None) -> Finding:
         """Raises ConfigError when two sources have the same name."""
-        return Finding(settings, fingerprint)
+        return Finding(settings, credentials)
 
     def transport(
-        self, settings: Settings, hosts: Sequence[str], keys: CurveKeys | None
+        self, settings: Settings, hosts: Sequence[str], credentials: Credentials | None
     ) -> HostTransport:
         loop = asyncio.get_running_loop()
         return ZmqTransport(
@@ -82,7 +107,7 @@ class Environment:
             host=settings.host,
             port=settings.port,
             hosts=hosts,
-            keys=keys,
+            credentials=credentials,
             max_work_bytes=settings.max_payload_bytes + frames.LINK_HEADER_SIZE,
         )
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import discovery as d
 from mesh.engine import Engine
+from mesh.security import Credentials
 from mesh.settings import FILE, Settings
 from mesh.transport.addresses import is_wildcard
 from mesh.wire import frames
@@ -46,10 +47,10 @@ class SourceReport:
 class Finding:
     """Made before the engine; ``start`` is called when that is bound."""
 
-    def __init__(self, settings: Settings, fingerprint: str) -> None:
+    def __init__(self, settings: Settings, credentials: Credentials | None) -> None:
         """Raises ConfigError when two sources have the same name."""
         self._settings = settings
-        self._fingerprint = fingerprint
+        self._credentials = credentials
         self._network = d.Network(settings.interfaces, self._on_network)
         try:
             self._discovery = d.Discovery(self._sources(), self._on_candidate)
@@ -125,8 +126,13 @@ class Finding:
             protocol=frames.PROTOCOL_VERSION,
             hosts=tuple(self.hosts(link_local=True)),
             port=self._port,
-            fingerprint=self._fingerprint,
+            fingerprint=self._credentials.key.fingerprint if self._credentials else "",
         )
+
+    def announce_anew(self) -> None:
+        """The mesh key has changed."""
+        if not self._is_closing:
+            self._discovery.update(self._announcement())
 
     def _on_network(self) -> None:
         """Addresses have changed, a cable was plugged in or pulled, or the machine has slept."""
@@ -151,13 +157,19 @@ class Finding:
         """Why it cannot be a peer, by what it claims; "" when it may be."""
         if candidate.mesh not in (None, self._settings.mesh):
             return "of another mesh"
-        if candidate.fingerprint not in (None, self._fingerprint):
-            if not candidate.fingerprint:
-                return "it has no key, and this node has one"
-            return "of another key" if self._fingerprint else "it has a key, and this node none"
+        if candidate.fingerprint is not None and (reason := self._key_mismatch(candidate)):
+            return reason
         if candidate.protocol not in (None, frames.PROTOCOL_VERSION):
             return f"it speaks protocol {candidate.protocol}, this node {frames.PROTOCOL_VERSION}"
         return ""
+
+    def _key_mismatch(self, candidate: d.Candidate) -> str:
+        if self._credentials is None:
+            return "it has a key, and this node none" if candidate.fingerprint else ""
+        if not candidate.fingerprint:
+            return "it has no key, and this node has one"
+        is_ours = self._credentials.accepts(candidate.fingerprint)
+        return "" if is_ours else "of another key"
 
     def reports(self) -> dict[str, SourceReport]:
         """How each source is doing."""

@@ -15,13 +15,14 @@ from typing import Any
 from mesh.engine import Engine, EngineConfig
 from mesh.environment import Environment, HostTransport
 from mesh.finding import Finding
+from mesh.key_keeping import KeyKeeper
 from mesh.membership import Peer
 from mesh.plain import Gateway
 from mesh.publishing import Publishers
 from mesh.runtime import Handover, forget_in_child
 from mesh.runtime.runner import CLOSE_WAIT
 from mesh.runtime.threads import ThreadWaiter
-from mesh.security import CurveKeys
+from mesh.security import Credentials
 from mesh.settings import Settings
 from mesh.transport import PlainEndpoints, PlainSockets
 from patterns.errors import NodeClosed
@@ -50,6 +51,9 @@ class Host:
         self.blocking: Mapping[Any, None] = {}
         """The nodes that block (``patterns.blocking``): mostly none."""
         self.finding: Finding
+        self.credentials: Credentials | None = None
+        """None without a mesh key."""
+        self._keeper: KeyKeeper | None = None
         self._transport: HostTransport
         self.plain: PlainEndpoints | None = None
         self._gateway: Gateway | None = None
@@ -70,12 +74,14 @@ class Host:
         """
         s = self._settings
         environment = self._environment
-        keys = await environment.keys(s)
+        credentials = self.credentials = await environment.credentials(s)
         environment.prepare(s)
-        self.finding = environment.finding(s, keys.fingerprint if keys is not None else "")
+        self.finding = environment.finding(s, credentials)
         hosts = self.finding.look()
         try:
-            self._transport = environment.transport(s, hosts, keys)
+            self._transport = environment.transport(s, hosts, credentials)
+            if credentials is not None:
+                self._keeper = KeyKeeper(s.keys, credentials, self._on_new_keys)
             self.engine = self._new_engine()
             self.publishers = Publishers(self)
             self.blocking = self.engine.pubsub.blocking.nodes
@@ -88,7 +94,7 @@ class Host:
             raise
         try:
             if s.plain is not None:
-                self._open_plain(s.plain, keys)
+                self._open_plain(s.plain, credentials)
             await self.finding.start(self.engine, addresses)
             await anext(self._until_loop_ends)
         except BaseException:
@@ -117,22 +123,36 @@ class Host:
             wall_clock=self._environment.wall_clock,
         )
 
-    def _open_plain(self, ports: tuple[int, int], keys: CurveKeys | None) -> None:
+    def _open_plain(self, ports: tuple[int, int], credentials: Credentials | None) -> None:
         sockets = PlainSockets(
             self.loop,
             host=self._settings.host,
             shown_host=self.finding.hosts()[0],
             ports=ports,
-            keys=keys,
+            key=credentials.key.plain if credentials is not None else None,
         )
         self._gateway = Gateway(self.engine, self.runner, sockets)
         self.plain = sockets.open(self._gateway)
         self._plain_sockets = sockets
 
+    def _on_new_keys(self) -> None:
+        if not self.is_closed:
+            self.finding.announce_anew()
+            self.spread_news()
+
+    def spread_news(self) -> None:
+        """Tell the peers what is new of keys and certificates."""
+        self._transport.spread_news()
+
     @property
     def counters(self) -> dict[str, int]:
-        """The engine's, and those of the gateway for plain clients."""
-        return self.engine.counters | (self._gateway.counters if self._gateway else {})
+        """The engine's, those of the gateway for plain clients, and what was not even let in."""
+        refused = self._transport.refused
+        return (
+            self.engine.counters
+            | (self._gateway.counters if self._gateway else {})
+            | ({"connections_refused": refused} if refused else {})
+        )
 
     async def close(self) -> None:
         """Say goodbye and give everything back, within a second. Idempotent."""
@@ -187,6 +207,7 @@ class Host:
             self.runner.close(),
             self._transport.wait_closed(),
             self._plain_closed(),
+            self._keys_kept(),
             closing_discovery,
             return_exceptions=True,
         )
@@ -198,6 +219,10 @@ class Host:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_WAIT)
         self._tell(lost)
+
+    async def _keys_kept(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.close()
 
     async def _plain_closed(self) -> None:
         if self._plain_sockets is not None:

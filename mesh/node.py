@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -21,12 +22,13 @@ from mesh.aio import DEFAULT_OPTIONS, AsyncNode
 from mesh.engine.publisher import Publisher
 from mesh.finding import SourceReport
 from mesh.host import Attach
+from mesh.key_settings import IdentityInput
 from mesh.membership import Peer
 from mesh.registrations import Registrations
 from mesh.runtime import LoopThread, ThreadWaiter, forget_in_child
 from mesh.services import Service
 from mesh.serving import DRAIN_TIMEOUT, serve_blocking
-from mesh.settings import SOURCES, IdentityInput
+from mesh.settings import SOURCES
 from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
 from mesh.transport import PlainEndpoints
 from patterns.backlog import DEFAULT_BUFFER, Policy
@@ -55,6 +57,7 @@ class Node(Registrations):
         *,
         mesh: str | None = None,
         key: str | None = None,
+        key_file: str | os.PathLike[str] | None = None,
         insecure: bool | None = None,
         host: str | None = None,
         port: int = 0,
@@ -73,6 +76,7 @@ class Node(Registrations):
             name,
             mesh=mesh,
             key=key,
+            key_file=key_file,
             insecure=insecure,
             host=host,
             port=port,

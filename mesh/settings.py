@@ -6,6 +6,7 @@ argument               environment                 default
 ``mesh``               ``MESH_NAME``               "mesh"
 ``key``                ``MESH_KEY``                none: loopback only
 ``identity``           ``MESH_IDENTITY``           none; a file, which has ``mesh`` and ``key``
+``key_file``           ``MESH_KEY_FILE``           none: a file with the key
 ``insecure``           ``MESH_INSECURE``           false ("1", "true", "yes", "on" are true)
 ``host``               ``MESH_HOST``               127.0.0.1 without a key, else all
 ``seeds``              ``MESH_SEEDS``              none (separated by commas or blanks)
@@ -21,16 +22,13 @@ and MESH_KEY; all else that is given beside an identity, and says something else
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from discovery import Source, check_wanted, is_service_name, parse_address
 from mesh.engine.config import MAX_PAYLOAD_BYTES
+from mesh.key_settings import IdentityInput, KeySettings, env
 from mesh.membership.record import check_instance, check_tags, check_weight
-from mesh.security.identity_file import IdentityFile
-from mesh.security.keys import check_key
 from mesh.transport.addresses import is_loopback
 from patterns.errors import ConfigError
 from patterns.names import check_name
@@ -49,11 +47,7 @@ MIN_PAYLOAD_BYTES = 256 * 1024
 MOST_PAYLOAD_BYTES = 1024 * 1024 * 1024
 """Both ends keep a payload whole, several times over: more is a job for a file server."""
 
-IdentityInput: TypeAlias = str | os.PathLike[str] | IdentityFile | None
-"""How an identity is given: its file, or what was loaded from it."""
-
 _SOURCE_NAMES = ", ".join(SOURCES)
-DEFAULT_MESH = "mesh"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -65,7 +59,7 @@ class Settings:
     id: bytes
     name: str
     mesh: str
-    key: str | None
+    keys: KeySettings
     host: str
     port: int
     seeds: tuple[str, ...]
@@ -79,8 +73,6 @@ class Settings:
     """The ports for plain ZeroMQ clients, requests and subscriptions; 0 is any free one."""
     max_payload_bytes: int
     """Of a packed message, call, reply or groupcast, sent or taken."""
-    identity: IdentityFile | None = None
-    """Whose ``mesh`` and ``key`` are those above; None in a mesh without identities."""
 
     @classmethod
     def make(
@@ -89,6 +81,7 @@ class Settings:
         *,
         mesh: str | None,
         key: str | None,
+        key_file: str | os.PathLike[str] | None = None,
         insecure: bool | None,
         host: str | None,
         port: int,
@@ -104,20 +97,16 @@ class Settings:
         identity: IdentityInput = None,
     ) -> Settings:
         """Raises BadName and ConfigError for what cannot work."""
-        id = secrets.token_bytes(16)
-        identified = _identity(identity, mesh, key)
-        if identified is not None:
-            mesh, key = identified.mesh, identified.key
-        mesh = check_name("mesh", mesh or _env("MESH_NAME") or DEFAULT_MESH)
-        key = _key(key)
+        keys = KeySettings.make(mesh, key, key_file, identity)
+        id = keys.new_id()
         if insecure is None:
             insecure = _env_bool("MESH_INSECURE")
         return cls(
             id=id,
             name=f"anon-{id.hex()[:8]}" if name is None else check_name("node", name),
-            mesh=mesh,
-            key=key,
-            host=_host(host, bool(key or insecure)),
+            mesh=keys.mesh,
+            keys=keys,
+            host=_host(host, bool(keys or insecure)),
             port=_port(port),
             seeds=_seeds(seeds),
             discovery=_sources(discovery),
@@ -128,62 +117,23 @@ class Settings:
             is_observer=bool(observer),
             plain=_plain(plain, bool(observer)),
             max_payload_bytes=_max_payload_bytes(max_payload_bytes),
-            identity=identified,
         )
 
     def with_fresh_id(self) -> Settings:
         """The same settings for another node; a name that was drawn with the id stays."""
-        id = secrets.token_bytes(16)
+        keys = self.keys.renewed()
+        id = keys.new_id()
         is_drawn = self.instance == self.id.hex()
-        return replace(self, id=id, instance=id.hex() if is_drawn else self.instance)
+        return replace(self, keys=keys, id=id, instance=id.hex() if is_drawn else self.instance)
 
     @property
     def is_loopback_only(self) -> bool:
         return is_loopback(self.host)
 
 
-def _env(name: str) -> str | None:
-    return os.environ.get(name, "").strip() or None
-
-
-def _key(key: object) -> str | None:
-    if key is None or (isinstance(key, str) and not key.strip()):
-        key = _env("MESH_KEY")
-    if key is None:
-        return None
-    if not isinstance(key, str):
-        raise ConfigError(f"key must be a str (a passphrase or a generated key), not {key!r:.20}")
-    check_key(key)
-    return key
-
-
-def _identity(identity: object, mesh: str | None, key: str | None) -> IdentityFile | None:
-    """The identity, if one is given and nothing beside it says otherwise. Raises ConfigError."""
-    given = "identity="
-    if identity is None or (isinstance(identity, str) and not identity.strip()):
-        identity = _env("MESH_IDENTITY")
-        if identity is None:
-            return None
-        given = "MESH_IDENTITY"
-        mesh, key = mesh or _env("MESH_NAME"), key or _env("MESH_KEY")
-    if isinstance(identity, str | os.PathLike):
-        identity = IdentityFile.load(os.fspath(identity))
-    if not isinstance(identity, IdentityFile):
-        raise ConfigError(f"identity={identity!r:.60}: give the path of an identity file")
-    if key is not None and (not isinstance(key, str) or key.strip()):
-        raise ConfigError(f"{given} and a key are both given: the identity has the mesh's key")
-    if mesh and mesh != identity.mesh:
-        raise ConfigError(
-            f"{given} is for the mesh {identity.mesh!r}, and {mesh!r} is given, too: "
-            "leave one of them out"
-        )
-    identity.check()
-    return identity
-
-
 def _host(host: object, may_be_on_network: bool) -> str:
     if host is None:
-        host = _env("MESH_HOST")
+        host = env("MESH_HOST")
     if host is None:
         return "*" if may_be_on_network else "127.0.0.1"
     if not isinstance(host, str) or not host.strip():
@@ -204,7 +154,7 @@ def _port(port: object) -> int:
 
 
 def _env_bool(name: str) -> bool:
-    return _bool(name, (_env(name) or "0").lower())
+    return _bool(name, (env(name) or "0").lower())
 
 
 def _bool(name: str, text: str) -> bool:
@@ -218,7 +168,7 @@ def _plain(plain: object, is_observer: bool) -> tuple[int, int] | None:
         # An environment is for all programs of a machine, and meshctl is an observer.
         return None
     if plain is None:
-        text = (_env("MESH_PLAIN") or "0").lower()
+        text = (env("MESH_PLAIN") or "0").lower()
         ports = text.replace(",", " ").split()
         is_ports = len(ports) == 2 and all(port.isdecimal() for port in ports)
         plain = tuple(map(int, ports)) if is_ports else _bool("MESH_PLAIN", text)
@@ -238,7 +188,7 @@ def _plain(plain: object, is_observer: bool) -> tuple[int, int] | None:
 
 def _max_payload_bytes(limit: object) -> int:
     if limit is None:
-        text = _env("MESH_MAX_PAYLOAD_BYTES") or str(MAX_PAYLOAD_BYTES)
+        text = env("MESH_MAX_PAYLOAD_BYTES") or str(MAX_PAYLOAD_BYTES)
         limit = int(text) if text.isdecimal() else text
     if type(limit) is not int or not MIN_PAYLOAD_BYTES <= limit <= MOST_PAYLOAD_BYTES:
         raise ConfigError(
@@ -267,7 +217,7 @@ def _seeds(seeds: Iterable[str]) -> tuple[str, ...]:
 
 
 def _env_list(name: str) -> tuple[str, ...]:
-    return tuple((_env(name) or "").replace(",", " ").split())
+    return tuple((env(name) or "").replace(",", " ").split())
 
 
 def _sources(discovery: Iterable[str | Source]) -> tuple[str | Source, ...]:

@@ -296,6 +296,24 @@ class Engine:
         finally:
             self._core.flush()
 
+    def on_refused(self, dial: Dial, code: str, text: str) -> None:
+        self._dialer.refused(dial, code, text)
+
+    def on_expelled(self, id: bytes, reason: str) -> None:
+        session = self._core.sessions.get(id)
+        if session is None:
+            return
+        if session.is_joined:
+            self._liveness.fail(session, reason)
+        else:
+            self._links.end(session)
+        # Its connection may stay up; nothing goes there, and nothing of it comes in.
+        session.links.clear()
+        session.link, session.is_accepted = None, False
+
+    def on_stranger(self) -> None:
+        self._core.count("strange_frames")
+
     def on_hello(self, id: bytes, link: int) -> None:
         self._links.on_hello(id, link)
 

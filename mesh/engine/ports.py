@@ -80,11 +80,11 @@ class Transport(Protocol):
         """Send a frame; its first bytes name the receiver and the link number. ``payload`` is a
         second part, which the frame's kind announces (``IN_PARTS``)."""
 
-    def open_lane(self, address: str) -> Lane:
-        """Connect to a peer's request socket."""
+    def open_lane(self, address: str, id: bytes) -> Lane:
+        """Connect to the request socket of the peer with that id."""
 
-    def open_work_lane(self, address: str) -> Lane:
-        """Connect to a peer's work socket."""
+    def open_work_lane(self, address: str, id: bytes) -> Lane:
+        """Connect to the work socket of the peer with that id."""
 
     def close_lane(self, lane: Lane) -> None:
         """Disconnect a lane of either kind; what is still unsent on it is dropped."""
@@ -115,6 +115,15 @@ class TransportEvents(Protocol):
     def begin_drain(self) -> None: ...
 
     def end_drain(self) -> None: ...
+
+    def on_refused(self, dial: Dial, code: str, text: str) -> None:
+        """Whoever listens there lets us not even in."""
+
+    def on_expelled(self, id: bytes, reason: str) -> None:
+        """That node is no member any more, by its keys: nothing of it is let in from now on."""
+
+    def on_stranger(self) -> None:
+        """A frame was dropped that came not from whom it says."""
 
     def on_hello(self, id: bytes, link: int) -> None:
         """A peer's link connection came up and was given this number."""

@@ -244,7 +244,7 @@ class RequestLane:
         if self.lane is None:
             session = self.session
             host = session.address.rpartition(":")[0]
-            self.lane = session.core.transport.open_lane(f"{host}:{record.rpc_port}")
+            self.lane = session.core.transport.open_lane(f"{host}:{record.rpc_port}", session.id)
             self.lane.owner = session
         return self.lane
 
@@ -277,7 +277,9 @@ class WorkLane:
         if self.lane is None and record is not None and session.address:
             host = session.address.rpartition(":")[0]
             try:
-                self.lane = session.core.transport.open_work_lane(f"{host}:{record.work_port}")
+                self.lane = session.core.transport.open_work_lane(
+                    f"{host}:{record.work_port}", session.id
+                )
             except OSError as error:
                 # No descriptor left. What waits here goes when the next one finds one.
                 session.core.count("lanes_not_opened")

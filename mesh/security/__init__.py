@@ -1,6 +1,7 @@
-"""The mesh key: from a passphrase to encrypted, authenticated sockets."""
+"""Who may be here: the mesh key, the keys of nodes, and what members know of each other."""
 
-from mesh.security.curve import CurveKeyPair, CurveKeys, curve_keys
-from mesh.security.keys import generate_key
+from mesh.security.credentials import Credentials
+from mesh.security.curve import CurveKeyPair, NodeKey
+from mesh.security.keys import MeshKey, curve_keys, generate_key
 
-__all__ = ["CurveKeyPair", "CurveKeys", "curve_keys", "generate_key"]
+__all__ = ["Credentials", "CurveKeyPair", "MeshKey", "NodeKey", "curve_keys", "generate_key"]

@@ -12,10 +12,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from functools import cached_property
 
+from mesh.security.curve import CurveKeyPair, NodeKey
 from patterns.errors import ConfigError
 
-__all__ = ["GENERATED_PREFIX", "check_key", "derive", "generate_key"]
+__all__ = ["GENERATED_PREFIX", "MeshKey", "check_key", "curve_keys", "derive", "generate_key",
+           "split_keys"]  # fmt: skip
 
 GENERATED_PREFIX = "mesh1-"
 
@@ -28,10 +31,44 @@ SCRYPT_MEMORY_BYTES = 64 * 1024 * 1024
 _SEED_BYTES = 32
 
 
+class MeshKey:
+    """What all members of a mesh know, and nobody else.
+
+    ``fingerprint`` (16 hex digits) names it in public. ``door`` (32 bytes) seals what members say
+    to each other before they are linked. Takes 0.1 s for a passphrase. Raises ConfigError for a
+    key that is none.
+    """
+
+    def __init__(self, key: str, mesh: str) -> None:
+        self.text = key
+        self._secret, self.fingerprint = derive(key, mesh)
+        self.hint = bytes.fromhex(self.fingerprint)
+        self.door = hashlib.blake2b(
+            self._secret, digest_size=_SEED_BYTES, person=b"mesh door"
+        ).digest()
+
+    @cached_property
+    def authority_seed(self) -> bytes:
+        """Of the Ed25519 key with which members sign for the mesh where it has no authority."""
+        return hashlib.blake2b(
+            self._secret, digest_size=_SEED_BYTES, person=b"mesh authority"
+        ).digest()
+
+    @cached_property
+    def plain(self) -> NodeKey:
+        """The one key pair of plain ZeroMQ clients and of the sockets that serve them."""
+        return NodeKey(self._secret)
+
+
 def generate_key() -> str:
     """A new key of full strength, as text to copy: ``mesh1-`` and 52 characters."""
     text = base64.b32encode(secrets.token_bytes(_SEED_BYTES)).decode().rstrip("=").lower()
     return GENERATED_PREFIX + text
+
+
+def split_keys(text: str) -> list[str]:
+    """The keys in a text, one a line: the first is in use, the others are accepted as well."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def check_key(key: str) -> None:
@@ -64,6 +101,16 @@ def derive(key: str, mesh: str) -> tuple[bytes, str]:
         )
     fingerprint = hashlib.blake2b(material[_SEED_BYTES:], digest_size=8).hexdigest()
     return material[:_SEED_BYTES], fingerprint
+
+
+def curve_keys(key: str, mesh: str = "mesh") -> CurveKeyPair:
+    """The pair that a plain ZeroMQ client needs in a mesh with this key.
+
+    The client gives ``public`` as the server's key, and both as its own. Whoever has them can do
+    what a plain client can do. Takes 0.1 s for a passphrase. Raises ConfigError for a key that is
+    none.
+    """
+    return MeshKey(key, mesh).plain.pair
 
 
 def _decoded(key: str) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import discovery as d
 from mesh.finding import Finding
+from mesh.security import Credentials
 from mesh.settings import Settings
 from mesh.testing.clock import SimTimer
 from mesh.testing.network import Network
@@ -121,10 +122,12 @@ class SimSource:
 class SimFinding(Finding):
     """How a simulated node is found and finds others."""
 
-    def __init__(self, settings: Settings, fingerprint: str, air: Air, process: Process) -> None:
+    def __init__(
+        self, settings: Settings, credentials: Credentials | None, air: Air, process: Process
+    ) -> None:
         self._air = air
         self._process = process
-        super().__init__(settings, fingerprint)
+        super().__init__(settings, credentials)
 
     def _sources(self) -> list[d.Source]:
         s = self._settings

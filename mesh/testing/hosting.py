@@ -20,7 +20,7 @@ from mesh.engine.ports import Clock
 from mesh.environment import Environment, enter_environment
 from mesh.finding import Finding
 from mesh.runtime import LoopRunner
-from mesh.security import CurveKeys
+from mesh.security import Credentials, MeshKey, NodeKey
 from mesh.settings import Settings
 from mesh.testing.air import Air, SimFinding
 from mesh.testing.clock import Callback, ProcessClock, SimClock, SimTimer
@@ -149,16 +149,20 @@ class SimEnvironment(Environment):
             host=self._process.host,
         )
 
-    async def keys(self, settings: Settings) -> CurveKeys | None:
-        return None if settings.key is None else _keys(settings.key, settings.mesh)
+    async def credentials(self, settings: Settings) -> Credentials | None:
+        given = settings.keys
+        if not given:
+            return None
+        keys = [_key(text, given.mesh) for text in given.texts]
+        return Credentials(settings.id, given.mesh, keys, NodeKey(given.secret))
 
     def prepare(self, settings: Settings) -> None: ...
 
-    def finding(self, settings: Settings, fingerprint: str) -> Finding:
-        return SimFinding(settings, fingerprint, self._air, self._process)
+    def finding(self, settings: Settings, credentials: Credentials | None) -> Finding:
+        return SimFinding(settings, credentials, self._air, self._process)
 
     def transport(
-        self, settings: Settings, hosts: Sequence[str], keys: CurveKeys | None
+        self, settings: Settings, hosts: Sequence[str], credentials: Credentials | None
     ) -> HostedTransport:
         port = settings.port or self._world.network.free_port(self._process.host, LINK_PORT, 3)
         self._transport = HostedTransport(self._world.network, self._process, hosts, port)
@@ -181,16 +185,20 @@ class SimEnvironment(Environment):
 
 
 @functools.cache
-def _keys(key: str, mesh: str) -> CurveKeys:
-    return CurveKeys(key, mesh)
+def _key(text: str, mesh: str) -> MeshKey:
+    return MeshKey(text, mesh)
 
 
 class HostedTransport(SimTransport):
     """``mesh.environment.HostTransport``."""
 
+    refused = 0
+
     async def wait_closed(self) -> None: ...
 
     def abandon(self) -> None: ...
+
+    def spread_news(self) -> None: ...
 
     def vanish(self) -> None:
         """Its process is gone, and its sockets with it: nothing leaves any more."""

@@ -14,6 +14,7 @@ not there to keep a plain client in its). With keys they ask for the mesh's, as 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from discovery.address import format_address
 from mesh.plain import Gateway
 from mesh.plain.wire import MAX_PARTS, MAX_PREFIX_BYTES, MAX_VALUE_BYTES
 from mesh.runtime.threads import call_in_thread
-from mesh.security import CurveKeys
+from mesh.security import NodeKey
 from mesh.transport import descriptors
 from mesh.transport.sockets import (
     BACKLOG,
@@ -90,13 +91,13 @@ class PlainSockets:
         host: str,
         shown_host: str,
         ports: tuple[int, int],
-        keys: CurveKeys | None,
+        key: NodeKey | None,
     ) -> None:
         self._loop = loop
         self._host = host
         self._shown_host = shown_host
         self._ports = ports
-        self._keys = keys
+        self._key = key
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._zap: ZapHandler | None = None
         self._gateway: Gateway
@@ -112,8 +113,8 @@ class PlainSockets:
         self._context = context = zmq.Context()
         context.set(zmq.BLOCKY, False)
         try:
-            if self._keys is not None:
-                self._zap = ZapHandler(self._loop, context, self._keys)
+            if self._key is not None:
+                self._zap = ZapHandler(self._loop, context, self._admit)
             router = self._new(context, zmq.ROUTER, MAX_VALUE_BYTES)
             rpc_port = bind(router, self._host, self._ports[0])
             xpub = self._new(context, zmq.XPUB, MAX_PREFIX_BYTES + 1)
@@ -154,9 +155,14 @@ class PlainSockets:
             socket.set(zmq.SNDHWM, MAX_UNREAD_REPLIES)
         else:
             socket.set(zmq.SNDHWM, MAX_UNREAD_MESSAGES)
-        if self._keys is not None:
-            self._keys.apply(socket, serves=True)
+        if self._key is not None:
+            self._key.serve(socket)
         return socket
+
+    def _admit(self, key: bytes) -> bytes:
+        """All plain clients have the one pair that follows from the mesh key."""
+        is_ours = self._key is not None and hmac.compare_digest(key, self._key.public)
+        return b"plain" if is_ours else b""
 
     # Requests.
 

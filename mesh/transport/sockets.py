@@ -34,6 +34,7 @@ __all__ = [
     "DrainedSocket",
     "PushSocket",
     "bind",
+    "connect",
     "has_input",
     "int_option",
     "new_socket",
@@ -167,6 +168,17 @@ def bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
         raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
     endpoint = cast(bytes, socket.getsockopt(zmq.LAST_ENDPOINT))
     return int(endpoint.rstrip(b"\0").rpartition(b":")[2])
+
+
+def connect(socket: zmq.Socket[bytes], address: str) -> bool:
+    """Let libzmq connect; False when it cannot even try."""
+    try:
+        socket.connect(f"tcp://{address}")
+    except zmq.ZMQError as error:
+        # An address that cannot even be parsed behaves like one that never answers.
+        logger.info("cannot connect to %s: %s", address, error)
+        return False
+    return True
 
 
 class DrainedSocket:

@@ -1,4 +1,4 @@
-"""Lets in our key and no other: the answering side of ZeroMQ's authentication protocol (RFC 27).
+"""Lets in the keys that it is told to: the answering side of ZeroMQ's authentication (RFC 27).
 
 Surprise: it is answered by Python, so while Python is blocked no handshake ends; it ends at once
 when Python is back.
@@ -7,12 +7,12 @@ when Python is back.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
+from collections.abc import Callable
 
 import zmq
 
-from mesh.security.curve import ZAP_DOMAIN, CurveKeys
+from mesh.security.curve import ZAP_DOMAIN
 from mesh.transport.sockets import DrainedSocket
 
 __all__ = ["ZapHandler"]
@@ -23,21 +23,29 @@ ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 ZAP_FRAMES = 7
 """Version, request id, domain, address, identity, mechanism, and the client's public key."""
 
+TOLD_EVERY = 10.0
+"""Seconds between two warnings about refused connections: a flood must not fill a disk."""
+
 
 class ZapHandler:
-    """Answers libzmq's authentication requests (RFC 27) for one context."""
+    """Answers libzmq's authentication requests for one context.
+
+    ``admit(key)`` gives the User-Id for the owner of a public key, empty for one to refuse.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         context: zmq.Context[zmq.Socket[bytes]],
-        keys: CurveKeys,
+        admit: Callable[[bytes], bytes],
     ) -> None:
-        self._keys = keys
+        self._loop = loop
+        self._admit = admit
         socket = context.socket(zmq.REP)
         socket.set(zmq.LINGER, 0)
         socket.bind(ZAP_ENDPOINT)
         self._socket = DrainedSocket(loop, socket, self._receive, _nothing, _nothing)
+        self._told_at = -TOLD_EVERY
         self.refused = 0
 
     def _receive(self) -> None:
@@ -49,16 +57,26 @@ class ZapHandler:
             and version == b"1.0"
             and request[2] == ZAP_DOMAIN
             and request[5] == b"CURVE"
-            and hmac.compare_digest(request[6], self._keys.public_raw)
         )
-        if is_ours:
+        user = self._admit(request[6]) if is_ours else b""
+        if user:
             status, text = b"200", b"OK"
         else:
-            self.refused += 1
-            status, text = b"400", b"not this mesh's key"
-            logger.warning("a connection with another key was refused")
-        socket.send_multipart([version, request_id, status, text, b"", b""], zmq.NOBLOCK)
+            status, text = b"400", b"not a member's key"
+            self._refuse(request[3] if is_ours else b"")
+        socket.send_multipart([version, request_id, status, text, user, b""], zmq.NOBLOCK)
         self._socket.check()
+
+    def _refuse(self, address: bytes) -> None:
+        self.refused += 1
+        now = self._loop.time()
+        if now - self._told_at >= TOLD_EVERY:
+            self._told_at = now
+            logger.warning(
+                "a connection from %s was refused: its key is no member's (%d so far)",
+                address.decode("ascii", "replace"),
+                self.refused,
+            )
 
     def close(self) -> None:
         self._socket.close()

@@ -1,16 +1,22 @@
-"""The engine's transport on ZeroMQ: an XPUB, a ROUTER and a PULL bound, a SUB a peer, and a DEALER
-and a PUSH for each peer that is called or given work.
+"""The engine's transport on ZeroMQ: an XPUB bound and a SUB for each peer; calls and work go by
+``mesh.transport.lanes``.
 
 The publisher names each pipe (``XPUB_MANUAL``). A peer's SUB subscribes to its hello; the XPUB
 reads that as a message and at once subscribes *that pipe* to ``hello + link number``, so a frame
 that begins with those bytes goes there and nowhere else, and nobody can ask for another's frames.
 When the connection ends the XPUB reads the hello's unsubscription: 0 to 1 ms after a ``kill -9``,
 and with the peer's id in it.
+
+With keys an address is that of a door (``mesh.transport.entrance``): a dial asks there first, and
+its SUB is connected to the link socket of the node that answered, with that node's key. So what
+comes by a dial comes from that node; and what comes by a connection of others is believed when its
+sender's id belongs to the connection's key.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,22 +27,17 @@ import zmq
 from discovery.address import format_address
 from mesh.engine.ports import Bound, Dial, Lane, ProbeResult, ReplyResult, TransportEvents
 from mesh.runtime.threads import call_in_thread
-from mesh.security import CurveKeys
+from mesh.security import Credentials
+from mesh.security.curve import is_bound
+from mesh.security.identity import Identity
+from mesh.security.knocking import DoorRefusal
 from mesh.transport import descriptors
-from mesh.transport.backlog import Backlog
+from mesh.transport.entrance import Entrance
+from mesh.transport.lanes import ZERO_COPY_BYTES, Lanes
+from mesh.transport.making import SocketMaker
 from mesh.transport.probe import probe
 from mesh.transport.shared import Rings, View
-from mesh.transport.sockets import (
-    CLOSE_LINGER_MS,
-    DRAIN,
-    MAX_PUSH_INPUT_BYTES,
-    REQUEST_DRAIN,
-    DrainedSocket,
-    PushSocket,
-    bind,
-    new_socket,
-)
-from mesh.transport.zap import ZapHandler
+from mesh.transport.sockets import CLOSE_LINGER_MS, DrainedSocket, bind, connect
 from mesh.wire import frames
 from mesh.wire.sharing import PLACE_SIZE
 
@@ -61,47 +62,24 @@ named, so its connection is given nothing."""
 MAX_UNREAD_FRAMES = 100_000
 """Frames read from a connection that is given up: more than a window of the smallest ones."""
 
-ZERO_COPY_BYTES = 64 * 1024
-"""Frames from here on are handed to libzmq without a copy; below, copying is cheaper."""
-
 
 class _Dial:
-    """One SUB connected to one peer's XPUB."""
+    """One SUB connected to one peer's XPUB, or on its way there by the door (``task``)."""
 
-    __slots__ = ("address", "owner", "sub", "view")
+    __slots__ = ("address", "owner", "sub", "task", "view")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.owner: Any = None
         self.sub: DrainedSocket | None = None
+        self.task: asyncio.Task[None] | None = None
         self.view: View | None = None
-
-
-class _Lane:
-    """One DEALER connected to one peer's ROUTER."""
-
-    __slots__ = ("backlog", "dealer", "owner")
-
-    def __init__(self) -> None:
-        self.backlog = Backlog()
-        self.owner: Any = None
-        self.dealer: DrainedSocket | None = None
-
-
-class _WorkLane:
-    """One PUSH connected to one peer's PULL."""
-
-    __slots__ = ("owner", "push")
-
-    def __init__(self) -> None:
-        self.owner: Any = None
-        self.push: PushSocket | None = None
 
 
 class ZmqTransport:
     """Binds on ``host`` (port 0: any free one), and gives out ``hosts`` as where others can dial.
 
-    ``keys`` switch CURVE on for every socket. ``max_work_bytes`` bounds a frame of casts.
+    ``credentials`` switch CURVE on for every socket. ``max_work_bytes`` bounds a frame of casts.
     """
 
     def __init__(
@@ -111,7 +89,7 @@ class ZmqTransport:
         host: str = "127.0.0.1",
         port: int = 0,
         hosts: Sequence[str] = ("127.0.0.1",),
-        keys: CurveKeys | None = None,
+        credentials: Credentials | None = None,
         max_work_bytes: int = frames.MAX_DATA_FRAME_BYTES,
     ) -> None:
         self._loop = loop
@@ -119,17 +97,17 @@ class ZmqTransport:
         self._host = host
         self._port = port
         self._hosts = hosts
-        self._keys = keys
+        self._credentials = credentials
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._zap: ZapHandler | None = None
+        self._entrance: Entrance | None = None
         self._events: TransportEvents
+        self._maker: SocketMaker
         self._xpub: DrainedSocket
-        self._router: DrainedSocket
-        self._pull: DrainedSocket
+        self._lanes: Lanes
+        self.send_request: Callable[[Lane, bytes], bool]
+        self.send_work: Callable[[Lane, bytes], bool]
+        self.close_lane: Callable[[Lane], None]
         self._dials: set[_Dial] = set()
-        self._lanes: set[_Lane] = set()
-        self._work_lanes: set[_WorkLane] = set()
-        self._backlogs: dict[bytes, Backlog] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_link = 0
         self._links: dict[bytes, deque[int]] = {}
@@ -145,50 +123,58 @@ class ZmqTransport:
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
         self._context.set(zmq.BLOCKY, False)
+        credentials = self._credentials
+        key = credentials.node if credentials is not None else None
+        self._maker = maker = SocketMaker(self._loop, self._context, events, key)
+        self._lanes = lanes = Lanes(maker, credentials, self._max_work_bytes)
         try:
-            if self._keys is not None:
-                self._zap = ZapHandler(self._loop, self._context, self._keys)
-            xpub = self._new(zmq.XPUB, MAX_TOPIC_BYTES, serves=True)
-            link_port = bind(xpub, self._host, self._port)
-            router = self._new(zmq.ROUTER, frames.MAX_DATA_FRAME_BYTES, serves=True)
-            rpc_port = bind(router, self._host, 0)
-            pull = self._new(zmq.PULL, self._max_work_bytes, serves=True)
-            work_port = bind(pull, self._host, 0)
+            if credentials is not None:
+                credentials.on_expelled = self._on_expelled
+                self._entrance = Entrance(self._loop, self._context, credentials, self._spawn)
+                port = self._entrance.listen(self._host, self._port)
+            xpub = maker.binding(zmq.XPUB, MAX_TOPIC_BYTES)
+            link_port = bind(xpub, self._host, 0 if self._entrance else self._port)
+            rpc_port, work_port = lanes.open(self._host)
         except (OSError, zmq.ZMQError):
-            if self._zap is not None:
-                self._zap.close()
+            if self._entrance is not None:
+                self._entrance.close()
             self._context.destroy(linger=0)
             raise
-        self._xpub = self._drained(xpub, self._receive_topic)
-        self._router = self._drained(router, self._receive_request, REQUEST_DRAIN)
-        self._pull = self._drained(pull, self._receive_work)
-        addresses = tuple(format_address(host, link_port) for host in self._hosts)
+        if self._entrance is not None:
+            self._entrance.open(link_port)
+            self._xpub = maker.drained(xpub, self._receive_signed_topic)
+        else:
+            port = link_port
+            self._xpub = maker.drained(xpub, self._receive_topic)
+        self.send_request, self.send_work = lanes.send_request, lanes.send_work
+        self.close_lane = lanes.close_lane
+        addresses = tuple(format_address(host, port) for host in self._hosts)
         return Bound(addresses, rpc_port, work_port)
-
-    def _new(self, kind: int, max_bytes: int, *, serves: bool) -> zmq.Socket[bytes]:
-        if self._context is None:
-            raise RuntimeError("the transport is not open")
-        try:
-            socket = new_socket(self._context, kind, max_bytes)
-        except zmq.ZMQError as error:
-            raise OSError(error.errno, f"no socket to be had: {error.strerror}") from error
-        if self._keys is not None:
-            self._keys.apply(socket, serves=serves)
-        return socket
-
-    def _drained(
-        self, socket: zmq.Socket[bytes], receive: Callable[[], None], limit: int = DRAIN
-    ) -> DrainedSocket:
-        events = self._events
-        return DrainedSocket(
-            self._loop, socket, receive, events.begin_drain, events.end_drain, limit
-        )
 
     # The link plane.
 
     def _receive_topic(self) -> None:
-        xpub = self._xpub.socket
-        topic = xpub.recv(_NOBLOCK)
+        self._on_topic(self._xpub.socket.recv(_NOBLOCK))
+
+    def _receive_signed_topic(self) -> None:
+        whole = self._xpub.socket.recv(_NOBLOCK, copy=False)
+        topic = whole.bytes
+        try:
+            user = str(whole.get("User-Id"))
+        except zmq.ZMQError:
+            # Said by libzmq itself: the connection has ended.
+            self._on_topic(topic)
+            return
+        names_a_node = topic[1:2] in (b"\x00", b"\x01")
+        is_its_own = self._credentials is not None and self._credentials.may_say(
+            user, topic[2 : 2 + frames.ID_SIZE]
+        )
+        if is_its_own or not names_a_node:
+            self._on_topic(topic)
+        else:
+            self._events.on_stranger()
+
+    def _on_topic(self, topic: bytes) -> None:
         is_up = topic[:1] == b"\x01"
         if not is_up and topic[:1] != b"\x00":
             return
@@ -254,15 +240,48 @@ class ZmqTransport:
         """Connect a SUB; libzmq keeps it connected, and repeats hello and info, until hang-up."""
         descriptors.check(descriptors.FOR_LINK)
         dial = _Dial(address)
-        sub = self._new(zmq.SUB, frames.MAX_LINK_FRAME_BYTES, serves=False)
+        self._dials.add(dial)
+        if self._entrance is None:
+            self._connect(dial, address, b"", hello, info)
+        else:
+            dial.task = self._spawn(self._enter(self._entrance, dial, hello, info))
+        return dial
+
+    async def _enter(self, entrance: Entrance, dial: _Dial, hello: bytes, info: bytes) -> None:
+        """By the door."""
+        try:
+            said = await entrance.enter(dial.address)
+        except OSError as error:
+            # As an address where nobody answers: the engine waits, and tries the next one.
+            logger.debug("nobody is at %s: %s", dial.address, error)
+            return
+        if self._closed or dial not in self._dials:
+            return
+        if isinstance(said, DoorRefusal):
+            self._events.on_refused(dial, said.code, said.text)
+            return
+        link_address, card = said
+        try:
+            self._connect(dial, link_address, card.key, hello, info)
+        except OSError as error:
+            logger.info("no link to %s: %s", dial.address, error)
+
+    def _connect(
+        self, dial: _Dial, link_address: str, server: bytes, hello: bytes, info: bytes
+    ) -> None:
+        try:
+            sub = self._maker.connecting(zmq.SUB, frames.MAX_LINK_FRAME_BYTES, server)
+        except OSError:
+            self._dials.discard(dial)
+            raise
         sub.set(zmq.SUBSCRIBE, hello)
         sub.set(zmq.SUBSCRIBE, info)
-        on_frame = self._events.on_link_frame
+        on_frame = self._signed(server) if server else self._events.on_link_frame
 
         def tell(topic: bytes, is_up: bool) -> None:
             sub.set(zmq.SUBSCRIBE if is_up else zmq.UNSUBSCRIBE, topic)
 
-        dial.view = view = View(tell, is_local=self._is_own(address))
+        dial.view = view = View(tell, is_local=self._is_own(dial.address))
 
         def receive() -> None:
             frame = sub.recv(_NOBLOCK)
@@ -278,10 +297,27 @@ class ZmqTransport:
                         view.offered(sub.recv(_NOBLOCK))
             on_frame(dial, frame, payload)
 
-        dial.sub = self._drained(sub, receive)
-        self._dials.add(dial)
-        self._connect(dial.sub, address)
-        return dial
+        dial.sub = self._maker.drained(sub, receive)
+        if connect(sub, link_address):
+            dial.sub.check()
+
+    def _signed(self, server: bytes) -> Callable[[_Dial, bytes, bytes], None]:
+        """Takes the frames of the nodes with that key, and no others."""
+        events = self._events
+        known = b""
+
+        def on_frame(dial: _Dial, frame: bytes, payload: bytes) -> None:
+            nonlocal known
+            sender = frame[frames.LINK_SENDER]
+            if sender == known:
+                events.on_link_frame(dial, frame, payload)
+            elif is_bound(server, sender):
+                known = sender
+                events.on_link_frame(dial, frame, payload)
+            else:
+                events.on_stranger()
+
+        return on_frame
 
     def _is_own(self, address: str) -> bool:
         """Whether it is this host that one gets to there."""
@@ -296,6 +332,8 @@ class ZmqTransport:
         """Disconnect; the peer sees a bye."""
         if isinstance(dial, _Dial) and dial in self._dials:
             self._dials.discard(dial)
+            if dial.task is not None:
+                dial.task.cancel()
             if dial.sub is not None:
                 dial.sub.close()
             if dial.view is not None:
@@ -306,137 +344,53 @@ class ZmqTransport:
         if isinstance(dial, _Dial) and dial.sub is not None and dial in self._dials:
             dial.sub.drain_all(MAX_UNREAD_FRAMES)
 
-    def _connect(self, socket: DrainedSocket, address: str) -> None:
-        if connect(socket.socket, address):
-            socket.check()
+    # Calls and work.
 
-    # The request/reply plane.
+    def open_lane(self, address: str, id: bytes) -> Lane:
+        """Connect a DEALER."""
+        return self._lanes.open_lane(address, self._key_of(id))
 
-    def _receive_request(self) -> None:
-        router = self._router.socket
-        route = router.recv(_NOBLOCK)
-        if not router.getsockopt(_RCVMORE):
-            return
-        frame = router.recv(_NOBLOCK)
-        # A part too many belongs to no message of ours, and would be read as a route.
-        while router.getsockopt(_RCVMORE):
-            router.recv(_NOBLOCK)
-        self._events.on_request_frame(route, frame)
+    def open_work_lane(self, address: str, id: bytes) -> Lane:
+        """Connect a PUSH."""
+        return self._lanes.open_work_lane(address, self._key_of(id))
+
+    def _key_of(self, id: bytes) -> bytes:
+        if self._credentials is None:
+            return b""
+        node = self._credentials.members.get(id)
+        if node is None:
+            raise OSError(errno.EACCES, "the peer has not shown its key, or is out")
+        return node.key
 
     def send_reply(self, route: bytes, frame: bytes) -> ReplyResult:
         """One frame back to where a request came from."""
-        if self._closed:
-            return "gone"
-        router = self._router.socket
-        is_large = len(frame) >= ZERO_COPY_BYTES
-        if is_large and self._backlog_of(route).is_full:
-            return "full"
-        try:
-            router.send(route, _NOBLOCK | _SNDMORE)
-            if is_large:
-                self._backlogs[route].send(router, frame)
-            else:
-                router.send(frame, _NOBLOCK)
-        except zmq.Again:
-            return "full"
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
-                raise
-            self._backlogs.pop(route, None)
-            return "gone"
-        self._router.check()
-        return "sent"
+        return "gone" if self._closed else self._lanes.send_reply(route, frame)
 
-    def _backlog_of(self, route: bytes) -> Backlog:
-        backlog = self._backlogs.get(route)
-        if backlog is None:
-            for other in [r for r, b in self._backlogs.items() if not b.is_full and b.is_empty]:
-                del self._backlogs[other]
-            backlog = self._backlogs[route] = Backlog()
-        return backlog
+    def identity_of(self, id: bytes) -> Identity | None:
+        """Who that node is, by its certificate."""
+        return self._credentials.identity_of(id) if self._credentials is not None else None
 
-    def open_lane(self, address: str) -> Lane:
-        """Connect a DEALER."""
-        descriptors.check(descriptors.FOR_LANE)
-        lane = _Lane()
-        dealer = self._new(zmq.DEALER, frames.MAX_DATA_FRAME_BYTES, serves=False)
-        on_frame = self._events.on_reply_frame
+    def _on_expelled(self, ids: list[bytes], reason: str) -> None:
+        self._lanes.forget_users()
+        for id in ids:
+            self._events.on_expelled(id, reason)
 
-        def receive() -> None:
-            on_frame(lane, dealer.recv(_NOBLOCK))
+    @property
+    def refused(self) -> int:
+        """Connections that were not let in, for want of the right key."""
+        return self._entrance.refused if self._entrance is not None else 0
 
-        lane.dealer = self._drained(dealer, receive)
-        self._lanes.add(lane)
-        self._connect(lane.dealer, address)
-        return lane
-
-    def close_lane(self, lane: Lane) -> None:
-        if isinstance(lane, _Lane) and lane in self._lanes:
-            self._lanes.discard(lane)
-            if lane.dealer is not None:
-                lane.dealer.close()
-        elif isinstance(lane, _WorkLane) and lane in self._work_lanes:
-            self._work_lanes.discard(lane)
-            if lane.push is not None:
-                lane.push.close()
-
-    def send_request(self, lane: Lane, frame: bytes) -> bool:
-        """False when the connection is of no use: libzmq has ended it for good, as it does after
-        an error, or its reader takes nothing."""
-        dealer = lane.dealer if isinstance(lane, _Lane) else None
-        if not isinstance(lane, _Lane) or dealer is None or dealer.socket.closed:
-            return False
-        is_large = len(frame) >= ZERO_COPY_BYTES
-        if is_large and lane.backlog.is_full:
-            return False
-        try:
-            if is_large:
-                lane.backlog.send(dealer.socket, frame)
-            else:
-                dealer.socket.send(frame, _NOBLOCK)
-        except zmq.Again:
-            return False
-        dealer.check()
-        return True
-
-    # The work plane.
-
-    def _receive_work(self) -> None:
-        pull = self._pull.socket
-        frame = pull.recv(_NOBLOCK)
-        # A part too many belongs to no message of ours, and would be read as the next one.
-        while pull.getsockopt(_RCVMORE):
-            pull.recv(_NOBLOCK)
-        self._events.on_work_frame(frame)
-
-    def open_work_lane(self, address: str) -> Lane:
-        """Connect a PUSH; libzmq keeps it connected, to whoever answers there."""
-        descriptors.check(descriptors.FOR_LANE)
-        lane = _WorkLane()
-        events = self._events
-
-        def ready() -> None:
-            events.begin_drain()
-            try:
-                events.on_work_ready(lane)
-            finally:
-                events.end_drain()
-
-        push = self._new(zmq.PUSH, MAX_PUSH_INPUT_BYTES, serves=False)
-        lane.push = PushSocket(self._loop, push, ready)
-        self._work_lanes.add(lane)
-        connect(push, address)
-        return lane
-
-    def send_work(self, lane: Lane, frame: bytes) -> bool:
-        """False when there is no connection: nothing is queued for one that may come."""
-        push = lane.push if isinstance(lane, _WorkLane) else None
-        return push is not None and push.send(frame, copy=len(frame) < ZERO_COPY_BYTES)
+    def spread_news(self) -> None:
+        """Tell all peers what is new of keys and certificates."""
+        if self._entrance is not None:
+            self._entrance.spread(dial.address for dial in self._dials)
 
     # Probes.
 
     def probe(self, address: str, done: Callable[[ProbeResult], None]) -> None:
         """A plain TCP connect, within a second; see ``mesh.transport.probe``."""
+        if self._entrance is not None:
+            address = self._entrance.link_address(address)
         host, _, port = address.rpartition(":")
 
         async def look() -> None:
@@ -446,10 +400,11 @@ class ZmqTransport:
 
         self._spawn(look())
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # The end.
 
@@ -462,22 +417,19 @@ class ZmqTransport:
             task.cancel()
         for dial in list(self._dials):
             self.hang_up(dial)
-        for lane in list(self._lanes):
-            self.close_lane(lane)
-        for work_lane in list(self._work_lanes):
-            self.close_lane(work_lane)
+        self._lanes.close()
         self._rings.close()
         self._xpub.socket.set(zmq.LINGER, CLOSE_LINGER_MS)
         self._xpub.close()
-        self._router.close()
-        self._pull.close()
-        if self._zap is not None:
-            self._zap.close()
+        if self._entrance is not None:
+            self._entrance.close()
 
     async def wait_closed(self) -> None:
         """Until libzmq has let go of everything; bounded by the lingering of the sockets."""
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if self._entrance is not None:
+            await self._entrance.wait_closed()
         context, self._context = self._context, None
         if context is not None:
             await call_in_thread(self._loop, context.term)
@@ -487,14 +439,3 @@ class ZmqTransport:
         context, self._context = self._context, None
         if context is not None:
             context.destroy(linger=0)
-
-
-def connect(socket: zmq.Socket[bytes], address: str) -> bool:
-    """Let libzmq connect; False when it cannot even try."""
-    try:
-        socket.connect(f"tcp://{address}")
-    except zmq.ZMQError as error:
-        # An address that cannot even be parsed behaves like one that never answers.
-        logger.info("cannot connect to %s: %s", address, error)
-        return False
-    return True

@@ -62,11 +62,13 @@ __all__ = [
     "CHUNK_HEADER_SIZE",
     "CONTROL",
     "DATA_HEADER_SIZE",
+    "DATA_SENDER",
     "ID_SIZE",
     "IN_PARTS",
     "IN_PLACE",
     "LINK_HEADER_SIZE",
     "LINK_PREFIX_SIZE",
+    "LINK_SENDER",
     "MAX_DATA_FRAME_BYTES",
     "MAX_ENTRIES",
     "MAX_INFO_BYTES",
@@ -136,6 +138,10 @@ MAX_INFO_BYTES = 512
 handful of addresses takes 100 to 300 bytes."""
 
 ID_SIZE = 16
+
+LINK_SENDER = slice(27, 43)
+DATA_SENDER = slice(2, 18)
+"""Where the sender's id lies in a link or work frame, and in a data frame."""
 
 _LINK_PREFIX = struct.Struct(">x16sQ")
 _LINK = struct.Struct(">x16sQBB16sQI")

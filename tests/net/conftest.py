@@ -16,7 +16,7 @@ import mesh
 from demos.chat.session import Session
 from tests.conftest import Measured
 from tests.net.crew import Crew
-from tests.net.processes import NodeProcess, Script
+from tests.net.processes import NodeProcess, key_for_tests, Script
 from tests.net.raw import RawPeer
 
 __all__ = ["Measured"]
@@ -30,8 +30,10 @@ def mesh_name() -> str:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NAME", "KEY", "IDENTITY", "SEEDS", "HOST", "INSECURE", "PLAIN", "INTERFACES", "PROFILE"):
-        monkeypatch.delenv(f"MESH_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith("MESH_")]:
+        monkeypatch.delenv(name)
+    for name, value in key_for_tests().items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("MESH_CONFIG", os.devnull)  # not the profiles of whoever runs the tests
 
 

@@ -79,6 +79,12 @@ class AgentError(AssertionError):
         self.text = text
 
 
+def key_for_tests() -> dict[str, str]:
+    """Most tests of nodes hold with a key as well: ``TESTS_KEY=words pytest tests/net``."""
+    key = os.environ.get("TESTS_KEY")
+    return {"MESH_KEY": key, "MESH_HOST": "127.0.0.1"} if key else {}
+
+
 class Script:
     """An interpreter with a module or a program text; its standard error goes to a file.
 
@@ -93,6 +99,7 @@ class Script:
     ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  read until the process is gone
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MESH_")}
+        inherited |= key_for_tests()
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-X", "faulthandler", *arguments],
             cwd=ROOT,

@@ -281,7 +281,7 @@ async def asked() -> AsyncIterator[tuple[Asked, PlainSockets, mesh.PlainEndpoint
     """Bare sockets, without a node."""
     gateway = Asked()
     loop = asyncio.get_running_loop()
-    sockets = PlainSockets(loop, host="127.0.0.1", shown_host="127.0.0.1", ports=(0, 0), keys=None)
+    sockets = PlainSockets(loop, host="127.0.0.1", shown_host="127.0.0.1", ports=(0, 0), key=None)
     plain = sockets.open(cast(Any, gateway))
     try:
         yield gateway, sockets, plain

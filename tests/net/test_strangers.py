@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -12,7 +13,11 @@ import pytest
 import zmq
 
 import mesh
-from mesh.security import CurveKeys
+from discovery import parse_address
+from mesh.security import Credentials, MeshKey, NodeKey
+from mesh.security.curve import bind_id
+from mesh.security.knocking import Card
+from mesh.transport.door import knock
 from mesh.wire import frames
 from mesh.wire.codec import Codec
 from tests.net.processes import NodeProcess
@@ -122,19 +127,40 @@ def test_nobody_can_subscribe_to_what_goes_to_others(make_node: Make, new_socket
         assert not socket.poll(SILENCE_MS), "somebody else's frame"
 
 
-@pytest.mark.parametrize("is_ours", [True, False], ids=["our secret key", "the public key alone"])
-def test_a_stranger_who_knows_the_public_key_gets_no_link(
-    make_node: Make, mesh_name: str, new_socket: New, is_ours: bool
+@pytest.mark.parametrize(
+    "knows",
+    [
+        "nothing",
+        "the node's key",
+        "the mesh key, and was at the door",
+        "all, and is another",
+    ],
+)
+def test_only_a_member_gets_a_link_and_only_in_its_own_name(
+    make_node: Make, mesh_name: str, new_socket: New, knows: str
 ) -> None:
     node = make_node("keyed", key=KEY, host="127.0.0.1").start()
+    insider = Credentials(bytes(16), mesh_name, [MeshKey(KEY, mesh_name)], NodeKey.generate())
+    insider.id = bind_id(insider.node.public)
+    token, question = insider.question(insider.key)
+    host, port = parse_address(node.me.address)
+    answer = asyncio.run(knock(host, port, question))
+    card = insider.take_answer(answer, insider.key, token)
+    assert isinstance(card, Card)
+    client, id = insider.node, insider.id
+    if knows in ("nothing", "the node's key"):
+        client = NodeKey.generate()
+    if knows == "all, and is another":
+        id = secrets.token_bytes(16)
     socket = new_socket(zmq.SUB)
-    CurveKeys(KEY, mesh_name).apply(socket, serves=False)
-    if not is_ours:
-        socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
-    id = secrets.token_bytes(16)
+    if knows != "nothing":
+        client.meet(socket, card.key)
     info: Any = {"v": frames.PROTOCOL_VERSION, "mesh": mesh_name, "link": ["127.0.0.1:1"]}
-    socket.connect(f"tcp://{node.me.address}")
+    socket.connect(f"tcp://127.0.0.1:{card.port}")
     socket.subscribe(frames.pack_hello(id, 1))
     socket.subscribe(frames.pack_info(id, info | {"rpc": 1}))
-    assert bool(socket.poll(ANSWER_MS if is_ours else SILENCE_MS)) is is_ours
+    is_welcome = knows == "the mesh key, and was at the door"
+    assert bool(socket.poll(ANSWER_MS if is_welcome else SILENCE_MS)) is is_welcome
     assert node.peers(all=True) == []
+    strange = node.counters().get("strange_frames", 0)
+    assert bool(strange) is (knows == "all, and is another")

@@ -14,7 +14,8 @@ import pytest
 import zmq
 
 from mesh.engine.ports import Lane
-from mesh.security import CurveKeys, generate_key
+from mesh.security import Credentials, MeshKey, NodeKey, generate_key
+from mesh.security.curve import bind_id
 from mesh.transport import ZmqTransport
 from mesh.transport import sockets as options
 from mesh.wire import frames
@@ -37,8 +38,14 @@ class End:
     """One transport, and what it told."""
 
     def __init__(self, key: str | None = None) -> None:
-        keys = None if key is None else CurveKeys(key, "mesh")
-        self.transport = ZmqTransport(asyncio.get_running_loop(), keys=keys)
+        node = NodeKey.generate()
+        self.id = bind_id(node.public)
+        self.credentials = (
+            None if key is None else Credentials(self.id, "mesh", [MeshKey(key, "mesh")], node)
+        )
+        loop = asyncio.get_running_loop()
+        self.transport = ZmqTransport(loop, credentials=self.credentials)
+        self.strangers = 0
         self.frames: list[bytes] = []
         self.ready: list[Lane] = []
         self.links: list[str] = []
@@ -81,19 +88,43 @@ class End:
         assert self.is_draining
         self.frames.append(frame)
 
+    def on_refused(self, dial: object, code: str, text: str) -> None: ...
+
+    def on_expelled(self, id: bytes, reason: str) -> None: ...
+
+    def on_stranger(self) -> None:
+        self.strangers += 1
+
     def on_work_ready(self, lane: Lane) -> None:
         assert self.is_draining
         self.ready.append(lane)
 
+    def frame(self, body: bytes) -> bytes:
+        """A frame of work with this sender."""
+        return frames.pack_link(bytes(16), 0, frames.CAST, self.id, 0, 1) + body
+
     def send(self, lane: Lane, frame: bytes) -> bool:
         return self.transport.send_work(lane, frame)
 
-    async def lane_to(self, address: str) -> Lane:
+    def open_lane(self, address: str, id: bytes = b"") -> Lane:
+        return self.transport.open_work_lane(address, id)
+
+    async def lane_to(self, address: str, id: bytes = b"", first: bytes = b"first") -> Lane:
         """A lane that is connected, and has sent ``first``."""
-        lane = self.transport.open_work_lane(address)
-        await until_async(lambda: self.send(lane, b"first"), what="a connection")
+        lane = self.open_lane(address, id)
+        await until_async(lambda: self.send(lane, first), what="a connection")
         self.ready.clear()
         return lane
+
+
+def introduce(*ends: End, is_mutual: bool = True) -> None:
+    """Let them know each other as from the door; without ``is_mutual`` the first one alone."""
+    for knower in ends if is_mutual else ends[:1]:
+        assert knower.credentials is not None
+        for known in ends:
+            assert known.credentials is not None
+            public, hint = known.credentials.node.public, known.credentials.key.hint
+            knower.credentials.members.add(known.id, public, None, hint)
 
 
 @pytest.fixture
@@ -179,10 +210,28 @@ async def test_the_largest_frame_arrives_and_a_larger_one_ends_its_connection() 
 async def test_with_a_key_frames_of_the_largest_size_arrive_as_well() -> None:
     key = generate_key()
     async with End(key) as member, End(key) as sender:
-        lane = await sender.lane_to(member.work_address)
-        largest = os.urandom(LARGEST)
+        introduce(member, sender)
+        first = sender.frame(b"first")
+        lane = await sender.lane_to(member.work_address, member.id, first)
+        largest = sender.frame(os.urandom(LARGEST - frames.LINK_HEADER_SIZE))
         assert sender.send(lane, largest)
-        await until_async(lambda: member.frames == [b"first", largest])
+        await until_async(lambda: member.frames == [first, largest])
+
+
+@runs
+async def test_with_a_key_nobody_can_give_work_in_the_name_of_another_member() -> None:
+    key = generate_key()
+    async with End(key) as member, End(key) as sender, End(key) as other:
+        introduce(member, sender, other)
+        first = sender.frame(b"first")
+        lane = await sender.lane_to(member.work_address, member.id, first)
+        for forged in (other.frame(b"forged"), os.urandom(60), b"", b"x"):
+            assert sender.send(lane, forged)
+        last = sender.frame(b"last")
+        assert sender.send(lane, last)
+        await until_async(lambda: last in member.frames)
+        assert member.frames == [first, last]
+        assert member.strangers == 4
 
 
 @runs
@@ -210,7 +259,7 @@ async def test_nothing_is_queued_for_an_endpoint_where_nobody_listens(listen: Li
         vacant.bind(("127.0.0.1", 0))
         port = vacant.getsockname()[1]
     async with End() as sender:
-        lane = sender.transport.open_work_lane(f"127.0.0.1:{port}")
+        lane = sender.open_lane(f"127.0.0.1:{port}")
         for _ in range(100):
             assert not sender.send(lane, b"queued")
             await asyncio.sleep(0)
@@ -239,10 +288,10 @@ async def test_frames_for_one_process_do_not_reach_the_next_at_its_port(listen: 
 @runs
 async def test_a_lane_is_ready_once_and_only_after_it_took_no_frame() -> None:
     async with End() as member, End() as sender:
-        unasked = sender.transport.open_work_lane(member.work_address)
-        asked = sender.transport.open_work_lane(member.work_address)
+        unasked = sender.open_lane(member.work_address)
+        asked = sender.open_lane(member.work_address)
         while sender.send(asked, b"x"):  # libzmq's thread was faster than we are
-            asked = sender.transport.open_work_lane(member.work_address)
+            asked = sender.open_lane(member.work_address)
         await until_async(lambda: sender.ready)
         refused = 0
         while not sender.send(unasked, b"unasked"):
@@ -257,25 +306,32 @@ async def test_a_lane_is_ready_once_and_only_after_it_took_no_frame() -> None:
 @runs
 async def test_with_a_key_strangers_get_nothing_through_and_are_given_nothing() -> None:
     key = generate_key()
-    async with (
-        End(key) as member,
-        End(key) as friend,
-        End(generate_key()) as other,
-        End() as plain,
-    ):
+    async with End(key) as member, End(key) as friend, End(key) as thief, End() as plain:
+        introduce(member, friend)
+        # He knows the public keys of both, as only members do, and nobody has let him in.
+        introduce(thief, friend, member, is_mutual=False)
         barred = [
-            (other, other.transport.open_work_lane(member.work_address)),
-            (plain, plain.transport.open_work_lane(member.work_address)),
-            (friend, friend.transport.open_work_lane(other.work_address)),
-            (friend, friend.transport.open_work_lane(plain.work_address)),
+            (thief, thief.open_lane(member.work_address, member.id)),
+            (plain, plain.open_lane(member.work_address)),
+            (friend, friend.open_lane(plain.work_address, member.id)),
+            (friend, friend.open_lane(thief.work_address, member.id)),
         ]
-        lane = await friend.lane_to(member.work_address)
+        lane = await friend.lane_to(member.work_address, member.id, friend.frame(b"first"))
         for number in range(200):
-            assert not any(end.send(strange, b"strange") for end, strange in barred)
-            assert friend.send(lane, b"%d" % number)
-            await until_async(lambda: member.frames[-1:] == [b"%d" % number])  # noqa: B023
-        assert member.frames == [b"first"] + [b"%d" % number for number in range(200)]
-        assert not other.frames + plain.frames + friend.ready
+            assert not any(end.send(strange, end.frame(b"strange")) for end, strange in barred)
+            last = friend.frame(b"%d" % number)
+            assert friend.send(lane, last)
+            await until_async(lambda: member.frames[-1:] == [last])  # noqa: B023
+        assert len(member.frames) == 201
+        assert not thief.frames + plain.frames + friend.ready
+
+
+@runs
+async def test_no_lane_goes_to_a_node_that_has_not_shown_its_key() -> None:
+    key = generate_key()
+    async with End(key) as member, End(key) as sender:
+        with pytest.raises(OSError, match="key"):
+            sender.open_lane(member.work_address, member.id)
 
 
 @runs
@@ -286,7 +342,7 @@ async def test_what_a_work_socket_says_is_not_kept() -> None:
     )
     async with server, End() as sender:
         port = server.sockets[0].getsockname()[1]
-        lane = sender.transport.open_work_lane(f"127.0.0.1:{port}")
+        lane = sender.open_lane(f"127.0.0.1:{port}")
         _, writer = await connected
         writer.write(GREETING + bytes([4, len(READY)]) + READY)
         await until_async(lambda: sender.send(lane, b"work"), what="a connection")
@@ -370,8 +426,8 @@ async def test_a_transport_with_unsent_work_ends_at_once(listen: Listen) -> None
     stuck = listen(most=1)
     sender = End()
     lane = await sender.lane_to(address_of(stuck))
-    sender.transport.open_work_lane("127.0.0.1:1")
-    sender.transport.open_work_lane("no address")
+    sender.open_lane("127.0.0.1:1")
+    sender.open_lane("no address")
     for _ in range(20):
         assert sender.send(lane, bytes(MIB))
     sender.transport.close()

@@ -168,9 +168,9 @@ def test_an_identity_has_the_mesh_and_its_key(
     monkeypatch.setenv("MESH_KEY", "another")
     for given in (lab, lab.path, str(lab.path)):
         settings = make(identity=given, mesh=None)
-        assert (settings.mesh, settings.key) == ("lab", lab.key)
-        assert settings.identity == lab
-    assert make(identity=lab, mesh="lab", key="").key == lab.key
+        assert (settings.mesh, settings.keys.texts) == ("lab", (lab.key,))
+        assert settings.keys.identity == lab
+    assert make(identity=lab, mesh="lab", key="").keys.texts == (lab.key,)
     assert make(identity=lab, mesh=None, host=None).host == "*"
 
 
@@ -180,9 +180,9 @@ def test_an_identity_may_come_from_the_environment(
     monkeypatch.setenv("MESH_IDENTITY", str(lab.path))
     for given in (None, "", "  "):
         settings = make(identity=given, mesh=None)
-        assert (settings.mesh, settings.key) == ("lab", lab.key)
+        assert (settings.mesh, settings.keys.texts) == ("lab", (lab.key,))
     monkeypatch.setenv("MESH_IDENTITY", "")
-    assert make().identity is None
+    assert make().keys.identity is None
     with pytest.raises(ConfigError, match="cannot read /nowhere"):
         make(identity="/nowhere", mesh=None)
 

@@ -1,0 +1,277 @@
+"""What a keyed node is and whom it believes: its mesh keys, its own key, its certificate.
+
+Both sides of the door speak through it: ``question`` and ``take_answer`` of the one that dials,
+``answer`` of the one that is dialled. Whoever shows a card that holds is among the ``members``, and
+may connect from then on. What the authority says (who is revoked, which key comes next) travels
+with the cards, so it reaches every node that meets another.
+
+Rules: the mesh key in use comes first; the others are accepted until they are dropped. In a mesh
+with an authority a card without a valid certificate is refused. ``on_news`` is called after
+anything changed that is worth keeping, ``on_expelled`` with the ids of nodes that are out.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from mesh.security.certificates import (
+    CLOCK_SKEW_SECONDS,
+    NO_REVOCATIONS,
+    BadCertificate,
+    Certificate,
+    Revocations,
+    RotationOrder,
+)
+from mesh.security.curve import NodeKey, is_bound
+from mesh.security.identity import Identity
+from mesh.security.keys import GENERATED_PREFIX, MeshKey
+from mesh.security.knocking import (
+    ANSWER,
+    KNOCK,
+    TOKEN_BYTES,
+    BadKnock,
+    Card,
+    DoorRefusal,
+    open_frame,
+    pack_card,
+    pack_no_such_key,
+    pack_refusal,
+    read_card,
+)
+from mesh.security.members import Members
+from mesh.security.signed import public_of_seed
+
+__all__ = ["MAX_MESH_KEYS", "Credentials"]
+
+logger = logging.getLogger("mesh.security")
+
+MAX_MESH_KEYS = 8
+"""Keys that are good at once: two during a change, and each costs a start 0.1 s if it is words."""
+
+REFUSED_KEY = "key"
+REFUSED_ID = "id"
+REFUSED_CERTIFICATE = "certificate"
+REFUSED_REVOKED = "revoked"
+
+
+class Credentials:
+    """``keys``: the mesh keys, the one in use first. ``authority``: the public key of the mesh's
+    authority, empty in a mesh that has none. ``certificate``: of ``node``, by that authority."""
+
+    def __init__(
+        self,
+        id: bytes,
+        mesh: str,
+        keys: Sequence[MeshKey],
+        node: NodeKey,
+        *,
+        authority: bytes = b"",
+        certificate: Certificate | None = None,
+        revocations: Revocations = NO_REVOCATIONS,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.id = id
+        self.mesh = mesh
+        self.keys = list(keys)[:MAX_MESH_KEYS]
+        self.node = node
+        self.authority = authority
+        self.certificate = certificate
+        self.revocations = revocations
+        self.rotation: RotationOrder | None = None
+        self.port = 0
+        """Of the link socket, once it is bound."""
+        self.members = Members()
+        self._wall_clock = wall_clock
+        self._drop_at: float | None = None
+        self.on_news: Callable[[], None] = _nothing
+        self.on_expelled: Callable[[list[bytes], str], None] = _nobody
+        self.members.add(id, node.public, certificate, self.key.hint)
+
+    @property
+    def key(self) -> MeshKey:
+        """The mesh key in use."""
+        return self.keys[0]
+
+    def accepts(self, fingerprint: str) -> bool:
+        """Whether nodes that announce that fingerprint can be peers."""
+        return any(key.fingerprint == fingerprint for key in self.keys)
+
+    def identity_of(self, id: bytes) -> Identity | None:
+        """Who a node is, by its certificate."""
+        node = self.members.get(id)
+        certificate = node.certificate if node is not None else None
+        return certificate.identity if certificate is not None else None
+
+    # Accepted connections.
+
+    def admit(self, key: bytes) -> bytes:
+        """The User-Id of a connection whose client has that key; empty for one to refuse."""
+        return key.hex().encode() if self.members.has_key(key) else b""
+
+    def may_say(self, user: str, id: bytes) -> bool:
+        """Whether a frame of ``id`` may come by a connection with that User-Id."""
+        key = bytes.fromhex(user)
+        return is_bound(key, id) and key not in self.members.expelled
+
+    # The door.
+
+    def _card(self) -> Card:
+        return Card(
+            self.id,
+            self.node.public,
+            self.port,
+            self.certificate.raw if self.certificate is not None else b"",
+            self.revocations.raw,
+            self.rotation.raw if self.rotation is not None else b"",
+        )
+
+    def question(self, key: MeshKey) -> tuple[bytes, bytes]:
+        """A knock sealed with that mesh key: its token and its frame."""
+        token = secrets.token_bytes(TOKEN_BYTES)
+        return token, pack_card(KNOCK, key, token, self._card())
+
+    def answer(self, frame: bytes) -> bytes:
+        """What to say to a knock. Raises BadKnock for one that no member made."""
+        kind, hint, sealed = open_frame(frame)
+        if kind != KNOCK:
+            raise BadKnock("it was no question")
+        key = self._key_of(hint)
+        if key is None:
+            return pack_no_such_key(self.key.hint)
+        token, said = read_card(KNOCK, key, sealed)
+        if isinstance(said, DoorRefusal):
+            raise BadKnock("a refusal is no question")
+        refusal = self._take(said, key)
+        if refusal is not None:
+            logger.warning("a node was refused at the door: %s", refusal.text)
+            return pack_refusal(key, token, refusal)
+        return pack_card(ANSWER, key, token, self._card())
+
+    def take_answer(self, frame: bytes, key: MeshKey, token: bytes) -> Card | DoorRefusal:
+        """What was answered to ``question``; a card that holds, or why there is no link.
+
+        Raises BadKnock for an answer that no member made, or that is not to this question.
+        """
+        kind, hint, sealed = open_frame(frame)
+        if kind != ANSWER:
+            return DoorRefusal(REFUSED_KEY, "it has another mesh key")
+        if hint != key.hint:
+            raise BadKnock("it was answered with another key")
+        answered, said = read_card(ANSWER, key, sealed)
+        if answered != token:
+            raise BadKnock("it was an answer to another question")
+        if isinstance(said, DoorRefusal):
+            return said
+        return self._take(said, key) or said
+
+    def _key_of(self, hint: bytes) -> MeshKey | None:
+        return next((key for key in self.keys if key.hint == hint), None)
+
+    def _take(self, card: Card, key: MeshKey) -> DoorRefusal | None:
+        """Let the node in that has shown this card, or say why not."""
+        self._learn(card)
+        if not is_bound(card.key, card.id):
+            return DoorRefusal(REFUSED_ID, "its id does not belong to its key")
+        certificate = None
+        if self.authority:
+            try:
+                certificate = self._certificate_of(card)
+            except BadCertificate as error:
+                return DoorRefusal(REFUSED_CERTIFICATE, str(error))
+            if self.revocations.revokes(certificate):
+                return DoorRefusal(REFUSED_REVOKED, f"{certificate.name} is revoked")
+        node = self.members.add(card.id, card.key, certificate, key.hint)
+        node.has_our_revocations = card.revocations == self.revocations.raw
+        return None
+
+    def is_up_to_date(self, id: bytes) -> bool:
+        """Whether that node has shown that it has our key and our list of revocations."""
+        node = self.members.get(id)
+        return node is not None and self.key.hint in node.hints and node.has_our_revocations
+
+    def _certificate_of(self, card: Card) -> Certificate:
+        if not card.certificate:
+            raise BadCertificate("it has no certificate, and this mesh has an authority")
+        certificate = Certificate.from_bytes(card.certificate, self.authority)
+        certificate.check(self._wall_clock(), self.mesh)
+        if certificate.node_key != card.key:
+            raise BadCertificate(f"the certificate of {certificate.name} is for another node's key")
+        return certificate
+
+    # What the authority says.
+
+    def _learn(self, card: Card) -> None:
+        """Whoever brings it, it is signed: where there is no authority, with the key in use."""
+        try:
+            if self.authority and card.revocations not in (b"", self.revocations.raw):
+                self.revoke(Revocations.from_bytes(card.revocations, self.authority))
+            if card.rotation and (self.rotation is None or card.rotation != self.rotation.raw):
+                signer = self.authority or public_of_seed(self.key.authority_seed)
+                self.rotate(RotationOrder.from_bytes(card.rotation, signer))
+        except BadCertificate as error:
+            logger.warning("a node at the door brought what is not to be believed: %s", error)
+
+    def revoke(self, revocations: Revocations) -> None:
+        """Believe a list of revocations if it is newer; those on it are out at once."""
+        if not revocations.is_newer_than(self.revocations):
+            return
+        self.revocations = revocations
+        self.members.revocations_changed()
+        logger.info("%d certificates are revoked", len(revocations.serials))
+        out = self.members.expel(
+            lambda node: node.certificate is not None and revocations.revokes(node.certificate)
+        )
+        self.on_news()
+        self._tell_expelled(out, "its certificate is revoked")
+
+    def rotate(self, order: RotationOrder) -> None:
+        """Use the key of a newer order from now on; the old ones are good for its grace."""
+        now = self._wall_clock()
+        ends_at = order.issued_at + order.grace
+        if self.rotation is not None and order.issued_at <= self.rotation.issued_at:
+            return
+        if ends_at <= now:
+            return
+        if order.issued_at > now + CLOCK_SKEW_SECONDS:
+            raise BadCertificate("the order to change the key is from the future")
+        if not order.key.startswith(GENERATED_PREFIX):
+            raise BadCertificate("the new key is not one of full strength")
+        self.rotation = order
+        self._drop_at = ends_at
+        if order.key != self.key.text:
+            others = [key for key in self.keys if key.text != order.key]
+            self.keys = [MeshKey(order.key, self.mesh), *others][:MAX_MESH_KEYS]
+            logger.info("the mesh key has changed; the old one is good for %d s", ends_at - now)
+        self.members.add(self.id, self.node.public, self.certificate, self.key.hint)
+        self.on_news()
+
+    def tick(self) -> None:
+        """What has run out: old keys after their grace, certificates. Call it every few seconds."""
+        now = self._wall_clock()
+        out = self.members.expel(
+            lambda node: node.certificate is not None and node.certificate.is_expired(now)
+        )
+        self._tell_expelled(out, "its certificate has expired")
+        if self._drop_at is not None and now >= self._drop_at:
+            self._drop_at = None
+            self.keys = self.keys[:1]
+            hint = self.key.hint
+            out = self.members.expel(lambda node: hint not in node.hints)
+            logger.info("the old mesh key is not accepted any more")
+            self.on_news()
+            self._tell_expelled(out, "it knows only a mesh key that is rotated out")
+
+    def _tell_expelled(self, ids: list[bytes], reason: str) -> None:
+        if ids:
+            self.on_expelled(ids, reason)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _nobody(ids: list[bytes], reason: str) -> None:
+    pass

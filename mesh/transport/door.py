@@ -1,0 +1,177 @@
+"""The door: where a node with a key is reached first, by TCP, before any socket of ZeroMQ.
+
+One question, one answer, and the connection ends (``mesh.security.knocking``). What a stranger can
+make it do is bounded: so many connections at once, so many bytes, so many seconds; and who only
+ever knocks wrongly is soon not listened to. Answers come from Python, so a node whose Python is
+blocked answers late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from discovery.address import format_address
+from mesh.security.knocking import HEADER_BYTES, MAGIC, BadKnock, body_bytes
+from mesh.transport.addresses import is_wildcard
+
+__all__ = ["Door", "knock", "listen"]
+
+logger = logging.getLogger("mesh.security")
+
+DOOR_SECONDS = 2.0
+"""For a question to come whole: it is one packet, mostly."""
+
+MAX_AT_DOOR = 256
+"""Connections at once. An honest one takes milliseconds; one more is closed unheard."""
+
+BACKLOG = 1024
+"""Connections that the kernel holds while Python is busy: a thousand nodes may start at once."""
+
+FREE_MISTAKES = 20
+"""Wrong knocks in a row from one host before it has to wait: a typing error is no attack."""
+
+MISTAKE_COSTS_SECONDS = 0.05
+"""For each further one the host is not heard for that much longer."""
+
+LONGEST_DEAF_SECONDS = 30.0
+MAX_HOSTS = 1024
+"""Hosts whose mistakes are remembered; the oldest go first."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket on ``host``, "*" for all, both IP versions if there are both.
+
+    Raises OSError when the address or the port is not to be had.
+    """
+    try:
+        if is_wildcard(host) and host != "0.0.0.0" and socket.has_dualstack_ipv6():
+            with contextlib.suppress(OSError):
+                # Without IPv6 in the kernel's configuration there is IPv4.
+                return _listening("::", port, socket.AF_INET6, dualstack=True)
+        name = "0.0.0.0" if is_wildcard(host) else host
+        family = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0][0]
+        return _listening(name, port, family, dualstack=False)
+    except OSError as error:
+        where = format_address(host, port)
+        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+
+
+def _listening(host: str, port: int, family: int, *, dualstack: bool) -> socket.socket:
+    made = socket.create_server(
+        (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dualstack
+    )
+    made.setblocking(False)
+    return made
+
+
+class Door:
+    """Answers knocks. ``answer(frame)`` gives the frame to send back, and raises BadKnock for
+    what is not worth one. ``start`` it on a running loop."""
+
+    def __init__(self, listener: socket.socket, answer: Callable[[bytes], bytes]) -> None:
+        self._listener = listener
+        self._answer = answer
+        self._server: asyncio.Server | None = None
+        self._visits: set[asyncio.Task[Any]] = set()
+        self._mistakes: dict[str, tuple[int, float]] = {}
+        """Wrong knocks in a row of a host, and until when it is not heard."""
+        self.refused = 0
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Open it."""
+        self._server = await asyncio.start_server(
+            self._visit, sock=self._listener, limit=HEADER_BYTES * 4, backlog=BACKLOG
+        )
+
+    def close(self) -> None:
+        """No more answers; see ``wait_closed``. Idempotent."""
+        if self._server is not None:
+            self._server.close()
+        self._listener.close()
+        for visit in self._visits:
+            visit.cancel()
+
+    async def wait_closed(self) -> None:
+        """Until nobody is at the door any more."""
+        if self._visits:
+            await asyncio.wait(self._visits)
+
+    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._visits) >= MAX_AT_DOOR:
+            self.refused += 1
+            writer.transport.abort()
+            return
+        self._visits.add(task)
+        try:
+            await self._hear(reader, writer)
+        except OSError as error:
+            logger.debug("a visitor has gone: %s", error)
+        finally:
+            self._visits.discard(task)
+            writer.close()
+
+    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host = str((writer.get_extra_info("peername") or ("",))[0])
+        now = asyncio.get_running_loop().time()
+        count, deaf_until = self._mistakes.get(host, (0, 0.0))
+        if now < deaf_until:
+            self.refused += 1
+            writer.transport.abort()
+            return
+        try:
+            async with asyncio.timeout(DOOR_SECONDS):
+                reply = self._answer(await _read_frame(reader))
+                writer.write(reply)
+                await writer.drain()
+        except (BadKnock, TimeoutError, asyncio.IncompleteReadError) as error:
+            self.refused += 1
+            self._remember(host, count + 1, now)
+            # A port scan and a load balancer's check are no news.
+            level = logging.INFO if count < FREE_MISTAKES else logging.DEBUG
+            logger.log(level, "a knock from %s was refused: %s", host, error or "it said nothing")
+        else:
+            self._mistakes.pop(host, None)
+
+    def _remember(self, host: str, count: int, now: float) -> None:
+        deaf = min(max(0, count - FREE_MISTAKES) * MISTAKE_COSTS_SECONDS, LONGEST_DEAF_SECONDS)
+        self._mistakes.pop(host, None)
+        self._mistakes[host] = (count, now + deaf)
+        if len(self._mistakes) > MAX_HOSTS:
+            del self._mistakes[next(iter(self._mistakes))]
+
+
+async def knock(host: str, port: int, question: bytes) -> bytes:
+    """Ask at a door and return the answer's frame.
+
+    Raises OSError when nobody listens, BadKnock when it is no door. Has no deadline of its own.
+    """
+    reader, writer = await asyncio.open_connection(host, port, limit=HEADER_BYTES * 4)
+    try:
+        writer.write(question)
+        return await _read_frame(reader)
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionResetError("the door was closed without an answer") from error
+    finally:
+        writer.close()
+
+
+async def _read_frame(reader: asyncio.StreamReader) -> bytes:
+    # ZeroMQ begins with ten bytes and waits: four are enough to know.
+    begin = await reader.readexactly(len(MAGIC))
+    if begin[:1] == b"\xff":
+        raise BadKnock("a node without a key is there")
+    if begin != MAGIC:
+        raise BadKnock("it is no mesh node with a key")
+    header = begin + await reader.readexactly(HEADER_BYTES - len(MAGIC))
+    return header + await reader.readexactly(body_bytes(header))

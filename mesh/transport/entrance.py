@@ -1,0 +1,146 @@
+"""How a keyed node is entered and enters others: its door, and the knocks at other doors.
+
+The address of a keyed node is that of its door. Behind it are sockets whose key only members are
+told, so ``enter`` asks at the door, and gives the link socket's address and key. What it found
+there is kept for the address: to probe a peer, whose link socket answers even while its Python is
+blocked, and to knock again when there is news (``spread``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import zmq
+
+from discovery.address import format_address, parse_address
+from mesh.security import Credentials
+from mesh.security.knocking import BadKnock, Card, DoorRefusal
+from mesh.transport.door import Door, knock, listen
+from mesh.transport.zap import ZapHandler
+
+__all__ = ["Entrance"]
+
+logger = logging.getLogger("mesh.security")
+
+TICK = 5.0
+"""Seconds between two looks at what has run out."""
+
+SPREAD_SECONDS = 5.0
+"""For each peer that is told news: it is told again by whoever it meets."""
+
+SPREAD_AT_ONCE = 32
+"""Knocks under way when there is news: a thousand peers are told in a moment all the same."""
+
+MAX_KNOWN = 4096
+"""Addresses whose card is remembered; the oldest go first."""
+
+
+class Entrance:
+    """``spawn`` runs a task for the transport, and cancels it when that closes."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        context: zmq.Context[zmq.Socket[bytes]],
+        credentials: Credentials,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self._loop = loop
+        self._credentials = credentials
+        self._spawn = spawn
+        self._zap = ZapHandler(loop, context, credentials.admit)
+        self._door: Door | None = None
+        self._known: dict[str, tuple[str, bytes]] = {}
+        """Link address and id of the node at each address."""
+        self._tick: asyncio.TimerHandle | None = None
+
+    def listen(self, host: str, port: int) -> int:
+        """Take the door's port, and return it. Raises OSError when it is not to be had."""
+        self._door = Door(listen(host, port), self._credentials.answer)
+        return self._door.port
+
+    def open(self, link_port: int) -> None:
+        """Answer at the door: behind it is the link socket at ``link_port``."""
+        self._credentials.port = link_port
+        if self._door is not None:
+            self._spawn(self._door.start())
+        self._tick = self._loop.call_later(TICK, self._look)
+
+    def _look(self) -> None:
+        self._tick = self._loop.call_later(TICK, self._look)
+        self._credentials.tick()
+
+    async def enter(self, address: str) -> tuple[str, Card] | DoorRefusal:
+        """The link socket of the node at ``address``, and its card; or why it lets us not in.
+
+        Tries each mesh key that is good here. Raises OSError when nobody answers.
+        """
+        credentials = self._credentials
+        host, port = parse_address(address)
+        refusal = DoorRefusal("key", "this node has no key")
+        for key in list(credentials.keys):
+            token, question = credentials.question(key)
+            try:
+                answer = await knock(host, port, question)
+                said = credentials.take_answer(answer, key, token)
+            except BadKnock as error:
+                return DoorRefusal("key", str(error))
+            if isinstance(said, Card):
+                link = format_address(host, said.port)
+                self._known.pop(address, None)
+                self._known[address] = link, said.id
+                if len(self._known) > MAX_KNOWN:
+                    del self._known[next(iter(self._known))]
+                return link, said
+            refusal = said
+            if said.code != "key":
+                break
+        return refusal
+
+    def link_address(self, address: str) -> str:
+        """Where the link socket of the node at ``address`` was last."""
+        known = self._known.get(address)
+        return known[0] if known is not None else address
+
+    def spread(self, addresses: Iterable[str]) -> None:
+        """Knock at those again: what is new here is told there, and the other way round."""
+        at_once = asyncio.Semaphore(SPREAD_AT_ONCE)
+        shuffled = sorted(set(addresses), key=lambda _: random.random())
+        for address in shuffled:
+            self._spawn(self._tell(address, at_once))
+
+    async def _tell(self, address: str, at_once: asyncio.Semaphore) -> None:
+        async with at_once:
+            try:
+                async with asyncio.timeout(SPREAD_SECONDS):
+                    # Twice, if the first was with an old key: it has the new one then.
+                    for _ in range(2):
+                        said = await self.enter(address)
+                        if isinstance(said, DoorRefusal):
+                            return
+                        if self._credentials.is_up_to_date(said[1].id):
+                            return
+            except (OSError, TimeoutError) as error:
+                logger.debug("%s was not told the news: %r", address, error)
+
+    @property
+    def refused(self) -> int:
+        """Connections that were not let in."""
+        return self._zap.refused + (self._door.refused if self._door is not None else 0)
+
+    def close(self) -> None:
+        """No more answers. See ``wait_closed``."""
+        if self._tick is not None:
+            self._tick.cancel()
+        if self._door is not None:
+            self._door.close()
+        self._zap.close()
+
+    async def wait_closed(self) -> None:
+        """Until nobody is at the door."""
+        if self._door is not None:
+            await self._door.wait_closed()
