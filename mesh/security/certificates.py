@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from mesh.security.identity import Identity
 from mesh.security.keys import check_key
-from mesh.security.signed import BadCertificate, verified
+from mesh.security.signed import BadCertificate, public_of_seed, sign, verified
 from patterns.errors import BadName, ConfigError
 from patterns.names import check_name
 
@@ -172,6 +172,12 @@ class RotationOrder:
     key: str = field(repr=False)
     grace: int
     raw: bytes = field(repr=False)
+
+    @classmethod
+    def signed(cls, seed: bytes, key: str, grace: int, now: float) -> Self:
+        """A new one. Raises BadCertificate for a key or grace that no node would take."""
+        raw = sign(seed, ROTATION, (int(now), key, grace))
+        return cls.from_bytes(raw, public_of_seed(seed))
 
     @classmethod
     def from_bytes(cls, raw: bytes, authority: bytes) -> Self:

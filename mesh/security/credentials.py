@@ -43,6 +43,7 @@ from mesh.security.knocking import (
 )
 from mesh.security.members import Members
 from mesh.security.signed import public_of_seed
+from patterns.errors import ConfigError
 
 __all__ = ["MAX_MESH_KEYS", "Credentials"]
 
@@ -221,6 +222,8 @@ class Credentials:
         self.revocations = revocations
         self.members.revocations_changed()
         logger.info("%d certificates are revoked", len(revocations.serials))
+        if self.certificate is not None and revocations.revokes(self.certificate):
+            logger.error("the certificate of this node, %s, is revoked", self.certificate.name)
         out = self.members.expel(
             lambda node: node.certificate is not None and revocations.revokes(node.certificate)
         )
@@ -247,6 +250,13 @@ class Credentials:
             logger.info("the mesh key has changed; the old one is good for %d s", ends_at - now)
         self.members.add(self.id, self.node.public, self.certificate, self.key.hint)
         self.on_news()
+
+    def order_rotation(self, key: str, grace: int) -> RotationOrder:
+        """An order that nodes with our key obey. Raises ConfigError where only an authority can
+        give one."""
+        if self.authority:
+            raise ConfigError("this mesh has an authority: only that changes the key")
+        return RotationOrder.signed(self.key.authority_seed, key, grace, self._wall_clock())
 
     def tick(self) -> None:
         """What has run out: old keys after their grace, certificates. Call it every few seconds."""

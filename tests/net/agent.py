@@ -22,6 +22,7 @@ from typing import Any
 
 import mesh
 from mesh.engine.ports import Bound, TransportEvents
+from mesh.security.certificates import Revocations
 from mesh.transport import ZmqTransport
 from mesh.wire import frames
 from tests.net.errands import Errands
@@ -174,6 +175,28 @@ class Agent:
 
     def counters(self) -> dict[str, int]:
         return self.node.counters()
+
+    # Keys.
+
+    def discovery(self) -> dict[str, list[str]]:
+        """What became of everything that each source has found."""
+        return {
+            name: [found.outcome for found in report.found]
+            for name, report in self.node.discovery().items()
+        }
+
+    def rotate(self, grace: int) -> str:
+        """Order a new mesh key, and return it."""
+        credentials = self.node.aio.host.credentials
+        order = credentials.order_rotation(mesh.generate_key(), grace)
+        self.node._on_loop(lambda: credentials.rotate(order))
+        return order.key
+
+    def revoke(self, raw: str) -> None:
+        """Be told of a list of revocations."""
+        credentials = self.node.aio.host.credentials
+        revocations = Revocations.from_bytes(bytes.fromhex(raw), credentials.authority)
+        self.node._on_loop(lambda: credentials.revoke(revocations))
 
     # Calls.
 

@@ -16,7 +16,7 @@ import mesh
 from demos.chat.session import Session
 from tests.conftest import Measured
 from tests.net.crew import Crew
-from tests.net.processes import NodeProcess, key_for_tests, Script
+from tests.net.processes import NodeProcess, Script, key_for_tests
 from tests.net.raw import RawPeer
 
 __all__ = ["Measured"]
