@@ -28,8 +28,17 @@ import mesh
 from mesh.cli import errors
 from mesh.cli.completion import complete_profiles
 from mesh.cli.profiles import Profile, config_path, is_readable_by_others, load
+from mesh.security.identity_file import IdentityFile
+from mesh.settings import DEFAULT_MESH
 
-__all__ = ["Options", "json_option", "mesh_options", "mesh_options_beside_key", "pass_options"]
+__all__ = [
+    "Options",
+    "json_option",
+    "mesh_options",
+    "mesh_options_beside_key",
+    "pass_options",
+    "variable",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +64,7 @@ class Options:
     seconds: float | None = None
     host: str | None = None
     insecure: bool | None = None
+    identity_path: str | None = None
     profile_name: str | None = None
 
     @cached_property
@@ -74,7 +84,11 @@ class Options:
     def has_key(self) -> bool:
         """Whether any of the ways to give the mesh's key was used."""
         given = (self.mesh_key, self.key_file, self.profile.key, self.profile.key_file)
-        return any(given) or _is_set("MESH_KEY")
+        return self._has_identity or any(given) or _is_set("MESH_KEY")
+
+    @property
+    def _has_identity(self) -> bool:
+        return self.identity_path is not None or _is_set("MESH_IDENTITY")
 
     @contextmanager
     def node(self, *, observer: bool = True) -> Iterator[mesh.Node]:
@@ -92,9 +106,12 @@ class Options:
         None where the environment goes before the profile: the node reads it. Raises as ``node``.
         """
         profile = self.profile
+        # An identity has the mesh's name and key: it goes before what the profile says of them.
+        of_profile = Profile() if self._has_identity else profile
         return {
-            "mesh": _first(self.mesh_name, "MESH_NAME", profile.mesh),
-            "key": self._key(),
+            "mesh": _first(self.mesh_name, "MESH_NAME", of_profile.mesh),
+            "key": self._key(of_profile),
+            "identity": self.identity_path,
             "insecure": _first(self.insecure, "MESH_INSECURE", profile.insecure),
             "host": _first(self.host, "MESH_HOST", profile.host),
             "seeds": _first(self.seed or None, "MESH_SEEDS", profile.seeds) or (),
@@ -102,7 +119,7 @@ class Options:
             or (),
         }
 
-    def _key(self) -> str | None:
+    def _key(self, profile: Profile) -> str | None:
         """The mesh's key as it was given; None leaves it to the environment."""
         if self.mesh_key is not None and self.key_file is not None:
             raise click.UsageError("--key and --key-file are both given; use one")
@@ -114,22 +131,58 @@ class Options:
             return read_key(self.key_file)
         if _is_set("MESH_KEY"):
             return None
-        if self.profile.key is not None:
+        if profile.key is not None:
             _warn_if_open(config_path())
-            return self.profile.key
-        return read_key(self.profile.key_file) if self.profile.key_file is not None else None
+            return profile.key
+        return read_key(profile.key_file) if profile.key_file is not None else None
+
+    # What commands need that make no node.
+
+    @property
+    def resolved_mesh(self) -> str:
+        """The name of the mesh. Raises ConfigError for an identity that cannot be read."""
+        path = self.identity_path or variable("MESH_IDENTITY")
+        if self.mesh_name is None and path:
+            return IdentityFile.load(path).mesh
+        return self.named_mesh
+
+    @property
+    def named_mesh(self) -> str:
+        """The same, whatever identity is given."""
+        return self.mesh_name or variable("MESH_NAME") or self.profile.mesh or DEFAULT_MESH
+
+    @property
+    def resolved_key(self) -> str | None:
+        """The mesh's key; None when none was given. Raises UsageError for a bad key file."""
+        return self._key(self.profile) or variable("MESH_KEY")
+
+    @property
+    def resolved_host(self) -> str | None:
+        """The address to bind; None when none was given."""
+        return self.host or variable("MESH_HOST") or self.profile.host
+
+    @property
+    def resolved_interfaces(self) -> Sequence[str]:
+        """The network interfaces to search on; empty when none were given."""
+        listed = (variable("MESH_INTERFACES") or "").replace(",", " ").split()
+        return self.interface or listed or self.profile.interfaces or ()
 
 
 pass_options = click.make_pass_decorator(Options)
 
 
-def _is_set(variable: str) -> bool:
-    return bool(os.environ.get(variable, "").strip())
+def variable(name: str) -> str | None:
+    """What an environment variable says; an empty one says nothing."""
+    return os.environ.get(name, "").strip() or None
 
 
-def _first(given: Any, variable: str, in_profile: Any) -> Any:
+def _is_set(name: str) -> bool:
+    return variable(name) is not None
+
+
+def _first(given: Any, name: str, in_profile: Any) -> Any:
     """What goes first. None leaves it to the environment, which the node reads itself."""
-    return in_profile if given is None and not _is_set(variable) else given
+    return in_profile if given is None and not _is_set(name) else given
 
 
 def read_key(path: str) -> str:
@@ -196,6 +249,13 @@ _OPTIONS = (
         metavar="PATH",
         type=click.Path(),
         help="File whose first line is the mesh's key (or the key itself in MESH_KEY).",
+    ),
+    _option(
+        "--identity",
+        "identity_path",
+        metavar="PATH",
+        type=click.Path(),
+        help="This machine's identity file, which has the mesh's name and key (MESH_IDENTITY).",
     ),
     _option(
         "--seed",

@@ -5,8 +5,9 @@ new one, which makes its key pair there and sends the public half (``join``). It
 for it, and the mesh's key, once. Neither depends on a running mesh.
 """
 
-from mesh.invites.code import Code
+from mesh.invites.codes import Code
+from mesh.invites.exchange import Welcome
 from mesh.invites.inviter import Inviter
 from mesh.invites.joiner import NotInvited, join
 
-__all__ = ["Code", "Inviter", "NotInvited", "join"]
+__all__ = ["Code", "Inviter", "NotInvited", "Welcome", "join"]

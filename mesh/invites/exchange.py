@@ -21,7 +21,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
@@ -29,6 +29,10 @@ from mesh.security.boxes import KEY_BYTES, seal_for, unseal_with
 from mesh.security.certificates import MAX_CERTIFICATE_BYTES, MAX_KEY_BYTES, MAX_REVOCATIONS_BYTES
 from mesh.security.sealing import seal, unseal
 from mesh.wire.frames import BadFrame
+
+if TYPE_CHECKING:
+    from mesh.security.authority import Authority
+    from mesh.security.certificates import Certificate
 
 __all__ = ["Request", "Used", "Welcome", "new_nonce", "read_frame", "write_frame"]
 
@@ -71,6 +75,12 @@ class Welcome:
     authority: bytes
     revocations: bytes
     """Empty when there is no list."""
+
+    @classmethod
+    def by(cls, authority: Authority, certificate: Certificate) -> Welcome:
+        """With that certificate, into the mesh as it is now."""
+        newest = authority.revocations().raw
+        return cls(authority.mesh, authority.key, certificate.raw, authority.public, newest)
 
     def pack(self, key: bytes, request: Request) -> bytes:
         fields = ["welcome", request.nonce, request.node_key, self.mesh, self.key]

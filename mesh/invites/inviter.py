@@ -17,12 +17,11 @@ import asyncio
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import discovery as d
 from mesh.invites import exchange
-from mesh.invites.code import PURPOSE, Code
+from mesh.invites.codes import PURPOSE, Code
 from mesh.invites.exchange import Request, Saved, Used, Welcome
 from mesh.transport.addresses import is_wildcard
 from mesh.wire.frames import BadFrame
@@ -139,38 +138,34 @@ class Inviter:
 
     # Connections.
 
-    async def _on_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
-        with self._place(str(peer[0]) if peer else "") as has_place:
-            try:
-                if has_place:
-                    await self._talk(reader, writer)
-            except (OSError, EOFError, BadFrame):
-                # TimeoutError is an OSError, IncompleteReadError an EOFError: they said nothing,
-                # too much, or went away. Whoever is invited asks again.
-                pass
-            finally:
-                writer.transport.abort() if not has_place else writer.close()
-
-    @contextmanager
-    def _place(self, host: str) -> Iterator[bool]:
-        """Whether there is one more place for a connection from there; it is given back."""
+        host = str(peer[0]) if peer else ""
         if len(self._tasks) >= MAX_CONNECTIONS or self._hosts[host] >= MAX_PER_HOST:
-            yield False
+            writer.transport.abort()
             return
-        task = asyncio.current_task()
-        assert task is not None  # this runs in one
+        # Not a coroutine for asyncio to run: it would log those that are cancelled at the end.
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         self._hosts[host] += 1
-        try:
-            yield True
-        finally:
+
+        def give_place_back(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             self._hosts[host] -= 1
             if not self._hosts[host]:
                 del self._hosts[host]
+
+        task.add_done_callback(give_place_back)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._talk(reader, writer)
+        except (OSError, EOFError, BadFrame):
+            # TimeoutError is an OSError, IncompleteReadError an EOFError: they said nothing, too
+            # much, or went away. Whoever is invited asks again.
+            return
+        finally:
+            writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(DEADLINE):

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import discovery as d
 from mesh.invites import exchange
-from mesh.invites.code import PURPOSE, Code
+from mesh.invites.codes import PURPOSE, Code
 from mesh.invites.exchange import Request, Saved, Used, Welcome
 from mesh.invites.inviter import PROTOCOL
 from mesh.security.boxes import new_secret, public_of

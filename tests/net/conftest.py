@@ -30,7 +30,8 @@ def mesh_name() -> str:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NAME", "KEY", "IDENTITY", "SEEDS", "HOST", "INSECURE", "PLAIN", "INTERFACES", "PROFILE"):
+    names = "NAME KEY IDENTITY SEEDS HOST INSECURE PLAIN INTERFACES PROFILE"
+    for name in names.split():
         monkeypatch.delenv(f"MESH_{name}", raising=False)
     monkeypatch.setenv("MESH_CONFIG", os.devnull)  # not the profiles of whoever runs the tests
 

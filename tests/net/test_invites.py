@@ -49,14 +49,7 @@ def make(authority: Authority) -> Make:
     """Makes inviters on loopback, which nobody can find, for a machine "calc"."""
 
     def issue(node_key: bytes) -> Welcome:
-        certificate = authority.issue("calc", node_key, ["ops"])
-        return Welcome(
-            authority.mesh,
-            authority.key,
-            certificate.raw,
-            authority.public,
-            authority.revocations().raw,
-        )
+        return Welcome.by(authority, authority.issue("calc", node_key, ["ops"]))
 
     return lambda **given: Inviter(
         Code.new(), **{"issue": issue, "host": HOST, "sources": ()} | given
