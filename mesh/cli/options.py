@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import click
 
 import mesh
+from discovery import check_wanted
 from mesh.cli import errors
 from mesh.cli.completion import complete_profiles
 from mesh.cli.profiles import Profile, config_path, is_readable_by_others, load
@@ -163,9 +164,12 @@ class Options:
 
     @property
     def resolved_interfaces(self) -> Sequence[str]:
-        """The network interfaces to search on; empty when none were given."""
+        """The network interfaces to search on; empty when none were given. Raises ConfigError."""
         listed = (variable("MESH_INTERFACES") or "").replace(",", " ").split()
-        return self.interface or listed or self.profile.interfaces or ()
+        try:
+            return check_wanted(self.interface or listed or self.profile.interfaces or ())
+        except ValueError as error:
+            raise mesh.ConfigError(f"interfaces: {error}") from None
 
 
 pass_options = click.make_pass_decorator(Options)

@@ -86,7 +86,9 @@ class Inviter:
         """Raises OSError when the address is not to be had."""
         self._saved = asyncio.get_running_loop().create_future()
         listener = _listener(self._host, self.port)
-        self.port = listener.getsockname()[1]
+        bound, self.port = listener.getsockname()[:2]
+        if not is_wildcard(self._host):
+            self._host = bound  # where a name was given, its address
         self._server = await asyncio.start_server(
             self._on_connection, sock=listener, limit=exchange.MAX_SMALL_BYTES
         )
@@ -122,7 +124,7 @@ class Inviter:
 
     def _dialable(self, link_local: bool) -> Sequence[str]:
         if not is_wildcard(self._host):
-            return ("127.0.0.1" if self._host == "localhost" else self._host,)
+            return (self._host,)
         found = self._network.choice.hosts(link_local=link_local)
         if self._host == "0.0.0.0" or not socket.has_dualstack_ipv6():
             found = [one for one in found if ":" not in one]

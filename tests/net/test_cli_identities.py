@@ -163,6 +163,7 @@ def test_a_mesh_that_has_a_key_keeps_it(
         ("invite", "calc", "--within", "5y"),
         ("invite", "calc", "--within", "0"),
         ("invite", "calc", "--days", "0"),
+        ("join", "7Q3D-0XKM-V94T", "--interface", ""),
         ("identity",),
         ("identity", "/dev/null"),
         ("join", "no code"),
@@ -251,8 +252,9 @@ def test_a_code_may_come_from_stdin_and_what_is_told_be_json(
 def test_on_a_machine_with_another_identity_it_is_saved_beside_it(
     operator: IdentityFile, start: Start, mesh_name: str, home: Path
 ) -> None:
-    for _ in range(2):  # the second time it is renewed
-        _, code = invite(start, mesh_name, "pi")
+    for renewed in (False, True):
+        inviter, code = invite(start, mesh_name, "pi")
+        assert ("pi has 1 valid certificate already" in inviter.errors) == renewed
         joined = output(start("join", code))
         assert f"{home}/mesh/{mesh_name}-pi.identity" in joined
     assert operator.path is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -64,8 +65,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def address(inviter: Inviter) -> str:
-    (found,) = inviter.addresses
-    return found
+    return inviter.addresses[0]
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 async def enter(invite: Inviter, code: Code | None = None, **given: Any) -> IdentityFile:
@@ -122,6 +130,24 @@ async def test_the_inviter_is_found_without_an_address(make: Make) -> None:
     async with make(sources=(Local(),)) as invite:
         made = await enter(invite, at=None, sources=(Local(),))
         assert made.identity.name == "calc"
+
+
+@on_a_loop
+async def test_where_it_listens_may_be_given_as_a_name(make: Make) -> None:
+    async with make(host="localhost") as invite:
+        assert invite.addresses == (f"127.0.0.1:{invite.port}",)
+        await enter(invite)
+
+
+@pytest.mark.parametrize("host", [None, "*", "0.0.0.0", "::", "::1", "[::1]"])
+@on_a_loop
+async def test_it_is_reached_where_it_listens(make: Make, host: str | None) -> None:
+    if host is not None and ":" in host and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    async with make(host=host) as invite:
+        assert invite.addresses
+        is_ipv4 = host in (None, "*", "0.0.0.0")
+        await enter(invite, at=f"127.0.0.1:{invite.port}" if is_ipv4 else f"[::1]:{invite.port}")
 
 
 @on_a_loop

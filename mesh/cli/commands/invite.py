@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-import mesh
 from mesh.cli import errors
 from mesh.cli.certificates import day
 from mesh.cli.durations import parse_duration, spelled
@@ -146,6 +145,11 @@ def invite(
     if len(wanted) > MAX_ROLES:
         raise click.UsageError(f"{len(wanted)} roles: a certificate takes {MAX_ROLES}")
     authority = Authority.open(authority_folder(options.resolved_mesh))
+    if valid := [one for one in authority.valid() if one.name == name]:
+        errors.note(
+            f"{name} has {count_of(len(valid), 'valid certificate')} already, which this does not "
+            f"change: if that machine is lost, 'meshctl revoke {name}' first"
+        )
     made = _Invite(authority, name, wanted, days, as_json)
     asyncio.run(_wait(options, made, within, port))
 
@@ -153,16 +157,13 @@ def invite(
 async def _wait(options: Options, made: _Invite, within: float, port: int) -> None:
     from mesh.invites import Code, Inviter
 
-    try:
-        inviter = Inviter(
-            Code.new(),
-            made.issue,
-            host=options.resolved_host,
-            port=port,
-            interfaces=options.resolved_interfaces,
-        )
-    except ValueError as error:
-        raise mesh.ConfigError(f"interfaces: {error}") from None
+    inviter = Inviter(
+        Code.new(),
+        made.issue,
+        host=options.resolved_host,
+        port=port,
+        interfaces=options.resolved_interfaces,
+    )
     async with inviter:
         made.tell(inviter, within)
         is_saved = await inviter.wait(within)

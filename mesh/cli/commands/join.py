@@ -78,12 +78,8 @@ async def _join(options: Options, code: Code, at: str | None, path: Path | None)
     def keep(identity: IdentityFile) -> None:
         saved.append(identity.save(path or _free_path(identity)))
 
-    try:
-        await join(
-            code, keep, at=at, timeout=options.timeout, interfaces=options.resolved_interfaces
-        )
-    except ValueError as error:
-        raise mesh.ConfigError(f"interfaces: {error}") from None
+    interfaces = options.resolved_interfaces
+    await join(code, keep, at=at, timeout=options.timeout, interfaces=interfaces)
     return saved[0]
 
 

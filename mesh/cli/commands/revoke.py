@@ -61,7 +61,7 @@ def _revoke_here(options: Options, authority: Authority, name: str) -> Revocatio
     if own.authority != authority.public:
         errors.note(f"{path} is of another authority, and was left as it is")
         return revocations
-    own = own.with_revocations(revocations).save()
+    own = own.update(lambda now: now.with_revocations(revocations))
     if own.is_revoked:
         errors.note(f"{path}, this machine's own identity, is revoked now")
     return revocations
