@@ -16,11 +16,11 @@ from mesh.security.credentials import MAX_MESH_KEYS
 from mesh.security.curve import NodeKey, bind_id
 from mesh.security.identity_file import IdentityFile
 from mesh.security.key_files import read_keys
-from mesh.security.keys import check_key, split_keys
+from mesh.security.keys import check_key
 from patterns.errors import ConfigError
 from patterns.names import check_name
 
-__all__ = ["IdentityInput", "KeySettings", "env"]
+__all__ = ["DEFAULT_MESH", "IdentityInput", "KeySettings", "env"]
 
 DEFAULT_MESH = "mesh"
 
@@ -89,7 +89,7 @@ def _keys(key: object, key_file: object) -> tuple[str | None, tuple[str, ...]]:
         return None, ()
     if not isinstance(key, str):
         raise ConfigError(f"key must be a str (a passphrase or a generated key), not {key!r:.20}")
-    return None, _checked_keys(split_keys(key), "key")
+    return None, _checked_keys([key], "key")
 
 
 def _checked_keys(keys: Sequence[str], where: str) -> tuple[str, ...]:

@@ -32,9 +32,9 @@ Examples:
 
 The options of the mesh may stand before or after the command; only call and groupcast have a
 --key of their own, so there the mesh's key goes before the command. What is not given comes from
-MESH_NAME, MESH_KEY, MESH_SEEDS, MESH_HOST and MESH_INSECURE in the environment, then from the
-profile (--profile, MESH_PROFILE, default_profile) in ~/.config/mesh/config.toml (XDG_CONFIG_HOME,
-MESH_CONFIG).
+MESH_NAME, MESH_KEY, MESH_IDENTITY, MESH_SEEDS, MESH_HOST and MESH_INSECURE in the environment,
+then from the profile (--profile, MESH_PROFILE, default_profile) in ~/.config/mesh/config.toml
+(XDG_CONFIG_HOME, MESH_CONFIG).
 
 NO_COLOR is respected. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C.
 """

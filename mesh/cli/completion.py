@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "complete_groups",
+    "complete_issued",
     "complete_methods",
     "complete_peers",
     "complete_profiles",
@@ -101,3 +102,18 @@ def complete_profiles(
 ) -> list[CompletionItem]:
     """The profiles of the config file."""
     return _quietly(lambda: [CompletionItem(name) for name in profile_names()], incomplete)
+
+
+def complete_issued(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The names that this machine's authority has given."""
+
+    def offers() -> list[CompletionItem]:
+        from mesh.cli.places import authority_folder
+        from mesh.security.authority import Authority
+
+        authority = Authority.open(authority_folder(context.obj.resolved_mesh))
+        return [CompletionItem(name) for name in sorted({one.name for one in authority.issued()})]
+
+    return _quietly(offers, incomplete)

@@ -33,7 +33,11 @@ _ADVICE: tuple[tuple[type[mesh.MeshError], str], ...] = (
 )
 """What to do about an error whose own text cannot know that it is shown in a terminal."""
 
-_SPELLED = (("key='some words'", "--key-file FILE"), ("insecure=True", "--insecure"))
+_SPELLED = (
+    ("key='some words'", "--key-file FILE"),
+    ("insecure=True", "--insecure"),
+    ("identity= ", "--identity "),
+)
 """Settings as the API's errors spell them, and as a command line does."""
 
 

@@ -35,6 +35,8 @@ ENVIRONMENT = (
     ("MESH_NAME, MESH_KEY, MESH_SEEDS, MESH_HOST, MESH_INSECURE", "As the options --mesh, --key, "
      "--seed (several: with blanks or commas between), --host and --insecure. They go before the "
      "profile and after the options. An empty one counts as unset."),
+    ("MESH_IDENTITY", "As the option --identity. An identity has the mesh's name and key: another "
+     "name, or a key, beside it is an error."),
     ("MESH_PROFILE", "The profile to use, as --profile."),
     ("MESH_CONFIG", "The config file, in place of the one below."),
     ("NO_COLOR", "With any value nothing is printed bold or dim. There are no colours."),
@@ -45,6 +47,10 @@ FILES = """\
 $XDG_CONFIG_HOME/mesh/config.toml, else ~/.config/mesh/config.toml. A profile may say mesh, key or
 key_file, seeds, timeout, host and insecure; an unknown key is an error. A key_file that is not
 absolute is looked for beside the config file. A file with a key should be readable by you alone.
+
+In the same folder are MESH.identity, this machine's identity in the mesh of that name, and ca/MESH,
+the authority of that mesh, on the one machine that has it. Both are refused when others can read
+them.
 """
 
 FILES_EXAMPLE = """\

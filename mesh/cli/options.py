@@ -25,11 +25,22 @@ from typing import Any, TypeVar
 import click
 
 import mesh
+from discovery import check_wanted
 from mesh.cli import errors
 from mesh.cli.completion import complete_profiles
 from mesh.cli.profiles import Profile, config_path, is_readable_by_others, load
+from mesh.key_settings import DEFAULT_MESH
+from mesh.security.identity_file import IdentityFile
+from mesh.security.key_files import read_keys
 
-__all__ = ["Options", "json_option", "mesh_options", "mesh_options_beside_key", "pass_options"]
+__all__ = [
+    "Options",
+    "json_option",
+    "mesh_options",
+    "mesh_options_beside_key",
+    "pass_options",
+    "variable",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,9 +49,6 @@ DEFAULT_TIMEOUT = 5.0
 
 OWN_NAME = "meshctl"
 """What handlers see as the sender's or caller's name."""
-
-MAX_KEY_BYTES = 4096
-"""Of a key file: more is the wrong file."""
 
 
 @dataclass
@@ -55,6 +63,7 @@ class Options:
     seconds: float | None = None
     host: str | None = None
     insecure: bool | None = None
+    identity_path: str | None = None
     profile_name: str | None = None
 
     @cached_property
@@ -74,7 +83,12 @@ class Options:
     def has_key(self) -> bool:
         """Whether any of the ways to give the mesh's key was used."""
         given = (self.mesh_key, self.key_file, self.profile.key, self.profile.key_file)
-        return any(given) or _is_set("MESH_KEY")
+        is_set = _is_set("MESH_KEY") or _is_set("MESH_KEY_FILE")
+        return self._has_identity or any(given) or is_set
+
+    @property
+    def _has_identity(self) -> bool:
+        return self.identity_path is not None or _is_set("MESH_IDENTITY")
 
     @contextmanager
     def node(self, *, observer: bool = True) -> Iterator[mesh.Node]:
@@ -92,9 +106,12 @@ class Options:
         None where the environment goes before the profile: the node reads it. Raises as ``node``.
         """
         profile = self.profile
+        # An identity has the mesh's name and key: it goes before what the profile says of them.
+        of_profile = Profile() if self._has_identity else profile
         return {
-            "mesh": _first(self.mesh_name, "MESH_NAME", profile.mesh),
-            "key": self._key(),
+            "mesh": _first(self.mesh_name, "MESH_NAME", of_profile.mesh),
+            **self._keys(of_profile),
+            "identity": self.identity_path,
             "insecure": _first(self.insecure, "MESH_INSECURE", profile.insecure),
             "host": _first(self.host, "MESH_HOST", profile.host),
             "seeds": _first(self.seed or None, "MESH_SEEDS", profile.seeds) or (),
@@ -102,51 +119,84 @@ class Options:
             or (),
         }
 
-    def _key(self) -> str | None:
-        """The mesh's key as it was given; None leaves it to the environment."""
+    def _keys(self, profile: Profile) -> dict[str, str | None]:
+        """``key`` and ``key_file`` as they were given; None leaves it to the environment."""
         if self.mesh_key is not None and self.key_file is not None:
             raise click.UsageError("--key and --key-file are both given; use one")
-        if self.mesh_key is not None:
-            if not self.mesh_key.strip():
-                raise click.UsageError("--key is empty; 'meshctl keygen' makes one")
-            return self.mesh_key
-        if self.key_file is not None:
-            return read_key(self.key_file)
-        if _is_set("MESH_KEY"):
-            return None
-        if self.profile.key is not None:
-            _warn_if_open(config_path())
-            return self.profile.key
-        return read_key(self.profile.key_file) if self.profile.key_file is not None else None
+        key, path = self.mesh_key, self.key_file
+        if key is not None and not key.strip():
+            raise click.UsageError("--key is empty; 'meshctl keygen' makes one")
+        if key is None and path is None and not (_is_set("MESH_KEY") or _is_set("MESH_KEY_FILE")):
+            key, path = profile.key, profile.key_file
+            if key is not None:
+                _warn_if_open(config_path())
+        if path is not None:
+            _check_key_file(path)
+        return {"key": key, "key_file": path}
+
+    # What commands need that make no node.
+
+    @property
+    def resolved_mesh(self) -> str:
+        """The name of the mesh. Raises ConfigError for an identity that cannot be read."""
+        path = self.identity_path or variable("MESH_IDENTITY")
+        if self.mesh_name is None and path:
+            return IdentityFile.load(path).mesh
+        return self.named_mesh
+
+    @property
+    def named_mesh(self) -> str:
+        """The same, whatever identity is given."""
+        return self.mesh_name or variable("MESH_NAME") or self.profile.mesh or DEFAULT_MESH
+
+    @property
+    def resolved_key(self) -> str | None:
+        """The mesh's key; None when none was given. Raises UsageError for a bad key file."""
+        given = self._keys(self.profile)
+        path = given["key_file"] or variable("MESH_KEY_FILE")
+        if given["key"] is None and path is not None:
+            return read_keys(path)[0]
+        return given["key"] or variable("MESH_KEY")
+
+    @property
+    def resolved_host(self) -> str | None:
+        """The address to bind; None when none was given."""
+        return self.host or variable("MESH_HOST") or self.profile.host
+
+    @property
+    def resolved_interfaces(self) -> Sequence[str]:
+        """The network interfaces to search on; empty when none were given. Raises ConfigError."""
+        listed = (variable("MESH_INTERFACES") or "").replace(",", " ").split()
+        try:
+            return check_wanted(self.interface or listed or self.profile.interfaces or ())
+        except ValueError as error:
+            raise mesh.ConfigError(f"interfaces: {error}") from None
 
 
 pass_options = click.make_pass_decorator(Options)
 
 
-def _is_set(variable: str) -> bool:
-    return bool(os.environ.get(variable, "").strip())
+def variable(name: str) -> str | None:
+    """What an environment variable says; an empty one says nothing."""
+    return os.environ.get(name, "").strip() or None
 
 
-def _first(given: Any, variable: str, in_profile: Any) -> Any:
+def _is_set(name: str) -> bool:
+    return variable(name) is not None
+
+
+def _first(given: Any, name: str, in_profile: Any) -> Any:
     """What goes first. None leaves it to the environment, which the node reads itself."""
-    return in_profile if given is None and not _is_set(variable) else given
+    return in_profile if given is None and not _is_set(name) else given
 
 
-def read_key(path: str) -> str:
-    """The first line of a key file. Raises UsageError when there is none to read."""
+def _check_key_file(path: str) -> None:
+    """Raises UsageError when there is no key to read in it."""
     try:
-        with Path(path).open("rb") as file:
-            first = file.readline(MAX_KEY_BYTES + 1)
-    except OSError as error:
-        raise click.UsageError(f"cannot read the key file {path}: {error.strerror}") from None
-    try:
-        key = first.decode().strip()
-    except UnicodeDecodeError:
-        key = ""
-    if not key or len(first) > MAX_KEY_BYTES:
-        raise click.UsageError(f"the first line of {path} is no key; 'meshctl keygen' makes one")
+        read_keys(path)
+    except mesh.ConfigError as error:
+        raise click.UsageError(str(error)) from None
     _warn_if_open(Path(path))
-    return key
 
 
 def _warn_if_open(path: Path) -> None:
@@ -196,6 +246,13 @@ _OPTIONS = (
         metavar="PATH",
         type=click.Path(),
         help="File whose first line is the mesh's key (or the key itself in MESH_KEY).",
+    ),
+    _option(
+        "--identity",
+        "identity_path",
+        metavar="PATH",
+        type=click.Path(),
+        help="This machine's identity file, which has the mesh's name and key (MESH_IDENTITY).",
     ),
     _option(
         "--seed",

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import mesh
+from mesh.cli.places import config_folder
 
 __all__ = ["Profile", "config_path", "is_readable_by_others", "load", "profile_names"]
 
@@ -75,10 +76,7 @@ def config_path() -> Path:
     """Where the profiles are looked for; the file may be missing."""
     if named := os.environ.get("MESH_CONFIG", "").strip():
         return Path(named).expanduser()
-    base = Path(os.environ.get("XDG_CONFIG_HOME", "").strip())
-    # The XDG rules say that a relative path is to be ignored.
-    folder = base if base.is_absolute() else Path(os.path.expanduser("~/.config"))
-    return folder / "mesh" / "config.toml"
+    return config_folder() / "config.toml"
 
 
 def load(name: str | None) -> Profile:

@@ -183,6 +183,12 @@ class Authority:
         except BadCertificate as error:
             raise document.wrong(error) from None
 
+    def valid(self, now: float | None = None) -> list[Certificate]:
+        """Those that have neither expired nor been revoked."""
+        revocations = self.revocations()
+        issued = self.issued()
+        return [c for c in issued if not (c.is_expired(now) or revocations.revokes(c))]
+
     # Revocations.
 
     def revocations(self) -> Revocations:

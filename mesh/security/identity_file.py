@@ -8,6 +8,7 @@ be expired or revoked: ``check`` tells.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,7 @@ from mesh.security.certificates import NO_REVOCATIONS, BadCertificate, Certifica
 from mesh.security.documents import Document, binary, write_document
 from mesh.security.identity import Identity
 from mesh.security.keys import check_key
+from mesh.security.secret_files import locked
 from patterns.errors import ConfigError
 
 __all__ = ["IdentityFile"]
@@ -147,3 +149,19 @@ class IdentityFile:
             },
         )
         return replace(self, path=path)
+
+    def update(self, change: Callable[[Self], Self]) -> Self:
+        """Change its file, and return what is there then.
+
+        ``change`` gets what the file says now: another process with the same identity may have
+        saved a newer key or list, which must not be lost to what this one remembers.
+
+        :raises ConfigError: it has no file, or that cannot be used any more
+        :raises OSError: it cannot be written
+        """
+        if self.path is None:
+            raise ConfigError("this identity has no file yet: say where to save it")
+        with locked(self.path.with_name(f".{self.path.name}.lock")):
+            before = type(self).load(self.path)
+            after = change(before)
+            return before if after == before else after.save(self.path)

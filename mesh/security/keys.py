@@ -67,8 +67,12 @@ def generate_key() -> str:
 
 
 def split_keys(text: str) -> list[str]:
-    """The keys in a text, one a line: the first is in use, the others are accepted as well."""
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    """The keys in a text, one a line: the first is in use, the others are accepted as well.
+
+    Empty lines, and those that begin with "#", are none.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def check_key(key: str) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import click
 
 from mesh.cli.commands.bench import bench
+from mesh.cli.commands.ca import ca
 from mesh.cli.commands.call import call
 from mesh.cli.commands.completion import completion
 from mesh.cli.commands.demo import demo
 from mesh.cli.commands.discovery import discovery
 from mesh.cli.commands.groupcast import groupcast
+from mesh.cli.commands.identity import identity
+from mesh.cli.commands.invite import invite
+from mesh.cli.commands.join import join
 from mesh.cli.commands.keygen import keygen
 from mesh.cli.commands.owner import owner
 from mesh.cli.commands.peers import peers
 from mesh.cli.commands.ping import ping
 from mesh.cli.commands.publish import broadcast, pub
+from mesh.cli.commands.revoke import revoke
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
 from mesh.cli.commands.watch import watch
@@ -35,6 +40,11 @@ COMMANDS: tuple[click.Command, ...] = (
     groupcast,
     bench,
     keygen,
+    ca,
+    invite,
+    join,
+    revoke,
+    identity,
     completion,
     demo,
 )

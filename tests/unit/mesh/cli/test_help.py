@@ -19,6 +19,7 @@ from mesh.cli.manual import manual
 ROOT = Path(__file__).parents[4]
 MAN_PAGE = ROOT / "docs/meshctl.1"
 PAGE = (ROOT / "docs/meshctl.md").read_text(encoding="utf-8")
+IDENTITIES = (ROOT / "docs/identities.md").read_text(encoding="utf-8")
 
 
 def commands_of(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -160,8 +161,9 @@ def test_the_page_names_the_options_of_all_commands() -> None:
         assert f"`{parameter.opts[0]}" in PAGE, parameter.opts[0]
 
 
-def test_the_command_lines_on_the_page_are_right() -> None:
-    lines = re.findall(r"^ *\$ (?:.* \| )?(meshctl .*?)(?:  +#.*)?$", PAGE, flags=re.MULTILINE)
-    assert len(lines) > 10
+@pytest.mark.parametrize(("page", "least"), [(PAGE, 10), (IDENTITIES, 5)])
+def test_the_command_lines_on_a_page_are_right(page: str, least: int) -> None:
+    lines = re.findall(r"^ *\$ (?:.* \| )?(meshctl .*?)(?:  +#.*)?$", page, flags=re.MULTILINE)
+    assert len(lines) >= least
     for line in lines:
         parse(line)

@@ -171,6 +171,15 @@ def test_who_comes_back_under_the_name_can_be_revoked_again(lab: Authority) -> N
     assert lab.revoke("laptop") == again
 
 
+def test_the_valid_are_neither_expired_nor_revoked(lab: Authority) -> None:
+    lab.issue("expired", NODE_KEY, days=1, now=1e9)
+    lab.issue("revoked", NODE_KEY)
+    lab.revoke("revoked")
+    lab.issue("calc", NODE_KEY)
+    assert [certificate.name for certificate in lab.valid()] == ["calc"]
+    assert [certificate.name for certificate in lab.issued()] == ["expired", "revoked", "calc"]
+
+
 def test_the_expired_drop_out_of_the_list(lab: Authority) -> None:
     lab.issue("old", NODE_KEY, days=1, now=1e9)
     lab.issue("new", NODE_KEY, days=30, now=1e9)

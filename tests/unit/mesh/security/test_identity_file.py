@@ -109,6 +109,36 @@ def test_without_a_path_it_is_saved_where_it_came_from(made: IdentityFile, path:
     assert IdentityFile.load(path).key == "another"
 
 
+def test_a_change_keeps_what_another_process_has_saved(made: IdentityFile, path: Path) -> None:
+    ours, other = made.save(path), IdentityFile.load(path)
+    other.update(lambda now: now.with_key("another"))
+    other.update(lambda now: now.with_revocations(revocations(5)))
+    after = ours.update(lambda now: now.with_revocations(revocations(2)))
+    assert (after.key, after.revocations.version) == ("another", 5)
+    assert IdentityFile.load(path) == after
+    with pytest.raises(ConfigError, match="no file"):
+        made.update(lambda now: now)
+    path.unlink()
+    with pytest.raises(ConfigError, match="No such file"):
+        ours.update(lambda now: now)
+    assert not path.exists()
+
+
+def test_a_change_waits_for_that_of_another_process(
+    made: IdentityFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secret_files, "LOCK_WAIT", 0.05)
+    ours = made.save(path)
+
+    def meanwhile(now: IdentityFile) -> IdentityFile:
+        with pytest.raises(ConfigError, match="another process holds"):
+            ours.update(lambda now: now.with_key("lost"))
+        return now.with_key("another")
+
+    ours.update(meanwhile)
+    assert IdentityFile.load(path).key == "another"
+
+
 def test_an_older_list_does_not_replace_a_newer_one(made: IdentityFile) -> None:
     newer = made.with_revocations(revocations(2, b"serial 1"))
     assert newer.with_revocations(revocations(1)) is newer
