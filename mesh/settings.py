@@ -33,7 +33,7 @@ from mesh.transport.addresses import is_loopback
 from patterns.errors import ConfigError
 from patterns.names import check_name
 
-__all__ = ["DEFAULT_MESH", "SOURCES", "IdentityInput", "Settings"]
+__all__ = ["SOURCES", "Settings"]
 
 SOURCES = ("mdns", "local", "exchange")
 """The discovery sources there are by name; seeds are used whenever some are given."""

@@ -1,4 +1,4 @@
-"""Strangers on the network of a keyed mesh: they see no byte of payload and cause no handler to run.
+"""Strangers on the network of a keyed mesh: they see no payload and cause no handler to run.
 
 Everything that crosses the switch is captured and searched for what members say to each other. That
 the search finds what is there is shown by the same mesh without a key.
@@ -110,7 +110,7 @@ def check_shut_out(stranger: NodeProcess, members: list[NodeProcess], tapped: Ta
     wait_right(members, 20.0)
     assert stranger.ask("peers") == {}
     assert stranger.ask("received") == []
-    with pytest.raises(AssertionError, match="NoProvider|Timeout"):
+    with pytest.raises(AssertionError, match=r"NoProvider|Timeout"):
         stranger.ask("call", method="n1.work", args=[666], timeout=1.0)
     for member in members:
         assert stranger.id not in member.ask("peers", all=True)

@@ -124,7 +124,8 @@ def test_the_option_then_the_environment_then_the_profile(
 
     def made(options: dict[str, Any]) -> Any:
         node = mesh.Node(**Options(**options).settings())  # constructing touches nothing
-        return getattr(node.aio._settings, setting)
+        settings = node.aio._settings
+        return settings.keys.texts[0] if setting == "key" else getattr(settings, setting)
 
     of_option, of_environment, of_profile = given
     assert made({}) == of_profile
@@ -156,7 +157,9 @@ def test_insecure_and_the_timeout_have_the_same_order(
 def test_a_key_file_is_looked_for_beside_the_config(write: Write, tmp_path: Path) -> None:
     write('[profile.a]\nkey_file = "a.key"\n')
     (tmp_path / "a.key").write_text("words of a\n")
-    assert Options(profile_name="a").settings()["key"] == "words of a"
+    settings = Options(profile_name="a").settings()
+    assert (settings["key"], settings["key_file"]) == (None, str(tmp_path / "a.key"))
+    assert mesh.Node(**settings).aio._settings.keys.texts == ("words of a",)
     (tmp_path / "a.key").unlink()
     with pytest.raises(click.UsageError, match=rf"cannot read the key file {tmp_path}/a\.key"):
         Options(profile_name="a").settings()
