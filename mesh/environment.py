@@ -22,7 +22,7 @@ from mesh.engine.ports import Clock, Transport
 from mesh.finding import Finding
 from mesh.runtime import LoopClock, LoopRunner
 from mesh.runtime.threads import call_in_thread
-from mesh.security import CurveKeys
+from mesh.security import CurveKeys, Identity
 from mesh.settings import Settings
 from mesh.transport import ZmqTransport
 from mesh.wire import frames
@@ -62,6 +62,10 @@ class Environment:
         make_keys = functools.partial(CurveKeys, settings.key, settings.mesh)
         keys: CurveKeys = await call_in_thread(asyncio.get_running_loop(), make_keys)
         return keys
+
+    def identity(self, settings: Settings) -> Identity | None:
+        """Who the node proves to be to others."""
+        return None
 
     def prepare(self, settings: Settings) -> None:
         """Before anything is opened."""

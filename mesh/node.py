@@ -26,7 +26,7 @@ from mesh.registrations import Registrations
 from mesh.runtime import LoopThread, ThreadWaiter, forget_in_child
 from mesh.services import Service
 from mesh.serving import DRAIN_TIMEOUT, serve_blocking
-from mesh.settings import SOURCES
+from mesh.settings import SOURCES, PolicyInput
 from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
 from mesh.transport import PlainEndpoints
 from patterns.backlog import DEFAULT_BUFFER, Policy
@@ -67,6 +67,7 @@ class Node(Registrations):
         observer: bool = False,
         plain: bool | tuple[int, int] | None = None,
         max_payload_bytes: int | None = None,
+        policy: PolicyInput = None,
     ) -> None:
         self.aio = AsyncNode(
             name,
@@ -84,6 +85,7 @@ class Node(Registrations):
             observer=observer,
             plain=plain,
             max_payload_bytes=max_payload_bytes,
+            policy=policy,
         )
         super().__init__(self.aio.name, observer)
         self._running: LoopThread | None = None

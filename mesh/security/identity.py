@@ -1,4 +1,4 @@
-"""Who a node is to others: a name, and the roles that it has."""
+"""Who a node is: what its certificate says of it, once the certificate is verified."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ __all__ = ["Identity"]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """``name`` is one for the whole mesh, however often the node restarts."""
+    """A name, and the roles that the mesh's authority gave it."""
 
     name: str
-    roles: frozenset[str] = frozenset()
-
-    def __str__(self) -> str:
-        return f"{self.name} ({', '.join(sorted(self.roles)) or 'no roles'})"
+    roles: frozenset[str]

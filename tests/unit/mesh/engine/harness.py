@@ -38,6 +38,9 @@ class FakeTransport:
     def open(self, events: Any) -> Bound:
         return Bound(("me:1",), 2, 3)
 
+    def identity_of(self, id: bytes) -> None:
+        return None
+
     def dial(self, address: str, hello: bytes, info: bytes) -> FakeDial:
         if self.lacking is not None:
             raise OSError(errno.EMFILE, self.lacking)

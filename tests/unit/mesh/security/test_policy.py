@@ -16,7 +16,12 @@ from mesh.security.rules import MAX_PATTERNS, MAX_RULES, RIGHTS
 from patterns.errors import ConfigError
 
 ALICE = Identity("alice", frozenset({"shop"}))
-BOB = Identity("bob")
+BOB = Identity("bob", frozenset())
+
+
+def named(name: str) -> Identity:
+    return Identity(name, frozenset())
+
 
 TEXT = """
 default = "deny"
@@ -66,10 +71,10 @@ allow.subscribe = ["news.>", "status"]
         (BOB, "groupcast", "anybody", True, "stock"),
         (BOB, "groupcast", "*", True, "stock"),
         (BOB, "join", "*", False, "default"),
-        (Identity("eu.north"), "join", "packers", True, "stock"),
-        (Identity("eu"), "join", "packers", False, "default"),
-        (Identity("carol"), "subscribe", "news.*", True, "all-hear"),
-        (Identity("carol"), "subscribe", "status", True, "all-hear"),
+        (named("eu.north"), "join", "packers", True, "stock"),
+        (named("eu"), "join", "packers", False, "default"),
+        (named("carol"), "subscribe", "news.*", True, "all-hear"),
+        (named("carol"), "subscribe", "status", True, "all-hear"),
         (None, "subscribe", "status", False, "no-identity"),
     ],
 )
