@@ -14,6 +14,7 @@ from mesh.cli.commands.keygen import keygen
 from mesh.cli.commands.owner import owner
 from mesh.cli.commands.peers import peers
 from mesh.cli.commands.ping import ping
+from mesh.cli.commands.policy import policy
 from mesh.cli.commands.publish import broadcast, pub
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
@@ -35,6 +36,7 @@ COMMANDS: tuple[click.Command, ...] = (
     groupcast,
     bench,
     keygen,
+    policy,
     completion,
     demo,
 )
