@@ -98,9 +98,7 @@ class GuardedEngine(Engine):
         self.guard.check_own("call", method)
         return self._client.call(method, args, kwargs, options, waiter, until)
 
-    def cast(self, group: str, data: Any) -> Peer | None:
-        self._check_group("groupcast", group)
-        return super().cast(group, data)
+    # ``cast`` needs no check: it finds a line only where ``groupcast`` was let through before.
 
     def groupcast(
         self,

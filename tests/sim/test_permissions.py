@@ -452,6 +452,62 @@ def test_work_that_no_member_may_be_given_ends_with_what_they_say(
     sim.run(free.flush(1))
 
 
+def test_in_the_grace_after_start_it_is_told_at_once_too(sim: SimMesh) -> None:
+    orders, free = orders_of(sim), sim.node("free")
+    sim.until(lambda: len(free.peers()) == 1, within=0.5)
+    sim.advance(0.05)
+    began = sim.now
+    for _ in range(2):
+        assert denied(sim, lambda: free.groupcast("packers", 1)).rule == "default"
+    assert sim.now - began < 0.1
+    assert orders.heard == []
+
+
+def test_who_is_somebody_else_on_a_new_link_is_asked_anew(sim: SimMesh) -> None:
+    orders, free = orders_of(sim), sim.node("free")
+    met(sim, orders, free)
+    denied(sim, lambda: free.groupcast("packers", 1))
+    sim.world.network.identities[bytes.fromhex(free.id)] = IDENTITIES["shop"]
+    sim.cut(free, orders)
+    sim.advance(3.0)
+    assert sim.run(free.groupcast("packers", 2)).id == orders.id
+    sim.run(free.flush())
+    assert orders.heard == [("groupcast", 2)]
+
+
+def test_what_a_member_that_is_gone_denied_is_forgotten(sim: SimMesh) -> None:
+    orders, free = orders_of(sim), sim.node("free")
+    met(sim, orders, free)
+    denied(sim, lambda: free.groupcast("packers", 1))
+    denials = free.host.engine._work.sender._denials
+    assert denials._by_pool
+    sim.kill(orders)
+    sim.until(lambda: not free.peers(), within=20.0)
+    assert not denials._by_pool
+    with pytest.raises(mesh.NoProvider):
+        sim.run(free.groupcast("packers", 1))
+
+
+def test_a_queue_group_cannot_be_denied_as_a_whole(sim: SimMesh) -> None:
+    """Its copies are judged each by its subject; what a member says of all of them is nonsense."""
+    orders, shop = orders_of(sim), sim.node("shop")
+    heard: list[Any] = []
+    orders.subscriber("orders.>", group="billing")(lambda msg: heard.append(msg.data))
+    met(sim, orders, shop)
+    engine = shop.host.engine
+
+    async def body() -> None:
+        shop.publish("orders.new", 1)
+        await shop.flush()
+        engine._work.sender.on_deny(engine.session_of(orders.me), "_mesh.q.billing", "r", "no")
+        assert not engine._work.sender._denials._by_pool
+        shop.publish("orders.new", 2)
+        await shop.flush()
+
+    sim.run(body())
+    assert heard == [1, 2]
+
+
 def test_many_that_wait_are_all_told(sim: SimMesh) -> None:
     orders, free = orders_of(sim), sim.node("free")
     met(sim, orders, free)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from mesh.engine.audit import MAX_TOLD, SUMMARY_EVERY, Audit
 from mesh.engine.engine import Engine
 from mesh.engine.guard import Guard
 from mesh.engine.guarded import GuardedEngine, GuardedPubSub, GuardedServer
+from mesh.engine.session import Session
 from mesh.membership.record import MAX_RECORD_BYTES, Record
 from mesh.testing.clock import SimClock
 from patterns import messages as m
@@ -45,6 +47,13 @@ def test_the_engine_is_chosen_by_the_policy() -> None:
     assert engine_for(EngineConfig(id=bytes(16), name="a", mesh="m")) is Engine
     config = EngineConfig(id=bytes(16), name="a", mesh="m", policy=POLICY)
     assert engine_for(config) is GuardedEngine
+
+
+def test_this_node_is_who_it_is_configured_to_be() -> None:
+    """Whatever its transport knows of others."""
+    guard, core, _ = guarded()
+    core.config = replace(core.config, identity=ALICE)
+    assert guard.identity_of(Session(core, core.id)) is ALICE
 
 
 # Records
