@@ -35,10 +35,11 @@ from mesh.engine.events import (
 from mesh.finding import Found, SourceReport
 from mesh.membership import Peer
 from mesh.node import Node
-from mesh.security import curve_keys, generate_key
+from mesh.security import Identity, Policy, Rule, curve_keys, generate_key
 from mesh.transport import PlainEndpoints
 from mesh.wire.codec import register as register_type
 from patterns.errors import (
+    AccessDenied,
     BadName,
     BadPayload,
     BadRequest,
@@ -60,6 +61,7 @@ from patterns.rpc import Request
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessDenied",
     "AsyncNode",
     "BadName",
     "BadPayload",
@@ -69,6 +71,7 @@ __all__ = [
     "Event",
     "Found",
     "Gap",
+    "Identity",
     "MeshError",
     "Message",
     "NoProvider",
@@ -86,9 +89,11 @@ __all__ = [
     "PeerUnresponsive",
     "PeerUpdated",
     "PlainEndpoints",
+    "Policy",
     "Refuse",
     "RemoteError",
     "Request",
+    "Rule",
     "SourceReport",
     "Timeout",
     "__version__",

@@ -26,7 +26,7 @@ from mesh.registrations import Registrations
 from mesh.runtime import forget_in_child, started_before_fork
 from mesh.services import AsyncService, make_options
 from mesh.serving import DRAIN_TIMEOUT, serve
-from mesh.settings import SOURCES, Settings
+from mesh.settings import SOURCES, PolicyInput, Settings
 from mesh.subscribing import AsyncSubscribing
 from mesh.transport import PlainEndpoints
 from mesh.views import AsyncViews
@@ -67,6 +67,9 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
     ``observer``   sees and calls, but serves nothing and is not listed
     ``max_payload_bytes``  what one message, call, reply or groupcast may take, packed
                    (``MESH_MAX_PAYLOAD_BYTES``; 64 MiB); the same in the whole mesh
+    ``policy``     who may call, publish, subscribe, join and give work (``MESH_POLICY``): a file or
+                   a ``mesh.Policy``; None: members may do all. Needs identities.
+                   ``docs/permissions.md``
     ``plain``      open endpoints for plain ZeroMQ clients in any language (``MESH_PLAIN``): True,
                    or their two ports, for requests and subscriptions. See ``docs/protocol.md``
 
@@ -95,6 +98,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         plain: bool | tuple[int, int] | None = None,
         max_payload_bytes: int | None = None,
         identity: IdentityInput = None,
+        policy: PolicyInput = None,
     ) -> None:
         self._settings = s = Settings.make(
             name,
@@ -114,6 +118,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
             plain=plain,
             max_payload_bytes=max_payload_bytes,
             identity=identity,
+            policy=policy,
         )
         super().__init__(s.name, s.is_observer)
         self._to_attach: deque[Attach] = deque()

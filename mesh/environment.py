@@ -22,7 +22,7 @@ from mesh.engine.ports import Clock, Transport
 from mesh.finding import Finding
 from mesh.runtime import LoopClock, LoopRunner
 from mesh.runtime.threads import call_in_thread
-from mesh.security import Credentials, MeshKey, NodeKey
+from mesh.security import Credentials, Identity, MeshKey, NodeKey
 from mesh.settings import Settings
 from mesh.transport import ZmqTransport
 from mesh.wire import frames
@@ -58,7 +58,7 @@ def make_credentials(settings: Settings) -> Credentials:
     keys = [MeshKey(text, given.mesh) for text in given.texts]
     node = NodeKey(given.secret)
     if (file := given.identity) is None:
-        return Credentials(settings.id, given.mesh, keys, node)
+        return Credentials(settings.id, given.mesh, keys, node, until=given.until)
     return Credentials(
         settings.id,
         given.mesh,
@@ -87,6 +87,11 @@ class Environment:
         make = functools.partial(make_credentials, settings)
         credentials: Credentials = await call_in_thread(asyncio.get_running_loop(), make)
         return credentials
+
+    def identity(self, settings: Settings) -> Identity | None:
+        """Who the node proves to be to others."""
+        own = settings.keys.identity
+        return own.identity if own is not None else None
 
     def prepare(self, settings: Settings) -> None:
         """Before anything is opened."""

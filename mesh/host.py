@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from mesh.engine import Engine, EngineConfig
+from mesh.engine import Engine, EngineConfig, engine_for
 from mesh.environment import Environment, HostTransport
 from mesh.finding import Finding
 from mesh.key_keeping import KeyKeeper
@@ -23,7 +23,7 @@ from mesh.runtime import Handover, forget_in_child
 from mesh.runtime.runner import CLOSE_WAIT
 from mesh.runtime.threads import ThreadWaiter
 from mesh.security import Credentials
-from mesh.settings import Settings
+from mesh.settings import Settings, check_has_identity
 from mesh.transport import PlainEndpoints, PlainSockets
 from patterns.errors import NodeClosed
 from patterns.port import Runner
@@ -69,11 +69,13 @@ class Host:
     async def start(self, attachments: Iterable[Attach]) -> None:
         """Bind and announce. After an exception nothing is left behind.
 
-        Raises ConfigError for a bad key, OSError when the address, the port or enough
-        descriptors are not to be had.
+        Raises ConfigError for a bad key and for a policy without an identity, AccessDenied for
+        an attachment that the policy denies to this node itself, OSError when the address, the
+        port or enough descriptors are not to be had.
         """
         s = self._settings
         environment = self._environment
+        check_has_identity(s.policy, environment.identity(s))
         credentials = self.credentials = await environment.credentials(s)
         environment.prepare(s)
         self.finding = environment.finding(s, credentials)
@@ -113,8 +115,10 @@ class Host:
             instance=s.instance,
             weight=s.weight,
             max_payload_bytes=s.max_payload_bytes,
+            identity=self._environment.identity(s),
+            policy=s.policy,
         )
-        return Engine(
+        return engine_for(config)(
             config,
             clock=self._environment.clock(),
             transport=self._transport,

@@ -15,7 +15,7 @@ from mesh.key_settings import KeySettings
 from mesh.runtime.threads import call_in_thread
 from mesh.security import Credentials
 from mesh.security.certificates import Revocations
-from mesh.security.key_files import write_keys
+from mesh.security.key_files import KeptKeys, write_keys
 from patterns.errors import ConfigError
 
 __all__ = ["KeyKeeper"]
@@ -47,21 +47,24 @@ class KeyKeeper:
         """One write at a time, the latest state last."""
         while self._is_stale:
             self._is_stale = False
-            texts = tuple(key.text for key in self._credentials.keys)
-            revocations = self._credentials.revocations
+            credentials = self._credentials
+            kept = KeptKeys(tuple(key.text for key in credentials.keys), credentials.until)
+            revocations = credentials.revocations
             loop = asyncio.get_running_loop()
             try:
-                await call_in_thread(loop, lambda: self._write(texts, revocations))  # noqa: B023
+                await call_in_thread(loop, lambda: self._write(kept, revocations))  # noqa: B023
             except (OSError, ConfigError) as error:
                 logger.error("the new keys could not be kept, and are gone at a restart: %s", error)
 
-    def _write(self, texts: tuple[str, ...], revocations: Revocations) -> None:
+    def _write(self, kept: KeptKeys, revocations: Revocations) -> None:
+        texts = kept.texts
         identity = self._settings.identity
         if identity is not None and identity.path is not None:
-            identity.with_key(texts[0]).with_revocations(revocations).save()
+            # Other processes of this machine may have the same file.
+            identity.update(lambda now: now.with_key(texts[0]).with_revocations(revocations))
         elif self._settings.file is not None:
             if texts != self._texts:
-                write_keys(self._settings.file, texts)
+                write_keys(self._settings.file, kept)
         elif texts[0] != self._texts[0]:
             logger.warning(
                 "the mesh key has changed, and this node got its own as text: "

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from mesh.security.credentials import MAX_MESH_KEYS
 from mesh.security.curve import NodeKey, bind_id
 from mesh.security.identity_file import IdentityFile
-from mesh.security.key_files import read_keys
+from mesh.security.key_files import KeptKeys, read_keys
 from mesh.security.keys import check_key
 from patterns.errors import ConfigError
 from patterns.names import check_name
@@ -35,6 +35,8 @@ class KeySettings:
     mesh: str
     texts: tuple[str, ...] = field(repr=False)
     """The mesh keys, the one in use first."""
+    until: float | None
+    """When the others are good no more, as Unix time."""
     file: str | None
     """Where they are from, and where a change of them is written."""
     secret: bytes = field(repr=False)
@@ -47,10 +49,10 @@ class KeySettings:
         """Raises BadName and ConfigError for what cannot work."""
         found = _identity(identity, mesh, key, key_file)
         if found is not None:
-            return cls(found.mesh, (found.key,), None, found.node_secret, found)
+            return cls(found.mesh, (found.key,), None, None, found.node_secret, found)
         mesh = check_name("mesh", mesh or env("MESH_NAME") or DEFAULT_MESH)
-        file, texts = _keys(key, key_file)
-        return cls(mesh, texts, file, _new_secret(texts), None)
+        file, (texts, until) = _keys(key, key_file)
+        return cls(mesh, texts, until, file, _new_secret(texts), None)
 
     def __bool__(self) -> bool:
         return bool(self.texts)
@@ -73,7 +75,7 @@ def _new_secret(texts: Sequence[str]) -> bytes:
     return NodeKey.generate().secret if texts else b""
 
 
-def _keys(key: object, key_file: object) -> tuple[str | None, tuple[str, ...]]:
+def _keys(key: object, key_file: object) -> tuple[str | None, KeptKeys]:
     """The file that the keys are from, if any, and the keys."""
     if key is None or (isinstance(key, str) and not key.strip()):
         key = None
@@ -84,20 +86,20 @@ def _keys(key: object, key_file: object) -> tuple[str | None, tuple[str, ...]]:
         raise ConfigError("key= and key_file= are both given; use one")
     if key_file is not None:
         path = str(_checked_path("key_file", key_file))
-        return path, _checked_keys(read_keys(path), path)
+        return path, _checked(read_keys(path), path)
     if key is None:
-        return None, ()
+        return None, KeptKeys((), None)
     if not isinstance(key, str):
         raise ConfigError(f"key must be a str (a passphrase or a generated key), not {key!r:.20}")
-    return None, _checked_keys([key], "key")
+    return None, _checked(KeptKeys((key,), None), "key")
 
 
-def _checked_keys(keys: Sequence[str], where: str) -> tuple[str, ...]:
-    if len(keys) > MAX_MESH_KEYS:
-        raise ConfigError(f"{where}: {len(keys)} keys; a node takes at most {MAX_MESH_KEYS}")
-    for key in keys:
+def _checked(kept: KeptKeys, where: str) -> KeptKeys:
+    if len(kept.texts) > MAX_MESH_KEYS:
+        raise ConfigError(f"{where}: {len(kept.texts)} keys; a node takes at most {MAX_MESH_KEYS}")
+    for key in kept.texts:
         check_key(key)
-    return tuple(keys)
+    return kept
 
 
 def _checked_path(name: str, path: object) -> str:

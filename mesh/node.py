@@ -28,7 +28,7 @@ from mesh.registrations import Registrations
 from mesh.runtime import LoopThread, ThreadWaiter, forget_in_child
 from mesh.services import Service
 from mesh.serving import DRAIN_TIMEOUT, serve_blocking
-from mesh.settings import SOURCES
+from mesh.settings import SOURCES, PolicyInput
 from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
 from mesh.transport import PlainEndpoints
 from patterns.backlog import DEFAULT_BUFFER, Policy
@@ -71,6 +71,7 @@ class Node(Registrations):
         plain: bool | tuple[int, int] | None = None,
         max_payload_bytes: int | None = None,
         identity: IdentityInput = None,
+        policy: PolicyInput = None,
     ) -> None:
         self.aio = AsyncNode(
             name,
@@ -90,6 +91,7 @@ class Node(Registrations):
             plain=plain,
             max_payload_bytes=max_payload_bytes,
             identity=identity,
+            policy=policy,
         )
         super().__init__(self.aio.name, observer)
         self._running: LoopThread | None = None

@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from mesh.engine.guard import Guard
 from mesh.engine.packing import check_size
 from mesh.engine.publisher import Publisher
 from mesh.engine.sending import Sending
 from mesh.links import BATCH_BYTES, BATCH_ENTRIES
 from mesh.wire.codec import Codec
 from mesh.wire.frames import PUBLISH
+from patterns.names import check_subject
 
 if TYPE_CHECKING:
     from mesh.host import Host
@@ -48,7 +50,7 @@ class Publishers:
         """Make that of the thread that asks. A signal handler may be quicker; then it has its own,
         and the later one stays."""
         host = self._host
-        made = host.engine.publisher if host.is_own_thread else ThreadPublisher(host)
+        made = host.engine.publisher if host.is_own_thread else _thread_publisher(host)
         self.here.publisher = made
         return made
 
@@ -77,6 +79,28 @@ class ThreadPublisher(Publisher):
 
     def _count_absent(self, subject: str) -> None:
         self._host.handover.put(self._absent.count, (subject,), COUNT_BYTES)
+
+
+class GuardedThreadPublisher(ThreadPublisher):
+    """The same of a node with a policy."""
+
+    def __init__(self, host: Host, guard: Guard) -> None:
+        super().__init__(host)
+        self._guard = guard
+
+    def publish(self, subject: str, data: Any, headers: dict[str, str] | None) -> int:
+        """Raises AccessDenied, too."""
+        denied = "publish", check_subject(subject)
+        is_allowed, rule = self._guard.decide_own(*denied)
+        if not is_allowed:
+            self._host.handover.put(self._guard.note_own, (*denied, rule), COUNT_BYTES)
+            raise self._guard.own_denial(*denied, rule)
+        return super().publish(subject, data, headers)
+
+
+def _thread_publisher(host: Host) -> ThreadPublisher:
+    guard = host.engine.guard
+    return ThreadPublisher(host) if guard is None else GuardedThreadPublisher(host, guard)
 
 
 class ThreadSending(Sending):

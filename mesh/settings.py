@@ -13,6 +13,7 @@ argument               environment                 default
 ``interfaces``         ``MESH_INTERFACES``         chosen by rule (separated likewise)
 ``plain``              ``MESH_PLAIN``              false (true, or two ports: "5556,5557")
 ``max_payload_bytes``  ``MESH_MAX_PAYLOAD_BYTES``  64 MiB
+``policy``             ``MESH_POLICY`` (a file)    none: members may do all
 =====================  ==========================  =========================================
 
 An empty variable counts as unset. An identity that is given as an argument goes before MESH_NAME
@@ -24,16 +25,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from discovery import Source, check_wanted, is_service_name, parse_address
 from mesh.engine.config import MAX_PAYLOAD_BYTES
 from mesh.key_settings import IdentityInput, KeySettings, env
 from mesh.membership.record import check_instance, check_tags, check_weight
+from mesh.security.identity import Identity
+from mesh.security.policy import Policy
 from mesh.transport.addresses import is_loopback
 from patterns.errors import ConfigError
 from patterns.names import check_name
 
-__all__ = ["SOURCES", "Settings"]
+__all__ = ["SOURCES", "PolicyInput", "Settings", "check_has_identity"]
 
 SOURCES = ("mdns", "local", "exchange")
 """The discovery sources there are by name; seeds are used whenever some are given."""
@@ -46,6 +50,9 @@ MIN_PAYLOAD_BYTES = 256 * 1024
 
 MOST_PAYLOAD_BYTES = 1024 * 1024 * 1024
 """Both ends keep a payload whole, several times over: more is a job for a file server."""
+
+PolicyInput: TypeAlias = str | os.PathLike[str] | Policy | None
+"""How a policy is given: its file, or itself."""
 
 _SOURCE_NAMES = ", ".join(SOURCES)
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -73,6 +80,8 @@ class Settings:
     """The ports for plain ZeroMQ clients, requests and subscriptions; 0 is any free one."""
     max_payload_bytes: int
     """Of a packed message, call, reply or groupcast, sent or taken."""
+    policy: Policy | None = None
+    """Who may do what here; None: members may do all."""
 
     @classmethod
     def make(
@@ -95,6 +104,7 @@ class Settings:
         plain: bool | tuple[int, int] | None,
         max_payload_bytes: int | None,
         identity: IdentityInput = None,
+        policy: PolicyInput = None,
     ) -> Settings:
         """Raises BadName and ConfigError for what cannot work."""
         keys = KeySettings.make(mesh, key, key_file, identity)
@@ -117,6 +127,7 @@ class Settings:
             is_observer=bool(observer),
             plain=_plain(plain, bool(observer)),
             max_payload_bytes=_max_payload_bytes(max_payload_bytes),
+            policy=_policy(policy),
         )
 
     def with_fresh_id(self) -> Settings:
@@ -129,6 +140,15 @@ class Settings:
     @property
     def is_loopback_only(self) -> bool:
         return is_loopback(self.host)
+
+
+def check_has_identity(policy: Policy | None, identity: Identity | None) -> None:
+    """Raises ConfigError for a policy of a node that cannot say who it is.
+
+    Others would deny it everything, and so would its own policy.
+    """
+    if policy is not None and identity is None:
+        raise ConfigError("a policy needs identities: give identity=, see 'meshctl join'")
 
 
 def _host(host: object, may_be_on_network: bool) -> str:
@@ -196,6 +216,16 @@ def _max_payload_bytes(limit: object) -> int:
             f"{MOST_PAYLOAD_BYTES}"
         )
     return limit
+
+
+def _policy(policy: object) -> Policy | None:
+    if policy is None or (isinstance(policy, str) and not policy.strip()):
+        policy = env("MESH_POLICY")
+    if policy is None or isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, str | os.PathLike):
+        return Policy.load(os.fspath(policy))
+    raise ConfigError(f"policy={policy!r:.60}: give the path of a policy file, or a mesh.Policy")
 
 
 def _seeds(seeds: Iterable[str]) -> tuple[str, ...]:

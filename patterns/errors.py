@@ -14,6 +14,7 @@
      +-- PayloadTooLarge     a value above the size limit
      +-- Overloaded          a bounded queue is full; nothing was started
      +-- NodeClosed          the node is not started, or closed
+     +-- AccessDenied        the policy, here or at the receiver, does not allow it
      +-- ConfigError         an option, or a combination of options, that cannot work
      +-- Refuse              raised by a handler: another member shall have this message
 
@@ -23,6 +24,7 @@ Errors about names and payloads are raised at once in the caller's own process; 
 from __future__ import annotations
 
 __all__ = [
+    "AccessDenied",
     "BadName",
     "BadPayload",
     "BadRequest",
@@ -101,6 +103,22 @@ class Overloaded(MeshError):
 
 class NodeClosed(MeshError):
     """Raised by verbs before ``start()`` and after ``close()``, and by waits that close() ends."""
+
+
+class AccessDenied(MeshError):
+    """Raised when the policy, of this node or of the receiver, does not allow it.
+
+    ``rule`` is the name of the rule that decided: "default" when none did, "no-identity" for a
+    node that has not proved who it is. Nothing was started; another replica is not asked.
+    """
+
+    def __init__(self, message: str, rule: str) -> None:
+        super().__init__(message, rule)
+        self.message = message
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class ConfigError(MeshError):

@@ -25,6 +25,7 @@ from patterns.names import group_of
 
 __all__ = [
     "STATUS_BAD_REQUEST",
+    "STATUS_DENIED",
     "STATUS_DRAINING",
     "STATUS_ERROR",
     "STATUS_EXPIRED",
@@ -39,8 +40,8 @@ __all__ = [
 ]
 
 # Reply statuses. [id, OK, value] · [id, ERROR, type, message, traceback] · [id, MOVED, node id]
-# · [id, other, text]. MOVED: another node owns the key; nothing was started. DRAINING: the node is
-# about to leave and starts no calls any more.
+# · [id, DENIED, text, rule] · [id, other, text]. MOVED: another node owns the key; nothing was
+# started. DRAINING: the node is about to leave and starts no calls any more.
 STATUS_OK = 0
 STATUS_ERROR = 1
 STATUS_BAD_REQUEST = 2
@@ -49,6 +50,7 @@ STATUS_EXPIRED = 4
 STATUS_NO_METHOD = 5
 STATUS_MOVED = 6
 STATUS_DRAINING = 7
+STATUS_DENIED = 8
 
 
 class Message:

@@ -7,21 +7,36 @@ below ``_mesh`` is matched by its own literal text only, never by a wildcard: a 
 Matching costs one dict look-up for a subject seen since the last change. Results are in the order
 of registration and never in that of a set, so that runs can be repeated. Patterns are taken as
 they are; whoever takes one from a user or a peer checks it first (`patterns.names`).
+
+Patterns are sets of subjects, and what they have in common is one again. ``covers``, ``is_covered``
+and ``intersection`` are exact: tokens are of endlessly many kinds, so what holds for a token that
+nobody has named holds for a wildcard.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
-from patterns.names import RESERVED_TOKEN
+from patterns.names import MAX_SUBJECT_TOKENS, RESERVED_TOKEN
 
-__all__ = ["MATCH_CACHE_SUBJECTS", "SubjectMap"]
+__all__ = [
+    "MATCH_CACHE_SUBJECTS",
+    "UNNAMED",
+    "SubjectMap",
+    "covers",
+    "intersection",
+    "is_covered",
+]
 
 T = TypeVar("T")
 
 MATCH_CACHE_SUBJECTS = 4096
 """Subjects whose matches are remembered. When full it is emptied: that costs nothing per look-up,
 and the subjects in use are back after one search each."""
+
+UNNAMED = ""
+"""Stands for a token that no pattern names: only wildcards match it."""
 
 
 class _Node(Generic[T]):
@@ -128,6 +143,60 @@ class SubjectMap(Generic[T]):
             self._cache.clear()
         self._cache[subject] = found
         return found
+
+
+def covers(allowed: str, pattern: str) -> bool:
+    """Whether ``allowed`` matches every subject that ``pattern`` matches."""
+    return is_covered(pattern, (allowed,))
+
+
+def is_covered(pattern: str, by: Iterable[str]) -> bool:
+    """Whether every subject that ``pattern`` matches is matched by one of the patterns ``by``."""
+    tokens, is_rest = _parse(pattern)
+    if tokens[:1] == [RESERVED_TOKEN]:
+        return pattern in by
+    parsed = [_parse(other) for other in by]
+    subject = [UNNAMED if token == "*" else token for token in tokens]
+    if not is_rest:
+        return any(_takes(*other, subject) for other in parsed)
+    # Subjects longer than all of them are all alike.
+    longest = max((len(other) for other, _ in parsed), default=0)
+    for _ in range(len(tokens), min(max(len(tokens), longest) + 1, MAX_SUBJECT_TOKENS)):
+        subject.append(UNNAMED)
+        if not any(_takes(*other, subject) for other in parsed):
+            return False
+    return True
+
+
+def intersection(one: str, other: str) -> str | None:
+    """The pattern of the subjects that both match; None when there are none."""
+    (short, is_open), (long, has_rest) = sorted((_parse(one), _parse(other)), key=_length)
+    if RESERVED_TOKEN in (short[:1] + long[:1]):
+        return one if one == other else None
+    if len(short) == len(long):
+        if is_open is not has_rest:
+            return None
+    elif not is_open:
+        return None
+    tokens = long[:]
+    for index, token in enumerate(short):
+        if tokens[index] == "*":
+            tokens[index] = token
+        elif token not in ("*", tokens[index]):
+            return None
+    return ".".join([*tokens, ">"] if has_rest else tokens)
+
+
+def _takes(tokens: Sequence[str], is_rest: bool, subject: Sequence[str]) -> bool:
+    """Whether a parsed pattern matches a subject's tokens."""
+    count = len(tokens)
+    if len(subject) <= count if is_rest else len(subject) != count:
+        return False
+    return all(want in ("*", token) for want, token in zip(tokens, subject, strict=False))
+
+
+def _length(parsed: tuple[list[str], bool]) -> int:
+    return len(parsed[0])
 
 
 def _parse(pattern: str) -> tuple[list[str], bool]:

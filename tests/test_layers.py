@@ -42,6 +42,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("patterns", ("mesh", "discovery")),
     *((layer, IMPURE + RIM) for layer in PURE),
     ("mesh.cli.bench.core", IMPURE),
+    *((f"mesh.security.{name}", IMPURE) for name in ("identity", "rules", "policy")),
 )
 """(layer, what it must not import)"""
 

@@ -155,7 +155,7 @@ class Options:
         given = self._keys(self.profile)
         path = given["key_file"] or variable("MESH_KEY_FILE")
         if given["key"] is None and path is not None:
-            return read_keys(path)[0]
+            return read_keys(path).texts[0]
         return given["key"] or variable("MESH_KEY")
 
     @property

@@ -2,5 +2,6 @@
 
 from mesh.engine.config import EngineConfig
 from mesh.engine.engine import Engine
+from mesh.engine.guarded import engine_for
 
-__all__ = ["Engine", "EngineConfig"]
+__all__ = ["Engine", "EngineConfig", "engine_for"]

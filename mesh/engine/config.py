@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mesh.engine.ports import Access, Identity
+
 __all__ = ["GRACE", "LISTEN", "MAX_PAYLOAD_BYTES", "EngineConfig"]
 
 GRACE = 1.0
@@ -34,3 +36,7 @@ class EngineConfig:
     instance: str = ""
     weight: float = 1.0
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    identity: Identity | None = None
+    """Who this node is to others; a policy needs one."""
+    policy: Access | None = None
+    """Who may do what here; None: members may do all."""

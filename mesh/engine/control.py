@@ -25,7 +25,7 @@ PARCEL_ACK      link, bytes                  taken of the chunks of your link ep
 LOST            [[subject, count], ...]      these messages for you were dropped here
 ==============  ===========================  =====================================================
 
-Types 15 to 22 are groupcast's: credit and acknowledgements, see ``patterns.groupcast.casts``.
+Types 15 to 22, and 25, are groupcast's: see ``patterns.groupcast.casts``.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ _SHAPES: dict[int, tuple[type, ...]] = {
     k.HELD: (int, int, list, list),
     k.CHECK: (int, int),
     k.RECALL: (str, int),
+    k.DENY: (str, str, str),
 }
 
 

@@ -9,7 +9,7 @@ across epochs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mesh.engine import control as c
@@ -31,7 +31,9 @@ __all__ = ["ControlLane"]
 logger = logging.getLogger("mesh.link")
 
 CALL_KINDS = frozenset({c.REPLY, c.CALLS, c.CALLS_MISSING})
-CAST_KINDS = frozenset({k.WANT, k.GRANT, k.RETURN, k.RECALL, k.DONE, k.BACK, k.HELD, k.CHECK})
+CAST_KINDS = frozenset(
+    {k.WANT, k.GRANT, k.RETURN, k.RECALL, k.DONE, k.BACK, k.HELD, k.CHECK, k.DENY}
+)
 
 
 class ControlLane:
@@ -45,6 +47,9 @@ class ControlLane:
     and to groupcast; ``on_pong(session, number)`` for the answer to a user's ping;
     ``on_loss(session, subject, count)`` for messages that the peer dropped;
     ``on_parcel_ack(session, link, received)`` for what the peer has taken of our parcels.
+
+    ``admit(session, record, patterns)`` takes out of a record, of which these patterns are new,
+    what the peer may not have.
     """
 
     def __init__(self, core: Core, dialer: Dialer, liveness: Liveness, exchange: Exchange) -> None:
@@ -54,6 +59,7 @@ class ControlLane:
         self._liveness = liveness
         self._is_record_due = False
         self._is_leaving = False
+        self.admit: Callable[[Session, Record, Iterable[str]], None] = _all
         self.joined: Callable[[Session], None]
         self.updated: Callable[[Session, list[str], list[str]], None]
         self.readdressed: Callable[[Session, tuple[str, ...]], None]
@@ -151,6 +157,7 @@ class ControlLane:
             missed = None  # it failed to count what was for us while we were absent
         previous = session.record
         session.record = record
+        self.admit(session, record, record.interest)
         self.opened_by_peer(session)
         if session.outbox.link is None and session.links:
             # They failed here while their connection to us stayed up: begin anew on it.
@@ -179,6 +186,8 @@ class ControlLane:
             raise BadFrame("a record delta before the record")
         addresses = record.addresses
         added, removed = record.apply(fields[0])
+        self.admit(session, record, added)
+        added = [pattern for pattern in added if record.wants(pattern)]
         if record.addresses != addresses:
             self.readdressed(session, tuple(filter(frames.is_address, record.addresses)))
         if session.member is not None:
@@ -311,6 +320,10 @@ class ControlLane:
     def _on_goodbye_ack(self, session: Session, link: int, fields: list[Any]) -> None:
         session.has_left = True
         self.confirmed()
+
+
+def _all(session: Session, record: Record, patterns: Iterable[str]) -> None:
+    """Without a policy."""
 
 
 def _others(record: Record) -> tuple[object, ...]:

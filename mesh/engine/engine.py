@@ -26,6 +26,7 @@ from mesh.engine.dialer import Dialer
 from mesh.engine.draining import Draining
 from mesh.engine.events import Watcher
 from mesh.engine.exchange import Exchange
+from mesh.engine.guard import Guard
 from mesh.engine.link_plane import LinkPlane
 from mesh.engine.liveness import Liveness
 from mesh.engine.local import LocalLane, LocalSession
@@ -49,9 +50,10 @@ from mesh.links import PARCEL_BYTES
 from mesh.membership import Membership, Peer, State
 from mesh.wire import frames
 from patterns.errors import ConfigError, NodeClosed
+from patterns.groupcast import CastReceiver
 from patterns.keys import Key, key_bytes
 from patterns.names import group_subject
-from patterns.port import Runner, Waiter
+from patterns.port import CastPort, Runner, Waiter
 from patterns.pubsub import PubSub
 from patterns.rpc import Method, Providers, RpcClient, RpcServer
 from patterns.subscription import Subscription
@@ -62,7 +64,12 @@ logger = logging.getLogger("mesh")
 
 
 class Engine:
-    """One node, without its sockets. See ``mesh.AsyncNode`` for what the verbs promise."""
+    """One node, without its sockets. See ``mesh.AsyncNode`` for what the verbs promise.
+
+    With a policy it is a ``GuardedEngine``, which makes its own kinds of the ``_new_...``.
+    """
+
+    guard: Guard | None = None
 
     def __init__(
         self,
@@ -101,18 +108,17 @@ class Engine:
         self._calls = CallPlane(core, self._local, self._liveness)
         self._local.lane = LocalLane(self._local, self._calls)
         self._calls.rings = self.rings
-        self._calls.server = self.server = RpcServer(self._calls, self._runner, providers)
+        self._calls.server = self.server = self._new_server(providers)
         self._calls.client = self._client = RpcClient(self._calls, providers, self._grace_left)
 
     def _make_messages(self) -> None:
         core = self._core
         own = OwnInterest(core)
         own.changed = self._on_own_interest
-        self.pubsub = PubSub(self, self._local, own.plain, own.queue, own.blocking)
+        self.pubsub = self._new_pubsub(own)
         self._local.deliver = self.pubsub.deliver
-        self._work = WorkPlane(
-            core, self._local, self._liveness, self.rings, self.pubsub, self._grace_left
-        )
+        parts = core, self._local, self._liveness, self.rings, self.pubsub, self._grace_left
+        self._work = WorkPlane(*parts, self._new_receiver)
         self._cast_lines = self._work.sender.groups
         self._cast = self._work.sender.cast
 
@@ -132,7 +138,7 @@ class Engine:
         )
         self.pings = Pings(core)
         self.absent = Absent(core)
-        self.publisher = Publisher(self.sending, self.pubsub, self.absent, self._work.sender)
+        self.publisher = self._new_publisher()
         self.publish = self.publisher.publish
         self.call = self._client.call
         self._roster = Roster(
@@ -167,8 +173,23 @@ class Engine:
             self._conditions,
             self._update_own_services,
         )
-        self.moves = Moves(core, self._dialer, self._links, self._control)
+        self.moves = Moves(core, self._dialer, self._links, self._control, self._liveness)
         self.outcome = Outcomes(core, self._dialer).of
+        # Of the transport's events, those that go straight on.
+        self.on_refused = self._dialer.refused
+        self.on_expelled = self.moves.expel
+
+    def _new_server(self, providers: Providers) -> RpcServer:
+        return RpcServer(self._calls, self._runner, providers)
+
+    def _new_pubsub(self, own: OwnInterest) -> PubSub:
+        return PubSub(self, self._local, own.plain, own.queue, own.blocking)
+
+    def _new_receiver(self, port: CastPort) -> CastReceiver:
+        return CastReceiver(port)
+
+    def _new_publisher(self) -> Publisher:
+        return Publisher(self.sending, self.pubsub, self.absent, self._work.sender)
 
     def _wire_control(self) -> None:
         control = self._control
@@ -295,21 +316,6 @@ class Engine:
             self._work.end_turn()
         finally:
             self._core.flush()
-
-    def on_refused(self, dial: Dial, code: str, text: str) -> None:
-        self._dialer.refused(dial, code, text)
-
-    def on_expelled(self, id: bytes, reason: str) -> None:
-        session = self._core.sessions.get(id)
-        if session is None:
-            return
-        if session.is_joined:
-            self._liveness.fail(session, reason)
-        else:
-            self._links.end(session)
-        # Its connection may stay up; nothing goes there, and nothing of it comes in.
-        session.links.clear()
-        session.link, session.is_accepted = None, False
 
     def on_stranger(self) -> None:
         self._core.count("strange_frames")

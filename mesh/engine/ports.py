@@ -14,9 +14,11 @@ from typing import Any, NamedTuple, Protocol
 from patterns.port import Clock
 
 __all__ = [
+    "Access",
     "Bound",
     "Clock",
     "Dial",
+    "Identity",
     "Lane",
     "ProbeResult",
     "ReplyResult",
@@ -42,6 +44,23 @@ class Bound(NamedTuple):
     work_port: int
 
 
+class Identity(Protocol):
+    """Who a node has proved to be; hashable. ``mesh.security.Identity`` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def roles(self) -> frozenset[str]: ...
+
+
+class Access(Protocol):
+    """Who may do what. ``mesh.security.Policy`` is one."""
+
+    def decide(self, identity: Any, right: str, name: str) -> tuple[bool, str]:
+        """Whether an ``Identity``, or None, has that right to the name, and by which rule."""
+
+
 class Dial(Protocol):
     """One outgoing link connection. ``owner`` is free for the engine."""
 
@@ -60,6 +79,13 @@ class Transport(Protocol):
 
     def open(self, events: TransportEvents) -> Bound:
         """Bind."""
+
+    def identity_of(self, id: bytes) -> Identity | None:
+        """Who the peer with that id has proved to be; None for one that has proved nothing.
+
+        Known before the first frame of the peer is handed over, and the same for as long as its
+        link is.
+        """
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
         """Connect to a peer's link socket and keep it connected until ``hang_up``.

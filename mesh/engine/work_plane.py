@@ -27,14 +27,14 @@ from mesh.wire.split import split
 from patterns.groupcast import CastReceiver, CastSender
 from patterns.groupcast import casts as k
 from patterns.names import EVERYONE, group_of
-from patterns.port import Timer
+from patterns.port import CastPort, Timer
 from patterns.pubsub import PubSub
 
 __all__ = ["WorkPlane"]
 
 logger = logging.getLogger("mesh.groupcast")
 
-_OF_MEMBERS = frozenset({k.GRANT, k.RECALL, k.DONE, k.BACK, k.HELD})
+_OF_MEMBERS = frozenset({k.GRANT, k.RECALL, k.DONE, k.BACK, k.HELD, k.DENY})
 """What members tell senders; the other kinds go the other way."""
 
 
@@ -49,6 +49,7 @@ class WorkPlane:
         rings: Rings,
         pubsub: PubSub,
         grace_left: Callable[[], float],
+        make_receiver: Callable[[CastPort], CastReceiver] = CastReceiver,
     ) -> None:
         self._core = core
         self.local = local
@@ -61,7 +62,7 @@ class WorkPlane:
         self.is_paused = liveness.is_paused
         local.work = LocalWorkLane(local, self)
         self.sender = CastSender(self, grace_left)
-        self.receiver = CastReceiver(self)
+        self.receiver = make_receiver(self)
 
     # The port.
 
@@ -222,6 +223,8 @@ class WorkPlane:
             sender.on_grant(session, *fields[:3])
         elif kind == k.RECALL:
             sender.on_recall(session, *fields[:2])
+        elif kind == k.DENY:
+            sender.on_deny(session, *fields[:3])
         else:
             sender.on_held(session, *fields[:4])
 

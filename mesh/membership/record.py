@@ -126,6 +126,16 @@ class Record:
         self.version = version
         return added, removed
 
+    def refuse(self, pattern: str) -> None:
+        """Take it as if the peer did not want that pattern."""
+        del self.interest[pattern]
+        self.size -= size_of((pattern,))
+
+    def keep_queues(self, queues: dict[str, tuple[str, ...]]) -> None:
+        """Take it as if the peer shared no other patterns than these."""
+        self.size += size_of_queues(queues) - size_of_queues(self.queues)
+        self.queues = queues
+
     @property
     def groups(self) -> frozenset[str]:
         """The groups it is in."""

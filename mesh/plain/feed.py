@@ -20,7 +20,7 @@ from collections.abc import Callable
 from mesh.engine import Engine
 from mesh.plain import wire
 from mesh.wire.codec import Codec
-from patterns.errors import BadName, BadPayload, ConfigError, NodeClosed
+from patterns.errors import AccessDenied, BadName, BadPayload, ConfigError, NodeClosed
 from patterns.messages import Message
 from patterns.port import Runner, Timer
 from patterns.subscription import Subscription
@@ -86,7 +86,7 @@ class PlainFeed:
         if is_wanted:
             try:
                 self._want(prefix)
-            except (BadName, ConfigError, NodeClosed) as error:
+            except (AccessDenied, BadName, ConfigError, NodeClosed) as error:
                 self._count("plain_prefixes_refused")
                 if not self._has_warned:
                     self._has_warned = True

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from mesh.wire.codec import Codec
 from mesh.wire.frames import BadFrame
 from patterns.errors import (
+    AccessDenied,
     BadName,
     BadPayload,
     BadRequest,
@@ -81,6 +82,7 @@ _ERRORS: tuple[type[MeshError], ...] = (
     PayloadTooLarge,
     Overloaded,
     NodeClosed,
+    AccessDenied,
     MeshError,
 )
 

@@ -59,7 +59,8 @@ REFUSED_REVOKED = "revoked"
 
 
 class Credentials:
-    """``keys``: the mesh keys, the one in use first. ``authority``: the public key of the mesh's
+    """``keys``: the mesh keys, the one in use first; ``until``: when the others are good no more,
+    as Unix time, None without an end. ``authority``: the public key of the mesh's
     authority, empty in a mesh that has none. ``certificate``: of ``node``, by that authority."""
 
     def __init__(
@@ -69,6 +70,7 @@ class Credentials:
         keys: Sequence[MeshKey],
         node: NodeKey,
         *,
+        until: float | None = None,
         authority: bytes = b"",
         certificate: Certificate | None = None,
         revocations: Revocations = NO_REVOCATIONS,
@@ -86,7 +88,7 @@ class Credentials:
         """Of the link socket, once it is bound."""
         self.members = Members()
         self._wall_clock = wall_clock
-        self._drop_at: float | None = None
+        self.until = until if len(self.keys) > 1 else None
         self.on_news: Callable[[], None] = _nothing
         self.on_expelled: Callable[[list[bytes], str], None] = _nobody
         self.members.add(id, node.public, certificate, self.key.hint)
@@ -243,7 +245,7 @@ class Credentials:
         if not order.key.startswith(GENERATED_PREFIX):
             raise BadCertificate("the new key is not one of full strength")
         self.rotation = order
-        self._drop_at = ends_at
+        self.until = ends_at
         if order.key != self.key.text:
             others = [key for key in self.keys if key.text != order.key]
             self.keys = [MeshKey(order.key, self.mesh), *others][:MAX_MESH_KEYS]
@@ -265,8 +267,8 @@ class Credentials:
             lambda node: node.certificate is not None and node.certificate.is_expired(now)
         )
         self._tell_expelled(out, "its certificate has expired")
-        if self._drop_at is not None and now >= self._drop_at:
-            self._drop_at = None
+        if self.until is not None and now >= self.until:
+            self.until = None
             self.keys = self.keys[:1]
             hint = self.key.hint
             out = self.members.expel(lambda node: hint not in node.hints)

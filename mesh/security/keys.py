@@ -17,8 +17,7 @@ from functools import cached_property
 from mesh.security.curve import CurveKeyPair, NodeKey
 from patterns.errors import ConfigError
 
-__all__ = ["GENERATED_PREFIX", "MeshKey", "check_key", "curve_keys", "derive", "generate_key",
-           "split_keys"]  # fmt: skip
+__all__ = ["GENERATED_PREFIX", "MeshKey", "check_key", "curve_keys", "derive", "generate_key"]
 
 GENERATED_PREFIX = "mesh1-"
 
@@ -64,15 +63,6 @@ def generate_key() -> str:
     """A new key of full strength, as text to copy: ``mesh1-`` and 52 characters."""
     text = base64.b32encode(secrets.token_bytes(_SEED_BYTES)).decode().rstrip("=").lower()
     return GENERATED_PREFIX + text
-
-
-def split_keys(text: str) -> list[str]:
-    """The keys in a text, one a line: the first is in use, the others are accepted as well.
-
-    Empty lines, and those that begin with "#", are none.
-    """
-    lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def check_key(key: str) -> None:

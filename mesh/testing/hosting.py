@@ -20,7 +20,7 @@ from mesh.engine.ports import Clock
 from mesh.environment import Environment, enter_environment
 from mesh.finding import Finding
 from mesh.runtime import LoopRunner
-from mesh.security import Credentials, MeshKey, NodeKey
+from mesh.security import Credentials, Identity, MeshKey, NodeKey
 from mesh.settings import Settings
 from mesh.testing.air import Air, SimFinding
 from mesh.testing.clock import Callback, ProcessClock, SimClock, SimTimer
@@ -139,6 +139,9 @@ class SimEnvironment(Environment):
         if settings.plain is not None:
             raise ConfigError("endpoints for plain clients are not simulated; leave out plain=")
         id = self._world.random.randbytes(16)
+        identity = self._world.identities.get(settings.name)
+        if identity is not None:
+            self._world.network.identities[id] = identity
         is_drawn = settings.instance == settings.id.hex()
         is_anonymous = settings.name == f"anon-{settings.id.hex()[:8]}"
         return replace(
@@ -155,6 +158,9 @@ class SimEnvironment(Environment):
             return None
         keys = [_key(text, given.mesh) for text in given.texts]
         return Credentials(settings.id, given.mesh, keys, NodeKey(given.secret))
+
+    def identity(self, settings: Settings) -> Identity | None:
+        return self._world.network.identities.get(settings.id)
 
     def prepare(self, settings: Settings) -> None: ...
 

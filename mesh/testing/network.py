@@ -18,6 +18,7 @@ from random import Random
 from struct import pack
 from typing import Any
 
+from mesh.security.identity import Identity
 from mesh.testing.clock import SimClock
 from mesh.testing.connections import END, RECONNECT, Connector, Pipe, Plane, Server
 from mesh.testing.process import Process
@@ -46,6 +47,8 @@ class Network:
         self.pipes: dict[Pipe, None] = {}
         self._trace = blake2b(digest_size=16)
         self._paths: dict[tuple[str, str], bytes] = {}
+        self.identities: dict[bytes, Identity] = {}
+        """What the nodes prove to be, by id; those that are not here prove nothing."""
         self.items = 0
         """Frames, hellos and ends that have arrived so far, and their bytes."""
         self.bytes = 0

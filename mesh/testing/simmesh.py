@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from mesh.aio import AsyncNode
 from mesh.node import Node
+from mesh.security import Identity
 from mesh.testing.air import Air
 from mesh.testing.connections import Plane
 from mesh.testing.hosting import HostedProcess
@@ -46,14 +47,23 @@ class SimMesh:
     ``seed``     decides everything that is random; the same one gives the same run
     ``latency``  seconds one way between hosts
     ``jitter``   the most that is added to it, as a part of it
+    ``identities``  who the nodes of a name prove to be; the others prove nothing
 
     All methods are for the test's thread. Those that let time pass may be used in the body of
     ``run`` as well: it stands still meanwhile, and the mesh goes on.
     """
 
-    def __init__(self, seed: int = 0, *, latency: float = LATENCY, jitter: float = JITTER) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        latency: float = LATENCY,
+        jitter: float = JITTER,
+        identities: Mapping[str, Identity] | None = None,
+    ) -> None:
         self.seed = seed
         self.world = World(seed, latency=latency, jitter=jitter)
+        self.world.identities.update(identities or {})
         self._loop = SimLoop()  # type: ignore[abstract]  # the rest of it is refused
         self._air = Air(self.world.network)
         self._hosts: dict[str, str] = {}

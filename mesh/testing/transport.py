@@ -12,7 +12,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mesh.engine.ports import Bound, Dial, Lane, ProbeResult, ReplyResult, TransportEvents
+from mesh.engine.ports import (
+    Bound,
+    Dial,
+    Identity,
+    Lane,
+    ProbeResult,
+    ReplyResult,
+    TransportEvents,
+)
 from mesh.testing.connections import Connector, Pipe, Plane
 from mesh.testing.network import Network
 from mesh.testing.process import Process
@@ -127,6 +135,9 @@ class SimTransport:
             self._network.listen(f"{host}:{request}", self._router)
             self._network.listen(f"{host}:{work}", self._pull)
         return Bound(tuple(f"{host}:{link}" for host in self._hosts), request, work)
+
+    def identity_of(self, id: bytes) -> Identity | None:
+        return self._network.identities.get(id)
 
     def dial(self, address: str, hello: bytes, info: bytes) -> Dial:
         self._check_open()

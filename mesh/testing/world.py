@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Protocol
 
+from mesh.security.identity import Identity
 from mesh.testing.clock import SimClock
 from mesh.testing.connections import Plane
 from mesh.testing.network import Network
@@ -43,6 +44,8 @@ class World:
         self.random = Random(seed)
         self.clock = SimClock()
         self._date_is_off = 0.0
+        self.identities: dict[str, Identity] = {}
+        """What the nodes of a name prove to be."""
         self.network = Network(
             self.clock, Random(self.random.random()), latency=latency, jitter=jitter
         )

@@ -325,11 +325,9 @@ class ZmqTransport:
         return host in self._hosts or host in ("::1", "localhost") or host.startswith("127.")
 
     def shortage(self) -> str | None:
-        """Why there is no room for one more link, None when there is."""
         return descriptors.shortage(descriptors.FOR_LINK)
 
     def hang_up(self, dial: Dial) -> None:
-        """Disconnect; the peer sees a bye."""
         if isinstance(dial, _Dial) and dial in self._dials:
             self._dials.discard(dial)
             if dial.task is not None:
@@ -340,7 +338,6 @@ class ZmqTransport:
                 dial.view.close()
 
     def catch_up(self, dial: Dial) -> None:
-        """Tell at once of what has arrived."""
         if isinstance(dial, _Dial) and dial.sub is not None and dial in self._dials:
             dial.sub.drain_all(MAX_UNREAD_FRAMES)
 

@@ -93,6 +93,11 @@ class Callers:
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
 
+    def fail_all(self, pool: str, why: Callable[[str], MeshError]) -> None:
+        """End the wait of all who have something for that pool."""
+        for cast in [cast for cast in self._waiting.values() if cast.pool == pool]:
+            self.fail(cast, why(pool))
+
     def close(self, error: MeshError) -> None:
         """Fail all."""
         for cast in list(self._waiting.values()):

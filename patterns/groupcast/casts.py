@@ -24,6 +24,7 @@ DONE       [first, count, ...]                       member: handled
 BACK       reason, [first, count, ...], owner        member: not handled, have them back
 HELD       era, since, running, done                 member, on a new link: what I still know of
 CHECK      next number, bytes                        sender: I hear nothing; did all of it arrive?
+DENY       pool, rule, text                          member: my policy denies you this pool
 =========  ========================================  ===============================================
 """
 
@@ -39,6 +40,7 @@ from patterns.names import group_of, queue_of
 
 __all__ = [
     "BACK",
+    "BACK_DENIED",
     "BACK_LOST",
     "BACK_MOVED",
     "BACK_REFUSED",
@@ -47,6 +49,7 @@ __all__ = [
     "BACK_UNSTARTED",
     "CHECK",
     "CREDIT_COMES_BACK",
+    "DENY",
     "DONE",
     "FLAG_FINAL",
     "FLAG_REDELIVERED",
@@ -55,6 +58,7 @@ __all__ = [
     "HELD",
     "MAX_NUMBER",
     "RECALL",
+    "REFUSALS",
     "REFUSED",
     "RETURN",
     "UNSTARTED",
@@ -79,6 +83,7 @@ BACK = 19
 HELD = 20
 CHECK = 21
 RECALL = 22
+DENY = 25
 
 # Why casts come back.
 BACK_UNSTARTED = 0  # never begun here: nobody here takes them any more
@@ -87,7 +92,10 @@ BACK_MOVED = 2  # keyed, and by my view the owner is another
 BACK_TOUCHED = 3  # given to an iterator that never came back for more: it may have been handled
 BACK_LOST = 4  # it never came here, though later ones did
 BACK_UNREADABLE = 5  # it cannot be decoded here, so it is refused
-CREDIT_COMES_BACK = frozenset({BACK_LOST, BACK_UNREADABLE})
+BACK_DENIED = 6  # the policy here denies it to its sender, so it is refused
+REFUSALS = frozenset({BACK_REFUSED, BACK_UNREADABLE, BACK_DENIED})
+"""Passed on to a member that has not refused it, a few times."""
+CREDIT_COMES_BACK = frozenset({BACK_LOST, BACK_UNREADABLE, BACK_DENIED})
 """Which pool's credit these used only their sender knows: it has it again."""
 
 MAX_NUMBER = 1 << 62

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from patterns.groupcast.accounts import Account, Cast, Line, Stream
+from patterns.groupcast.denials import Denials
 from patterns.groupcast.window import Window
 from patterns.names import group_of
 from patterns.port import CastPort, Handle
@@ -16,10 +17,12 @@ MAX_LINES = 1024
 
 
 class Lines:
-    """The lines of all pools. ``streams`` are the sender's, by member."""
+    """The lines of all pools. ``streams`` are the sender's, by member; who denies a group to us is
+    none of its members."""
 
-    def __init__(self, port: CastPort, streams: dict[Handle, Stream]) -> None:
+    def __init__(self, port: CastPort, streams: dict[Handle, Stream], denials: Denials) -> None:
         self._port = port
+        self._denials = denials
         self._streams = streams
         self.groups: dict[str, Line] = {}
         """The line of each group in use, by the group's name: what a groupcast looks up first."""
@@ -41,7 +44,8 @@ class Lines:
         group = group_of(pool) or pool
         line = self.groups.get(group)
         if line is None:
-            line = self.groups[group] = self.of_members(pool, self._port.members(pool, None))
+            members = self._denials.others(pool, self._port.members(pool, None))
+            line = self.groups[group] = self.of_members(pool, members)
         return line
 
     def of_members(self, pool: str, members: tuple[Handle, ...]) -> Line:
@@ -71,6 +75,18 @@ class Lines:
         if cast.subject is None:
             return self.of_group(cast.pool)
         return self.of_members(cast.pool, self._port.members(cast.pool, cast.subject))
+
+    def describe(self, unacked: int) -> str:
+        """Where the casts that are not acknowledged are, for people."""
+        where = [
+            (sum(account.in_flight for account in stream.accounts.values()), stream)
+            for stream in self._streams.values()
+        ]
+        texts = [f"{count} at {stream.handle.peer}" for count, stream in where if count]
+        waiting = unacked - sum(count for count, _ in where)
+        if waiting:
+            texts.append(f"{waiting} at nobody yet")
+        return ", ".join(texts)
 
     def clear(self) -> list[Cast]:
         """Members changed: forget all lines; returns what waited in them, in order."""

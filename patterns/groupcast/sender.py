@@ -23,6 +23,7 @@ from patterns.groupcast import casts as k
 from patterns.groupcast.accounts import Account, Cast, Line, Stream
 from patterns.groupcast.callers import Callers
 from patterns.groupcast.demand import Demand
+from patterns.groupcast.denials import Denials
 from patterns.groupcast.keyed import KeyLines
 from patterns.groupcast.lines import Lines
 from patterns.groupcast.runs import RUN_ENTRY_BYTES, Runs
@@ -53,7 +54,8 @@ class CastSender:
         self._send = port.send_cast
         self._grace_left = grace_left
         self._streams: dict[Handle, Stream] = {}
-        self._lines = Lines(port, self._streams)
+        self._denials = Denials()
+        self._lines = Lines(port, self._streams, self._denials)
         self.groups = self._lines.groups
         """The line of each group in use, for ``cast``."""
         self._demand = Demand(port, self._streams)
@@ -88,14 +90,14 @@ class CastSender:
     ) -> None:
         """Send a groupcast as soon as a member may have it; ``waiter`` gets the member's peer.
 
-        Raises NoProvider and Overloaded at once when waiting is of no use.
+        Raises NoProvider, AccessDenied and Overloaded at once when waiting is of no use.
         """
         if self._closed:
             raise NodeClosed("this node is closed")
         first = timeout
         line = self._lines.of_group(pool)
         if not line.accounts:
-            first = min(timeout, self._grace_left())
+            first = 0.0 if self._denials.error(pool) else min(timeout, self._grace_left())
             if first <= 0:
                 raise self._no_member(pool)
         self._seq += 1
@@ -134,8 +136,9 @@ class CastSender:
         """How many casts are accepted and not acknowledged."""
         return sum(window.count for window in self._lines.windows.values())
 
-    def _no_member(self, pool: str) -> NoProvider:
-        return NoProvider(f"nobody is in the group {group_of(pool)!r}")
+    def _no_member(self, pool: str) -> MeshError:
+        denied = self._denials.error(pool)
+        return denied or NoProvider(f"nobody is in the group {group_of(pool)!r}")
 
     def _error_of(self, cast: Cast) -> MeshError:
         """Why no member had it in time."""
@@ -209,6 +212,15 @@ class CastSender:
             account.granted = total
             self._demand.arm()
             self._serve(account)
+
+    def on_deny(self, handle: Handle, pool: str, rule: str, text: str) -> None:
+        """A member's policy denies us that pool: we are to ask others, if there are any."""
+        stream = self._streams.get(handle)
+        if stream is not None and pool in stream.accounts and group_of(pool) is not None:
+            self._denials.add(pool, handle, rule, text)
+            self.members_changed()
+            if not self._lines.of_group(pool).accounts:
+                self._callers.fail_all(pool, self._no_member)
 
     def on_recall(self, handle: Handle, pool: str, share: int) -> None:
         """A member would have credit back that we do not use."""
@@ -297,7 +309,7 @@ class CastSender:
 
     def _note_return(self, cast: Cast, handle: Handle, reason: int, owner: Handle | None) -> bool:
         """Remember why it came back; False when it is given up."""
-        if reason in (k.BACK_REFUSED, k.BACK_UNREADABLE):
+        if reason in k.REFUSALS:
             if len(cast.refused_by) >= MAX_REFUSALS:
                 self._port.count("casts_given_up")
                 logger.warning(
@@ -378,6 +390,8 @@ class CastSender:
     def link_opened(self, handle: Handle) -> None:
         """Its link to us began anew: its grants are void; what it still knows of follows."""
         self._runs.flush()
+        if self._denials.forget(handle):
+            self.members_changed()
         stream = self._streams.get(handle)
         if stream is None:
             return
@@ -423,6 +437,7 @@ class CastSender:
         self._runs.flush()
         stream = self._streams.pop(handle, None)
         self._demand.eras.pop(handle, None)
+        self._denials.forget(handle)
         self.members_changed()
         if stream is None:
             return
@@ -466,15 +481,7 @@ class CastSender:
 
     def describe(self) -> str:
         """Where the casts that are not acknowledged are, for people."""
-        where = [
-            (sum(account.in_flight for account in stream.accounts.values()), stream)
-            for stream in self._streams.values()
-        ]
-        texts = [f"{count} at {stream.handle.peer}" for count, stream in where if count]
-        waiting = self.unacked - sum(count for count, _ in where)
-        if waiting:
-            texts.append(f"{waiting} at nobody yet")
-        return ", ".join(texts)
+        return self._lines.describe(self.unacked)
 
     def close(self) -> int:
         """End all waits with NodeClosed; returns how many casts are not acknowledged."""

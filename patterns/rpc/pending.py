@@ -6,6 +6,7 @@ from typing import Any
 
 from patterns import messages as m
 from patterns.errors import (
+    AccessDenied,
     BadRequest,
     CallTimeout,
     MeshError,
@@ -117,6 +118,8 @@ def error_of(status: int, entry: Any, method: str, sender: Handle) -> MeshError:
         return BadRequest(text)
     if status == m.STATUS_OVERLOADED:
         return Overloaded(text)
+    if status == m.STATUS_DENIED:
+        return AccessDenied(text, texts[1])
     if status == m.STATUS_EXPIRED:
         return CallTimeout(f"{method}: {text}")
     if status in (m.STATUS_NO_METHOD, m.STATUS_DRAINING):

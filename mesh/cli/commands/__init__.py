@@ -18,8 +18,10 @@ from mesh.cli.commands.keygen import keygen
 from mesh.cli.commands.owner import owner
 from mesh.cli.commands.peers import peers
 from mesh.cli.commands.ping import ping
+from mesh.cli.commands.policy import policy
 from mesh.cli.commands.publish import broadcast, pub
 from mesh.cli.commands.revoke import revoke
+from mesh.cli.commands.rotate import rotate
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
 from mesh.cli.commands.watch import watch
@@ -40,11 +42,13 @@ COMMANDS: tuple[click.Command, ...] = (
     groupcast,
     bench,
     keygen,
+    rotate,
     ca,
     invite,
     join,
     revoke,
     identity,
+    policy,
     completion,
     demo,
 )

@@ -1,11 +1,20 @@
 """The subject map against a naive matcher, its order, its cache and its pruning."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patterns.subjects import MATCH_CACHE_SUBJECTS, SubjectMap
+from patterns.subjects import (
+    MATCH_CACHE_SUBJECTS,
+    UNNAMED,
+    SubjectMap,
+    covers,
+    intersection,
+    is_covered,
+)
 
 plain = st.sampled_from(["a", "b", "c", "_mesh"])
 subjects = st.lists(plain, min_size=1, max_size=4).map(".".join)
@@ -199,3 +208,85 @@ class SubjectMapMachine(RuleBasedStateMachine):
 
 
 TestSubjectMapMachine = SubjectMapMachine.TestCase
+
+
+# Patterns as sets of subjects
+
+OTHER = "z"
+"""A token that no pattern names."""
+
+SAMPLES = [
+    ".".join(tokens)
+    for length in range(1, 6)
+    for tokens in itertools.product(["a", "b", OTHER], repeat=length)
+]
+"""All subjects of these tokens, longer than any pattern of ``small``."""
+
+small = st.builds(
+    lambda tokens, rest: ".".join(tokens + ([">"] if rest or not tokens else [])),
+    st.lists(st.sampled_from(["a", "b", "*"]), max_size=3),
+    st.booleans(),
+)
+
+
+def subjects_of(pattern: str) -> set[str]:
+    return {subject for subject in SAMPLES if is_match(pattern, subject)}
+
+
+@given(small, small)
+def test_a_pattern_covers_another_just_when_it_matches_all_that_the_other_does(
+    allowed: str, pattern: str
+) -> None:
+    assert covers(allowed, pattern) == (subjects_of(pattern) <= subjects_of(allowed))
+
+
+@given(st.lists(small, max_size=4), small)
+def test_patterns_cover_one_together_just_when_each_of_its_subjects_is_matched_by_some(
+    allowed: list[str], pattern: str
+) -> None:
+    together = set().union(*map(subjects_of, allowed))
+    assert is_covered(pattern, allowed) == (subjects_of(pattern) <= together)
+
+
+@given(small, small)
+def test_the_intersection_matches_just_what_both_match(one: str, other: str) -> None:
+    found = intersection(one, other)
+    assert (subjects_of(found) if found is not None else set()) == (
+        subjects_of(one) & subjects_of(other)
+    )
+    assert (found is None) == (not subjects_of(one) & subjects_of(other))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "pattern", "is_allowed"),
+    [
+        ("a.>", "a.b", True),
+        ("a.>", "a", False),
+        ("a.>", ">", False),
+        (">", "a.*.c", True),
+        (">", "_mesh.g.workers", False),
+        ("*.>", "*.*", True),
+        ("*.*", "*.>", False),
+        ("a.*", "a.>", False),
+        ("*", "a", True),
+        ("a", "*", False),
+        ("_mesh.g.workers", "_mesh.g.workers", True),
+        (".".join(["*"] * 32), ".".join(["a"] * 31) + ".>", True),
+    ],
+)
+def test_what_covers_what(allowed: str, pattern: str, is_allowed: bool) -> None:
+    assert covers(allowed, pattern) is is_allowed
+
+
+def test_reserved_subjects_have_nothing_in_common_with_wildcards() -> None:
+    assert intersection(">", "_mesh.g.workers") is None
+    assert intersection("*.g.workers", "_mesh.g.workers") is None
+    assert intersection("_mesh.g.a", "_mesh.g.a") == "_mesh.g.a"
+    assert not is_covered(">", ())
+
+
+@pytest.mark.parametrize("name", [UNNAMED, f"a.{UNNAMED}"])
+def test_a_token_that_nobody_names_is_matched_by_wildcards_only(name: str) -> None:
+    assert covers(">", name)
+    assert not covers("a.b", name)
+    assert covers("a.*", name) is ("." in name)

@@ -38,6 +38,9 @@ class FakeTransport:
     def open(self, events: Any) -> Bound:
         return Bound(("me:1",), 2, 3)
 
+    def identity_of(self, id: bytes) -> None:
+        return None
+
     def dial(self, address: str, hello: bytes, info: bytes) -> FakeDial:
         if self.lacking is not None:
             raise OSError(errno.EMFILE, self.lacking)
@@ -56,7 +59,7 @@ class FakeTransport:
     def send_link(self, frame: bytes) -> None:
         self.sent.append(frame)
 
-    def open_lane(self, address: str) -> Any:
+    def open_lane(self, address: str, id: bytes = b"") -> Any:
         raise NotImplementedError
 
     open_work_lane = open_lane

@@ -84,7 +84,7 @@ class Plane:
         self.transport.sent.clear()
         return session
 
-    def open(self, address: str) -> FakeLane:
+    def open(self, address: str, id: bytes = b"") -> FakeLane:
         if not self.has_descriptors:
             raise OSError("no descriptor is left")
         self.lanes.append(FakeLane(address))

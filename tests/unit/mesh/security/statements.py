@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.security.boxes import new_secret, public_of
+from mesh.security.boxes import public_of
 from mesh.security.certificates import (
     CERTIFICATE,
     REVOCATIONS,
@@ -17,7 +17,7 @@ SEED = bytes(range(32))
 PUBLIC = public_of_seed(SEED)
 OTHER = public_of_seed(bytes(32))
 NOW = 1_800_000_000
-NODE_SECRET = new_secret()
+NODE_SECRET = bytes(range(32, 64))
 NODE_KEY = public_of(NODE_SECRET)
 KEY = "mesh1-" + "a" * 51 + "q"
 

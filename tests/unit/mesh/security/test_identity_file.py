@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from mesh.security import secret_files
-from mesh.security.boxes import new_secret
 from mesh.security.certificates import BadCertificate
 from mesh.security.identity_file import IdentityFile
 from patterns.errors import ConfigError
@@ -160,7 +159,7 @@ def test_it_is_checked_before_it_is_used(made: IdentityFile) -> None:
         ("mesh", "elsewhere", "for the mesh 'lab'"),
         ("key", "", "key is empty"),
         ("key", "mesh1-cut", "generated"),
-        ("node_secret", new_secret(), "another node key"),
+        ("node_secret", bytes(range(64, 96)), "another node key"),
         ("node_secret", NODE_SECRET[:-1], "32 bytes"),
         ("authority", OTHER, "not signed by this mesh's authority"),
     ],
