@@ -21,7 +21,6 @@ An unknown key is an error: a rule that is misspelt must not look as if it held.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,9 @@ def read(path: str | Path) -> str:
 
 def parse(text: str) -> dict[str, Any]:
     """The arguments for ``Policy``. Raises ConfigError that names the rule."""
+    # Here and not above: most nodes have no policy, and start faster without it.
+    import tomllib
+
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -51,7 +51,7 @@ class Rig:
         self.loop = asyncio.new_event_loop()
         self.handover = Handover(self.loop)
         self.links = Links()
-        engine = SimpleNamespace(sending=self.links)
+        engine = SimpleNamespace(sending=self.links, guard=None)
         self.host: Any = SimpleNamespace(engine=engine, handover=self.handover)
         self.drain = self.handover.drain
 

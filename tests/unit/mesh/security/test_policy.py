@@ -90,6 +90,17 @@ def test_who_has_no_identity_may_nothing_even_where_all_is_allowed() -> None:
     assert policy.decide(ALICE, "call", "orders.create") == (True, "default")
 
 
+def test_the_group_of_all_is_one_group_and_no_wildcard() -> None:
+    policy = Policy(
+        [
+            Rule("no-bosses", ["*"], deny={"join": ["bosses"]}),
+            Rule("any", ["*"], allow={"join": ["*"]}),
+        ]
+    )
+    assert policy.decide(ALICE, "join", "*") == (True, "any")
+    assert policy.decide(ALICE, "join", "bosses") == (False, "no-bosses")
+
+
 def test_a_right_that_there_is_not_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="no right"):
         Policy().decide(ALICE, "read", "x")
