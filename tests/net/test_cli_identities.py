@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,9 +14,13 @@ from pathlib import Path
 import pytest
 
 import mesh
+from discovery import parse_address
 from mesh.cli.durations import parse_duration, spelled
 from mesh.cli.places import authority_folder, identity_path
+from mesh.invites import Code
+from mesh.invites.exchange import Request
 from mesh.security.authority import Authority
+from mesh.security.boxes import new_secret, public_of
 from mesh.security.identity_file import IdentityFile
 from tests.net.inside import Inside, inside, without_multicast
 from tests.net.processes import Script, until
@@ -267,6 +272,21 @@ def test_an_invite_that_nobody_uses_fails(inside: Inside, operator: IdentityFile
     assert re.fullmatch(rf"({CODE})\nmeshctl join \1\n", done.out)
     assert done.err.splitlines()[-1] == "meshctl: nobody used the code within 0.2 s"
     assert len(inside("ca", "list", "--json").json) == 1
+
+
+def test_a_machine_that_does_not_say_that_it_saved_is_told(
+    operator: IdentityFile, start: Start, mesh_name: str
+) -> None:
+    inviter, code = invite(start, mesh_name, "pi", "--within", "4s")
+    text, _, address = code.partition("@")
+    secret = new_secret()
+    request = Request(bytes(16), public_of(secret)).pack(Code.parse(text).key)
+    with socket.create_connection(parse_address(address), 5) as connection:
+        connection.sendall(len(request).to_bytes(4) + request)
+        assert connection.recv(4)
+    output(inviter, 1)
+    assert "did not say that it saved it" in inviter.errors
+    assert "'meshctl revoke pi'" in inviter.errors
 
 
 def test_wrong_codes_are_told(
