@@ -24,16 +24,18 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from discovery import Source, check_wanted, is_service_name, parse_address
 from mesh.engine.config import MAX_PAYLOAD_BYTES
 from mesh.membership.record import check_instance, check_tags, check_weight
-from mesh.security.identity_file import IdentityFile
 from mesh.security.keys import check_key
 from mesh.transport.addresses import is_loopback
 from patterns.errors import ConfigError
 from patterns.names import check_name
+
+if TYPE_CHECKING:
+    from mesh.security.identity_file import IdentityFile
 
 __all__ = ["DEFAULT_MESH", "SOURCES", "IdentityInput", "Settings"]
 
@@ -49,7 +51,7 @@ MIN_PAYLOAD_BYTES = 256 * 1024
 MOST_PAYLOAD_BYTES = 1024 * 1024 * 1024
 """Both ends keep a payload whole, several times over: more is a job for a file server."""
 
-IdentityInput: TypeAlias = str | os.PathLike[str] | IdentityFile | None
+IdentityInput: TypeAlias = "str | os.PathLike[str] | IdentityFile | None"
 """How an identity is given: its file, or what was loaded from it."""
 
 _SOURCE_NAMES = ", ".join(SOURCES)
@@ -166,6 +168,9 @@ def _identity(identity: object, mesh: str | None, key: str | None) -> IdentityFi
             return None
         given = "MESH_IDENTITY"
         mesh, key = mesh or _env("MESH_NAME"), key or _env("MESH_KEY")
+    # Most nodes have none, and start the sooner.
+    from mesh.security.identity_file import IdentityFile
+
     if isinstance(identity, str | os.PathLike):
         identity = IdentityFile.load(os.fspath(identity))
     if not isinstance(identity, IdentityFile):

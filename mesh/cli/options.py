@@ -29,7 +29,6 @@ from discovery import check_wanted
 from mesh.cli import errors
 from mesh.cli.completion import complete_profiles
 from mesh.cli.profiles import Profile, config_path, is_readable_by_others, load
-from mesh.security.identity_file import IdentityFile
 from mesh.settings import DEFAULT_MESH
 
 __all__ = [
@@ -144,6 +143,8 @@ class Options:
         """The name of the mesh. Raises ConfigError for an identity that cannot be read."""
         path = self.identity_path or variable("MESH_IDENTITY")
         if self.mesh_name is None and path:
+            from mesh.security.identity_file import IdentityFile
+
             return IdentityFile.load(path).mesh
         return self.named_mesh
 
