@@ -141,6 +141,8 @@ class Options:
         """The name of the mesh. Raises ConfigError for an identity that cannot be read."""
         path = self.identity_path or variable("MESH_IDENTITY")
         if self.mesh_name is None and path:
+            from mesh.security.identity_file import IdentityFile
+
             return IdentityFile.load(path).mesh
         return self.named_mesh
 
