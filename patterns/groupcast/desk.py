@@ -59,17 +59,22 @@ class CastPortion(Portion):
         self.desk.ended(self)
 
     def take_unstarted(self) -> list[CastMessage]:
-        """Take back what the handler has not come to, though it may be on another thread."""
-        taken: list[CastMessage] = []
+        """Take back what was not begun, though the handler may be on another thread."""
+        # What it came to in a pause is told by its outcome, and it does not come to it again.
+        taken = [message for message in self.all if message.outcome == UNSTARTED]
+        for message in taken:
+            message.outcome = None
+        untouched: list[CastMessage] = []
         while True:
             try:
-                taken.append(self.messages.pop())  # type: ignore[arg-type]
+                untouched.append(self.messages.pop())  # type: ignore[arg-type]
             except IndexError:
                 break
+        taken += untouched[::-1]
         if taken:
             gone = {id(message) for message in taken}
             self.all = [message for message in self.all if id(message) not in gone]
-        return taken[::-1]
+        return taken
 
 
 class Desk:

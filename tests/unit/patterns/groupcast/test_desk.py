@@ -283,6 +283,21 @@ def test_in_a_pause_nothing_begins_and_what_was_handed_out_is_told() -> None:
     assert scene.owner.back == []
 
 
+def test_what_a_pause_kept_from_beginning_is_taken_back_as_unbegun() -> None:
+    scene = Scene()
+    scene.desk.worklist.took(0.0, 1)
+    scene.put(1, 2, 3)
+    (job,) = scene.runner.jobs
+    job.step()
+    scene.owner.is_paused = True
+    job.step()
+    assert scene.pulled() == [2, 3]
+    job.done()
+    assert scene.owner.done == [(1, k.HANDLED)]
+    assert scene.owner.unbegun == scene.owner.back == []
+    assert not scene.desk.is_busy
+
+
 def test_in_a_pause_no_portion_is_made_and_a_reader_gets_nothing() -> None:
     scene, reading = Scene(), Scene(has_handler=False)
     for one in (scene, reading):
