@@ -25,6 +25,10 @@ __all__ = ["Core", "Flushable"]
 logger = logging.getLogger("mesh")
 
 
+MAX_COUNT = 2**63 - 1
+"""Of a counter: a peer may claim any number of lost messages, and a sum must be fit to travel."""
+
+
 class Flushable(Protocol):
     """A destination with something to send."""
 
@@ -68,7 +72,7 @@ class Core:
 
     def count(self, what: str, by: int = 1) -> None:
         """Count an event that people may want to know of; keys are few and fixed."""
-        self.counters[what] = self.counters.get(what, 0) + by
+        self.counters[what] = min(self.counters.get(what, 0) + by, MAX_COUNT)
 
     def pack(self, *fields: Any) -> bytes:
         """One entry from its fields."""

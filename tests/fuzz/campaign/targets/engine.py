@@ -27,6 +27,8 @@ __all__ = ["TARGETS"]
 SCENE_INPUTS = 1000
 """Inputs until a scene is made anew, and its friend asked."""
 
+LARGEST = 2**64 - 1
+
 codec = Codec()
 
 
@@ -141,6 +143,7 @@ def link_frame(scene: Scene, data: bytes) -> None:
         first = 0
     elif hint == 3:
         link += 1
+    first &= LARGEST  # what it said of itself may have brought it beyond
     header = frames.pack_link(scene.node.config.id, link, kind, scene.liar.config.id, first, count)
     body, _, payload = data[3:].partition(b"||payload||")
     if not kind & frames.IN_PARTS:
