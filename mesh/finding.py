@@ -113,7 +113,7 @@ class Finding:
         if not is_wildcard(host):
             return ("127.0.0.1" if host == "localhost" else host.strip("[]"),)
         found = self._network.choice.hosts(link_local=link_local)
-        if host == "0.0.0.0":
+        if host == "0.0.0.0":  # noqa: S104  compared, not bound
             found = [one for one in found if ":" not in one]
         return found or DEFAULT_HOSTS
 

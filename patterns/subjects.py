@@ -115,7 +115,7 @@ class SubjectMap(Generic[T]):
                 child = node.children.get(token)
                 if child is not None:
                     onward.append(child)
-                if has_wildcards and token != "*":
+                if has_wildcards and token != "*":  # noqa: S105  of a subject
                     child = node.children.get("*")
                     if child is not None:
                         onward.append(child)

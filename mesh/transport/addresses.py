@@ -9,7 +9,7 @@ __all__ = ["is_loopback", "is_wildcard"]
 
 def is_wildcard(host: str) -> bool:
     """Whether binding to it means every interface."""
-    return host in ("0.0.0.0", "::", "*")
+    return host in ("0.0.0.0", "::", "*")  # noqa: S104  compared, not bound
 
 
 def is_loopback(host: str) -> bool:
