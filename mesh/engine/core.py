@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mesh.engine.config import EngineConfig
 from mesh.engine.ports import Clock, Transport
+from mesh.engine.telling import Telling
 from mesh.membership import Membership, OwnRecord
 from mesh.wire.codec import Codec
 
@@ -65,6 +66,7 @@ class Core:
         )
         self.sessions: dict[bytes, Session] = {}
         self.counters: dict[str, int] = {}
+        self.tell = Telling(clock.now)
         self._dirty: list[Flushable] = []
         self._is_flush_due = False
         self.expects_batch = False

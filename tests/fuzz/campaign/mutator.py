@@ -21,6 +21,9 @@ MAX_BYTES = 8192
 DEEP = 1100
 """Levels of a nest: msgpack takes 1024."""
 
+NEARLY_DEEP = 1000
+"""What is taken, and is deeper than Python calls itself."""
+
 HEADERS = bytes([0x80, 0x81, 0x8F, 0x90, 0x91, 0x9F, 0xA0, 0xA1, 0xBF, *range(0xC0, 0xE0), 0xFF])
 """Bytes that begin a value of msgpack, one of each type."""
 
@@ -47,7 +50,9 @@ PIECES = (
     b"\xcf" + b"\xff" * 8, b"\xd3\x80" + bytes(7), b"\xd4\x04\x90", b"\xd4\x05\xc0",
     b"\xd6\xff1234", b"\xd7\xff" + b"\xff" * 8, b"\xc7\x0c\xff" + b"\xff" * 12,
     b"\xc7\x0c\xff" + bytes(12),
-    b"\x81\x90\xc0", b"\x81\x80\xc0", b"\x91" * DEEP, b"\x81\xa0" * DEEP, b"\xd4\x04" * 9,
+    b"\x81\x90\xc0", b"\x81\x80\xc0", b"\x91" * DEEP,
+    b"\x91" * NEARLY_DEEP + b"\xc0", b"\x91" * 400 + b"\xc0", b"\x81\xa0" * 900 + b"\xc0",
+    b"\x81\xa0" * DEEP, b"\xd4\x04" * 9,
     b"\x90" * 300, b"\xc0" * 300, bytes(20), b"\xff" * 20,
 )  # fmt: skip
 

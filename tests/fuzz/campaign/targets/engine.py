@@ -44,6 +44,8 @@ class Scene:
         self.node.member("crew", lambda message: None, inline=True)
         self.node.subscribe("a.*", lambda message: None, group="billing")
         self.node.hear(">")
+        self.node.subscribe(">", policy="latest", buffer=10)
+        self.node.subscribe("a.>", buffer=10)
         self.node.serve("add", lambda a, b=0: a + b, service="calc")
         self.node.serve("echo", lambda value: value, service="calc")
         self.liar.serve("add", lambda a, b=0: a + b, service="theirs")
