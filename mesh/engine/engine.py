@@ -296,6 +296,10 @@ class Engine:
         finally:
             self._core.flush()
 
+    def is_member(self, id: bytes) -> bool:
+        session = self._core.sessions.get(id)
+        return session is not None and session.is_joined
+
     def on_hello(self, id: bytes, link: int) -> None:
         self._links.on_hello(id, link)
 

@@ -116,6 +116,9 @@ class TransportEvents(Protocol):
 
     def end_drain(self) -> None: ...
 
+    def is_member(self, id: bytes) -> bool:
+        """Whether its connections are kept, whoever else comes."""
+
     def on_hello(self, id: bytes, link: int) -> None:
         """A peer's link connection came up and was given this number."""
 

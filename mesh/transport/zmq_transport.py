@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from mesh.runtime.threads import call_in_thread
 from mesh.security import CurveKeys
 from mesh.transport import descriptors
 from mesh.transport.backlog import Backlog
+from mesh.transport.pipes import Pipes
 from mesh.transport.probe import probe
 from mesh.transport.shared import Rings, View
 from mesh.transport.sockets import (
@@ -35,6 +35,7 @@ from mesh.transport.sockets import (
     PushSocket,
     bind,
     new_socket,
+    skip_rest,
 )
 from mesh.transport.zap import ZapHandler
 from mesh.wire import frames
@@ -51,13 +52,6 @@ _RCVMORE = int(zmq.RCVMORE)
 
 MAX_SOCKETS = 65_535
 MAX_TOPIC_BYTES = frames.MAX_INFO_BYTES + 1
-MAX_PIPES_PER_PEER = 16
-"""Connections of one peer that are named; an honest one has one, for moments two or three."""
-
-MAX_PIPES = 16_384
-"""Hellos that are up at once: several for each node that the engine would know. One more is not
-named, so its connection is given nothing."""
-
 MAX_UNREAD_FRAMES = 100_000
 """Frames read from a connection that is given up: more than a window of the smallest ones."""
 
@@ -131,9 +125,7 @@ class ZmqTransport:
         self._work_lanes: set[_WorkLane] = set()
         self._backlogs: dict[bytes, Backlog] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._last_link = 0
-        self._links: dict[bytes, deque[int]] = {}
-        self._pipes: Counter[bytes] = Counter()
+        self._pipes: Pipes
         self._rings = Rings()
         self._closed = False
 
@@ -142,6 +134,7 @@ class ZmqTransport:
         not to be had."""
         descriptors.check(descriptors.FOR_NODE)
         self._events = events
+        self._pipes = Pipes(events.is_member, self._gone)
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
         self._context.set(zmq.BLOCKY, False)
@@ -206,26 +199,17 @@ class ZmqTransport:
 
     def _on_hello(self, topic: bytes, id: bytes, dial: int) -> None:
         """Name the pipe at once: the subscription applies to the one just read from."""
-        if len(self._links) >= MAX_PIPES or self._pipes[id] >= MAX_PIPES_PER_PEER:
-            return
-        self._pipes[id] += 1
-        self._last_link += 1
-        link = frames.link_number(dial, self._last_link)
-        self._xpub.socket.set(zmq.SUBSCRIBE, frames.link_prefix(id, link))
-        self._links.setdefault(topic, deque()).append(link)
-        self._events.on_hello(id, link)
+        link = self._pipes.begin(topic, id, dial)
+        if link is not None:
+            self._xpub.socket.set(zmq.SUBSCRIBE, frames.link_prefix(id, link))
+            self._events.on_hello(id, link)
 
     def _on_bye(self, topic: bytes, id: bytes) -> None:
-        """A pipe has ended. Of one dial's pipes the oldest ends first: libzmq replaces them."""
-        links = self._links.get(topic)
-        if not links:
-            return
-        link = links.popleft()
-        if not links:
-            del self._links[topic]
-        self._pipes[id] -= 1
-        if not self._pipes[id]:
-            del self._pipes[id]
+        link = self._pipes.end(topic, id)
+        if link is not None:
+            self._gone(id, link)
+
+    def _gone(self, id: bytes, link: int) -> None:
         self._rings.end(frames.link_prefix(id, link))
         self._events.on_bye(id, link)
 
@@ -314,14 +298,12 @@ class ZmqTransport:
 
     def _receive_request(self) -> None:
         router = self._router.socket
-        route = router.recv(_NOBLOCK)
-        if not router.getsockopt(_RCVMORE):
-            return
-        frame = router.recv(_NOBLOCK)
         # A part too many belongs to no message of ours, and would be read as a route.
-        while router.getsockopt(_RCVMORE):
-            router.recv(_NOBLOCK)
-        self._events.on_request_frame(route, frame)
+        if skip_rest(router):
+            return
+        route = router.recv(_NOBLOCK)
+        if router.getsockopt(_RCVMORE):
+            self._events.on_request_frame(route, router.recv(_NOBLOCK))
 
     def send_reply(self, route: bytes, frame: bytes) -> ReplyResult:
         """One frame back to where a request came from."""
@@ -403,11 +385,8 @@ class ZmqTransport:
 
     def _receive_work(self) -> None:
         pull = self._pull.socket
-        frame = pull.recv(_NOBLOCK)
-        # A part too many belongs to no message of ours, and would be read as the next one.
-        while pull.getsockopt(_RCVMORE):
-            pull.recv(_NOBLOCK)
-        self._events.on_work_frame(frame)
+        if not skip_rest(pull):
+            self._events.on_work_frame(pull.recv(_NOBLOCK))
 
     def open_work_lane(self, address: str) -> Lane:
         """Connect a PUSH; libzmq keeps it connected, to whoever answers there."""
@@ -495,6 +474,6 @@ def connect(socket: zmq.Socket[bytes], address: str) -> bool:
         socket.connect(f"tcp://{address}")
     except zmq.ZMQError as error:
         # An address that cannot even be parsed behaves like one that never answers.
-        logger.info("cannot connect to %s: %s", address, error)
+        logger.debug("cannot connect to %s: %s", address, error)
         return False
     return True

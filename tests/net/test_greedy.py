@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 import msgpack
 import pytest
+import zmq
 
 import mesh
 from mesh.engine import control as c
 from mesh.engine.control_lane import MAX_RECORDS
 from mesh.engine.telling import BURST
 from mesh.links.inbox import MAX_UNCONSUMED_BYTES
+from mesh.transport.pipes import MAX_PIPES
 from mesh.wire import frames
 from tests.net.processes import NodeProcess, until
-from tests.net.raw import RawPeer, rss_bytes
+from tests.net.raw import RawPeer, Wire, rss_bytes
 
 Start = Callable[..., NodeProcess]
 Make = Callable[..., mesh.Node]
@@ -137,3 +140,37 @@ def test_a_node_with_thousands_of_addresses_is_known_by_a_few(
     raw.join(target)
     until(lambda: raw.pump() or raw.id.hex() in target.ask("peers"))
     served(friend, target)
+
+
+def test_more_hellos_than_are_counted_keep_no_newcomer_out(
+    context: zmq.Context[Any], make_node: Make, friend: mesh.Node, target: NodeProcess
+) -> None:
+    xsub = context.socket(zmq.XSUB)
+    xsub.linger = 0
+    xsub.sndhwm = 0
+    xsub.connect(f"tcp://{target.address}")
+    for number in range(MAX_PIPES + 2000):
+        xsub.send(b"\1" + frames.pack_hello(os.urandom(16), number))
+    xsub.send(b"\1\1garbage, to see that what is before it was read")
+    until(lambda: target.ask("counters").get("bad_frames"), within=30.0)
+    served(friend, target)
+    node = make_node("newcomer", discovery=(), seeds=[target.address]).start()
+    node.wait_for("target", timeout=10.0)
+    assert target.ask("peers")[friend.id] == "alive"
+    xsub.close(0)
+
+
+@pytest.mark.parametrize("port", ["rpc", "work"])
+def test_a_message_of_a_million_parts_stops_no_loop(
+    raw: RawPeer, friend: mesh.Node, target: NodeProcess, port: str
+) -> None:
+    """At the request socket other requests wait behind it, for ZeroMQ reads one message at a time;
+    all else goes on."""
+    id = raw.join(target)
+    kind = b"DEALER" if port == "rpc" else b"PUSH"
+    with Wire(raw.records[id][port], kind) as wire:
+        wire.tcp.sendall(b"\x01\x00" * 1_000_000 + b"\x00\x00")
+        slowest = max(friend.ping(target.id, timeout=PATIENT) for _ in range(200))
+    assert slowest < 0.5
+    assert friend.service("target", timeout=20.0).echo(1) == 1
+    target.check()

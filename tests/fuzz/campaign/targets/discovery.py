@@ -165,6 +165,7 @@ TARGETS = [
         (b"host:7000", b"10.0.0.1:7000", b"[2001:db8::1]:7000", b"[fe80::1%e]:1", b"a.b.:65535"),
         refuses=(ValueError,),
         law=check_address,
+        is_own=True,
         packed_at=None,
     ),
     Target(
