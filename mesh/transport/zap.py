@@ -12,6 +12,7 @@ import logging
 
 import zmq
 
+from mesh.engine.telling import Telling
 from mesh.security.curve import ZAP_DOMAIN, CurveKeys
 from mesh.transport.sockets import DrainedSocket
 
@@ -34,6 +35,7 @@ class ZapHandler:
         keys: CurveKeys,
     ) -> None:
         self._keys = keys
+        self._tell = Telling(loop.time)
         socket = context.socket(zmq.REP)
         socket.set(zmq.LINGER, 0)
         socket.bind(ZAP_ENDPOINT)
@@ -56,7 +58,7 @@ class ZapHandler:
         else:
             self.refused += 1
             status, text = b"400", b"not this mesh's key"
-            logger.warning("a connection with another key was refused")
+            self._tell.warning(logger, "a connection with another key was refused")
         socket.send_multipart([version, request_id, status, text, b"", b""], zmq.NOBLOCK)
         self._socket.check()
 

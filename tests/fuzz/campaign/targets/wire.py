@@ -65,8 +65,9 @@ def check_travels(data: bytes, values: object) -> Hashable:
             packed = codec.pack(value)
         except BadPayload:
             continue  # deeper than a packer goes
-        again = codec.unpack_all(packed, 1)[0]
-        assert codec.pack(again) == packed or again == value or repr(again) == repr(value)
+        again = codec.pack(codec.unpack_all(packed, 1)[0])
+        # The elements of a set may come in another order.
+        assert again == packed or sorted(again) == sorted(packed)
     return len(values) > 1, type(values[0]) if values else None
 
 
