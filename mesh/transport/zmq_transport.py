@@ -23,7 +23,7 @@ from mesh.runtime.threads import call_in_thread
 from mesh.security import CurveKeys
 from mesh.transport import descriptors
 from mesh.transport.backlog import Backlog
-from mesh.transport.pipes import Pipes
+from mesh.transport.hellos import Pipes
 from mesh.transport.probe import probe
 from mesh.transport.shared import Rings, View
 from mesh.transport.sockets import (

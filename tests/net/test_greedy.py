@@ -16,7 +16,7 @@ from mesh.engine import control as c
 from mesh.engine.control_lane import MAX_RECORDS
 from mesh.engine.telling import BURST
 from mesh.links.inbox import MAX_UNCONSUMED_BYTES
-from mesh.transport.pipes import MAX_PIPES
+from mesh.transport.hellos import MAX_PIPES
 from mesh.wire import frames
 from tests.net.processes import NodeProcess, until
 from tests.net.raw import RawPeer, Wire, rss_bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.transport.pipes import LOOKED_AT, MAX_PIPES, MAX_PIPES_PER_PEER, Pipes
+from mesh.transport.hellos import LOOKED_AT, MAX_PIPES, MAX_PIPES_PER_PEER, Pipes
 from mesh.wire import frames
 
 
