@@ -12,6 +12,9 @@ MAX_PORT = 65_535
 MAX_HOST_NAME = 253
 """Characters of a DNS name (RFC 1035, without the final dot)."""
 
+MAX_ADDRESS = MAX_HOST_NAME + len(".:65535")
+"""Characters of an address: a longer text is none, and is not repeated in what is said of it."""
+
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _SERVICE = re.compile(r"_[A-Za-z0-9-]{1,62}\._(tcp|udp)\..+")
@@ -45,6 +48,8 @@ def parse_address(text: str) -> tuple[str, int]:
     no port, a port outside 1..65535, IPv6 without brackets, or no possible host.
     """
     text = text.strip()
+    if len(text) > MAX_ADDRESS:
+        raise ValueError(f"{text[:60]!r}... has {len(text)} characters: no address is that long")
     if "://" in text:
         raise ValueError(f"{text!r}: leave out {text.split('://')[0]}://, only host:port is needed")
     host, colon, port = text.rpartition(":")

@@ -133,7 +133,7 @@ class Local:
 
     def _say(self, pauses: Iterator[float]) -> None:
         """Say hello, or remind those it knows of; then again after the next of `pauses`."""
-        assert self._hints is not None  # set by start(), the only way here
+        assert self._hints is not None  # noqa: S101  set by start(), the only way here
         self._timer = asyncio.get_running_loop().call_later(next(pauses), self._say, pauses)
         try:
             self._send(self._hello if self._hints.is_empty else self._here, self._address)
@@ -143,7 +143,7 @@ class Local:
             self._status, self._reason = "working", ""
 
     def _send(self, data: bytes, address: tuple[str, int]) -> None:
-        assert self._private is not None  # open whenever a timer or a reader is set
+        assert self._private is not None  # noqa: S101  open while a timer or reader is set
         self._private.sendto(data, address)
 
     def _drain(self, readable: socket.socket) -> None:
@@ -158,7 +158,7 @@ class Local:
             self._take(data, sender)
 
     def _take(self, data: bytes, sender: tuple[str, int]) -> None:
-        assert self._hints is not None  # set before the sockets are
+        assert self._hints is not None  # noqa: S101  set before the sockets are
         try:
             kind, other = decode(data)
         except ValueError:
@@ -193,7 +193,7 @@ def _pauses() -> Iterator[float]:
     yield from REPEAT_AFTER
     while True:
         # Nodes that started together should not all speak in the same millisecond for ever.
-        yield REPEAT_EVERY * random.uniform(0.8, 1.2)
+        yield REPEAT_EVERY * random.uniform(0.8, 1.2)  # noqa: S311  no secret
 
 
 def _datagram_socket() -> socket.socket:

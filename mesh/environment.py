@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import random
 import resource
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from mesh.engine.ports import Clock, Transport
 from mesh.finding import Finding
 from mesh.runtime import LoopClock, LoopRunner
+from mesh.runtime.chance import Chance
 from mesh.runtime.threads import call_in_thread
 from mesh.security import Credentials, Identity, MeshKey, NodeKey
 from mesh.settings import Settings
@@ -123,7 +123,7 @@ class Environment:
         return LoopRunner(asyncio.get_running_loop())
 
     def random(self, settings: Settings) -> Random:
-        return random.Random(settings.id)
+        return Chance()
 
     def wall_clock(self) -> datetime:
         return datetime.now(UTC)

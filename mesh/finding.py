@@ -14,7 +14,7 @@ import discovery as d
 from mesh.engine import Engine
 from mesh.security import Credentials
 from mesh.settings import FILE, Settings
-from mesh.transport.addresses import is_wildcard
+from mesh.transport.addresses import ALL_IPV4, is_wildcard
 from mesh.wire import frames
 from patterns.errors import ConfigError
 
@@ -114,7 +114,7 @@ class Finding:
         if not is_wildcard(host):
             return ("127.0.0.1" if host == "localhost" else host.strip("[]"),)
         found = self._network.choice.hosts(link_local=link_local)
-        if host == "0.0.0.0":
+        if host == ALL_IPV4:
             found = [one for one in found if ":" not in one]
         return found or DEFAULT_HOSTS
 

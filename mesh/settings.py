@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from discovery import Source, check_wanted, is_service_name, parse_address
 from mesh.engine.config import MAX_PAYLOAD_BYTES

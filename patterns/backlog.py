@@ -184,15 +184,20 @@ def make_backlog(policy: Policy, buffer: int) -> Backlog:
 
 
 def size_of(message: Message) -> int:
-    """Bytes that a message takes, about."""
-    return _size_of(message.data) + _size_of(message.headers)
+    """Bytes that a message takes, about.
 
-
-def _size_of(value: Any) -> int:
-    if isinstance(value, str | bytes):
-        return len(value) + OVERHEAD_BYTES
-    if isinstance(value, dict):
-        return sum(_size_of(k) + _size_of(v) for k, v in value.items()) + OVERHEAD_BYTES
-    if isinstance(value, list | tuple | set | frozenset):
-        return sum(map(_size_of, value)) + OVERHEAD_BYTES
-    return OVERHEAD_BYTES
+    Without recursion: what is nested as deep as may travel is deeper than Python calls itself.
+    """
+    size = 0
+    left: list[Any] = [message.data, message.headers]
+    while left:
+        value = left.pop()
+        size += OVERHEAD_BYTES
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, dict):
+            left += value
+            left += value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            left += value
+    return size

@@ -19,6 +19,7 @@ four attributes pays for four.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from patterns.names import group_of
@@ -91,7 +92,7 @@ class Message:
     def __repr__(self) -> str:
         where = self.group if self.group is not None else self.subject
         sender = getattr(self.sender, "name", self.sender)
-        return f"<Message {self.kind} {where!r} from {sender}: {self.data!r:.60}>"
+        return f"<Message {self.kind} {where!r} from {sender}: {reprlib.repr(self.data):.60}>"
 
 
 class SentMessage(Message):

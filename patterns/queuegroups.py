@@ -35,6 +35,8 @@ class QueueGroups:
         self._on_interest = on_interest
         self._interest: SubjectMap[tuple[str, Handle]] = SubjectMap()
         self._listeners: dict[Handle, dict[str, frozenset[str]]] = {}
+        self._told: dict[Handle, Mapping[str, Iterable[str]]] = {}
+        """What each node has told last, as it was given: who tells the same object has no news."""
         self._own: dict[tuple[str, str], list[Subscription]] = {}
         self._routes: dict[str, Route] = {}
         self._is_withdrawn = False
@@ -68,7 +70,12 @@ class QueueGroups:
     # Others.
 
     def update(self, handle: Handle, queues: Mapping[str, Iterable[str]]) -> bool:
-        """That node listens to exactly this; returns whether anything changed."""
+        """That node listens to exactly this; returns whether anything changed.
+
+        What is given is not to be changed afterwards: it is kept, to see that it is the same.
+        """
+        if queues and self._told.get(handle) is queues:
+            return False
         before = self._listeners.get(handle, {})
         after = {group: frozenset(patterns) for group, patterns in queues.items()}
         if before == after:
@@ -81,8 +88,10 @@ class QueueGroups:
                 self._interest.add(pattern, (queue_pool(group), handle))
         if after:
             self._listeners[handle] = after
+            self._told[handle] = queues
         else:
             self._listeners.pop(handle, None)
+            self._told.pop(handle, None)
         self._routes = {}
         self.is_empty = not self._interest
         return True

@@ -130,7 +130,7 @@ class SubjectMap(Generic[T]):
                 child = node.children.get(token)
                 if child is not None:
                     onward.append(child)
-                if has_wildcards and token != "*":
+                if has_wildcards and token != "*":  # noqa: S105  of a subject
                     child = node.children.get("*")
                     if child is not None:
                         onward.append(child)
@@ -156,7 +156,7 @@ def is_covered(pattern: str, by: Iterable[str]) -> bool:
     if tokens[:1] == [RESERVED_TOKEN]:
         return pattern in by
     parsed = [_parse(other) for other in by]
-    subject = [UNNAMED if token == "*" else token for token in tokens]
+    subject = [UNNAMED if part == "*" else part for part in tokens]
     if not is_rest:
         return any(_takes(*other, subject) for other in parsed)
     # Subjects longer than all of them are all alike.

@@ -1,6 +1,7 @@
 """``docs/architecture.md`` against the code: the names it uses, the constants it states, the tests.
 
-And the counters that ``docs/groupcast.md`` lists, which programs look for by name.
+And the counters that ``docs/groupcast.md`` lists, which programs look for by name; and the limits
+of ``docs/limits.md``.
 
 Surprise: an attribute that only ``__init__`` makes is found in the class's ``__slots__`` or
 annotations, or not at all; the page then names the method that matters instead.
@@ -21,6 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 GROUPCAST = (ROOT / "docs/groupcast.md").read_text(encoding="utf-8")
+LIMITS = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
 PACKAGES = ("discovery", "mesh", "patterns")
 
 UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "s": 1, "ms": 1}
@@ -44,6 +46,10 @@ def class_names() -> list[str]:
 
 def constants() -> list[tuple[str, str]]:
     return re.findall(r"^\| `([\w.]+\.[A-Z_]+)` \| ([^|]+) \|", PAGE, flags=re.MULTILINE)
+
+
+def limits() -> list[tuple[str, str]]:
+    return re.findall(r"^\| [^|]+ \| `([\w.]+)` \| ([^|]+) \|", LIMITS, flags=re.MULTILINE)
 
 
 def named_tests() -> list[tuple[str, str]]:
@@ -117,6 +123,29 @@ def test_a_class_and_its_attribute_are_there(name: str, classes: dict[str, list[
 def test_a_constant_has_the_stated_value(name: str, stated: str) -> None:
     number, _, unit = stated.strip().partition(" ")
     assert resolve(name) == pytest.approx(float(number) * UNITS[unit])
+
+
+def test_the_page_on_limits_lists_all_kinds() -> None:
+    assert len(limits()) > 100
+    assert LIMITS.count("\n| ") == len(limits()) + LIMITS.count("\n| What |")
+    assert len({name for name, _ in limits()}) == len(limits())
+
+
+@pytest.mark.parametrize(("name", "stated"), limits())
+def test_a_limit_has_the_stated_value(name: str, stated: str) -> None:
+    number, _, unit = stated.strip().partition(" ")
+    assert resolve(name) == pytest.approx(float(number) * UNITS[unit])
+
+
+def test_what_the_page_on_limits_names_is_there() -> None:
+    paths = re.findall(r"`((?:tests|docs)/[\w./]+)`", LIMITS)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    sources = "".join(
+        path.read_text(encoding="utf-8") for p in PACKAGES for path in (ROOT / p).rglob("*.py")
+    )
+    counters = LIMITS.partition("how often: ")[2].partition(" and others")[0]
+    assert all(f'"{name}"' in sources for name in re.findall(r"`(\w+)`", counters))
 
 
 @pytest.mark.parametrize(("path", "name"), named_tests())

@@ -48,6 +48,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 RESERVED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("zmq", ("mesh.transport", "mesh.security")),
+    ("nacl", ("mesh.security",)),
     ("click", ("mesh.cli",)),
     ("rich", ("mesh.cli",)),
     ("mesh.testing", ("mesh.testing",)),

@@ -183,7 +183,7 @@ class Files:
     async def _send(self, transfer: Transfer) -> str | None:
         peer = self._node.service(SERVICE, peer=transfer.person, timeout=CALL_SECONDS)
         path = transfer.path
-        assert path is not None
+        assert path is not None  # noqa: S101  for the type checker; one to send has a path
         file = await asyncio.to_thread(path.open, "rb")
         with file:
             refusal = await peer.offer(transfer.id, path.name, transfer.size_bytes)

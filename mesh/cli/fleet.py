@@ -152,7 +152,7 @@ class Fleet:
         """Start a process for each role and wait until all are ready. Raises Trouble."""
         for role in roles:
             # In a session of its own Ctrl-C does not reach it: it is stopped by its handle.
-            popen = subprocess.Popen(
+            popen = subprocess.Popen(  # noqa: S603  this program itself, and no shell
                 [*self._command, role, self._name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

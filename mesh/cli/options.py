@@ -30,7 +30,6 @@ from mesh.cli import errors
 from mesh.cli.completion import complete_profiles
 from mesh.cli.profiles import Profile, config_path, is_readable_by_others, load
 from mesh.key_settings import DEFAULT_MESH
-from mesh.security.identity_file import IdentityFile
 from mesh.security.key_files import read_keys
 
 __all__ = [

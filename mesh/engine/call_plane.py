@@ -137,7 +137,7 @@ class CallPlane:
             entries = core.codec.unpack_all(memoryview(frame)[frames.DATA_HEADER_SIZE :], count)
         except BadFrame as error:
             core.count("bad_frames")
-            logger.info("a request frame was refused: %s", error)
+            core.tell.info(logger, "a request frame was refused: %s", error)
             return
         if kind == frames.REQUEST:
             self._arrived.append((session, self._route(session, route), entries))
@@ -222,7 +222,7 @@ class CallPlane:
             entries = core.codec.unpack_all(memoryview(frame)[frames.DATA_HEADER_SIZE :], count)
         except BadFrame as error:
             core.count("bad_frames")
-            logger.info("a reply frame was refused: %s", error)
+            core.tell.info(logger, "a reply frame was refused: %s", error)
             return
         session.last_heard = core.clock.now()
         core.expects_batch = count > 1

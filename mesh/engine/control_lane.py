@@ -19,8 +19,8 @@ from mesh.engine.exchange import Exchange
 from mesh.engine.liveness import Liveness
 from mesh.engine.session import MAX_CONTROLS, Session
 from mesh.engine.targets import Why
+from mesh.engine.telling import shown
 from mesh.membership import MAX_RECORD_BYTES, Member, Record, State
-from mesh.membership.record import MAX_TEXT
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame
 from patterns.groupcast import casts as k
@@ -30,7 +30,11 @@ __all__ = ["ControlLane"]
 
 logger = logging.getLogger("mesh.link")
 
+MAX_RECORDS = 64
+"""Records and changes of one in a frame: each is told to all who watch. A node takes one a turn."""
+
 CALL_KINDS = frozenset({c.REPLY, c.CALLS, c.CALLS_MISSING})
+RECORD_KINDS = frozenset({c.OPEN, c.DELTA})
 CAST_KINDS = frozenset(
     {k.WANT, k.GRANT, k.RETURN, k.RECALL, k.DONE, k.BACK, k.HELD, k.CHECK, k.DENY}
 )
@@ -121,12 +125,16 @@ class ControlLane:
         if len(entries) > MAX_CONTROLS:
             self.reset(session, BadFrame(f"{len(entries)} control messages in a frame"))
             return
+        records = 0
         for entry in entries:
             try:
                 checked = c.check_control(entry)
                 if checked is None:
                     continue
                 kind, fields = checked
+                records += kind in RECORD_KINDS
+                if records > MAX_RECORDS:
+                    raise BadFrame(f"more than {MAX_RECORDS} records and changes in a frame")
                 handler = self._handlers.get(kind)
                 if handler is not None:
                     handler(session, link, fields)
@@ -141,7 +149,7 @@ class ControlLane:
     def reset(self, session: Session, error: BaseException) -> None:
         """A control lane that makes no sense is of no use: connect anew, which starts afresh."""
         self._core.count("link_resets")
-        logger.warning("the link from %s is reset: %s", session.peer, error)
+        self._core.tell.warning(logger, "the link from %s is reset: %s", session.peer, error)
         address = session.address
         session.hang_up()
         self._dialer.forget_address(address)
@@ -315,7 +323,7 @@ class ControlLane:
             session.hang_up()
             self._dialer.left(session.id)
         else:
-            self.left(session, fields[0][:MAX_TEXT])
+            self.left(session, shown(fields[0]))
 
     def _on_goodbye_ack(self, session: Session, link: int, fields: list[Any]) -> None:
         session.has_left = True

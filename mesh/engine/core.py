@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mesh.engine.config import EngineConfig
 from mesh.engine.ports import Clock, Transport
+from mesh.engine.telling import Telling
 from mesh.membership import Membership, OwnRecord
 from mesh.wire.codec import Codec
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["Core", "Flushable"]
 
 logger = logging.getLogger("mesh")
+
+
+MAX_COUNT = 2**63 - 1
+"""Of a counter: a peer may claim any number of lost messages, and a sum must be fit to travel."""
 
 
 class Flushable(Protocol):
@@ -61,6 +66,7 @@ class Core:
         )
         self.sessions: dict[bytes, Session] = {}
         self.counters: dict[str, int] = {}
+        self.tell = Telling(clock.now)
         self._dirty: list[Flushable] = []
         self._is_flush_due = False
         self.expects_batch = False
@@ -68,7 +74,7 @@ class Core:
 
     def count(self, what: str, by: int = 1) -> None:
         """Count an event that people may want to know of; keys are few and fixed."""
-        self.counters[what] = self.counters.get(what, 0) + by
+        self.counters[what] = min(self.counters.get(what, 0) + by, MAX_COUNT)
 
     def pack(self, *fields: Any) -> bytes:
         """One entry from its fields."""

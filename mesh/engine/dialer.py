@@ -31,7 +31,7 @@ from mesh.engine.control import REFUSED_FULL
 from mesh.engine.core import Core
 from mesh.engine.ports import Dial
 from mesh.engine.targets import ATTEMPTS, STRENGTH, Target, Why
-from mesh.membership.record import MAX_TEXT
+from mesh.engine.telling import shown
 from mesh.wire import frames
 from patterns.port import Timer
 
@@ -273,7 +273,7 @@ class Dialer:
 
     def refused(self, dial: Dial, code: str, text: str) -> None:
         """Whoever listens there does not want us; it is asked again after a rest."""
-        refusal = (code[:MAX_TEXT], text[:MAX_TEXT], self._core.clock.now())
+        refusal = (shown(code), shown(text), self._core.clock.now())
         _remember(self.refusals, dial.address, refusal)
         self._end(dial)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -178,6 +179,9 @@ class Engine:
         # Of the transport's events, those that go straight on.
         self.on_refused = self._dialer.refused
         self.on_expelled = self.moves.expel
+        self.on_stranger = partial(core.count, "strange_frames")
+        self.on_work_ready = self._work.on_work_ready
+        self.is_member = self._roster.is_member
 
     def _new_server(self, providers: Providers) -> RpcServer:
         return RpcServer(self._calls, self._runner, providers)
@@ -317,9 +321,6 @@ class Engine:
         finally:
             self._core.flush()
 
-    def on_stranger(self) -> None:
-        self._core.count("strange_frames")
-
     def on_hello(self, id: bytes, link: int) -> None:
         self._links.on_hello(id, link)
 
@@ -340,9 +341,6 @@ class Engine:
 
     def on_work_frame(self, frame: bytes) -> None:
         self._work.on_work_frame(frame)
-
-    def on_work_ready(self, lane: Lane) -> None:
-        self._work.on_work_ready(lane)
 
     # Verbs: publish/subscribe.
 

@@ -37,6 +37,10 @@ DIFFERENCE_PAUSE = 30.0
 MAX_TOLD_ADDRESSES = 3
 """Addresses told of one peer: a thousand of them must fit one control message."""
 
+ANSWER_PAUSE = 1.0
+"""Seconds between answers of one kind to one peer: a question takes three bytes, its answer 80 KB.
+An honest node asks once in ``QUIET``."""
+
 FEW = 8
 """Who knows no more than this many is told at once; the list is short, or it is a newcomer."""
 
@@ -80,7 +84,8 @@ class Exchange:
         """A peer's digest; while we are still changing, ours will come to it."""
         if not self._core.config.exchange or self._is_changing or digest == self._digest():
             return
-        self._tell(session, self._linked(), is_all=True)
+        if self._may_answer(session, c.DIGEST):
+            self._tell(session, self._linked(), is_all=True)
         if self._timer is None:
             self._send_digests_in(DIFFERENCE_PAUSE)
 
@@ -98,9 +103,17 @@ class Exchange:
                     self._dialer.hint(id, addresses, Why.TOLD)
                 case _:
                     raise BadFrame("a peer is told as [id, [address, ...]]")
-        if is_all:
+        if is_all and self._may_answer(session, c.PEERS):
             lacking = [s for s in self._linked() if s.id not in told]
             self._tell(session, lacking, is_all=False)
+
+    def _may_answer(self, session: Session, kind: int) -> bool:
+        now = self._core.clock.now()
+        if now - session.answered_at.get(kind, now - ANSWER_PAUSE) < ANSWER_PAUSE:
+            self._core.count("questions_unanswered")
+            return False
+        session.answered_at[kind] = now
+        return True
 
     def close(self) -> None:
         if self._timer is not None:

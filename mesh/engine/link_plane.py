@@ -149,7 +149,7 @@ class LinkPlane:
             id, info = frames.unpack_info(topic)
         except BadFrame as error:
             self._core.count("bad_frames")
-            logger.info("a malformed info was ignored: %s", error)
+            self._core.tell.info(logger, "a malformed info was ignored: %s", error)
             return
         link = self._strangers.pop(id, None)
         refusal = self._refusal_of(id, info)
@@ -291,26 +291,25 @@ class LinkPlane:
             owner.last_heard = self._core.clock.now()
             if owner.pinged_at is not None:
                 self._liveness.heard(owner)
-            if kind == frames.CONTROL:
-                self._on_control_frame(owner, link, body, count)
-            elif kind == frames.CHUNK:
-                self._on_chunk(owner, link, body)
-            else:
-                self._on_data_frame(owner, header, body, payload)
+            try:
+                if kind == frames.CONTROL:
+                    entries = self._core.codec.unpack_all(body, count)
+                    self._control.on_entries(owner, link, entries)
+                elif kind == frames.CHUNK:
+                    self._parcels.on_chunk(owner, link, body)
+                else:
+                    self._on_data_frame(owner, header, body, payload)
+            except BadFrame as error:
+                self._control.reset(owner, error)
         elif kind == frames.CONTROL:
             self._on_stranger(dial, sender, link, body, count)
-
-    def _on_chunk(self, session: Session, link: int, body: memoryview) -> None:
-        try:
-            self._parcels.on_chunk(session, link, body)
-        except BadFrame as error:
-            self._control.reset(session, error)
 
     def _on_data_frame(
         self, session: Session, header: frames.LinkHeader, body: memoryview, payload: bytes
     ) -> None:
         _, link, _, kind, _, first, count = header
-        missed = session.inbox.receive(link, first, count)
+        size = len(body) + len(payload)
+        missed = session.inbox.receive(link, first, count, size)
         if missed is None:
             self._core.count("stale_frames")
             return
@@ -318,7 +317,6 @@ class LinkPlane:
             self._control.gap(session, missed)
         if session.inbox.untold:
             missed += session.inbox.take_untold()
-        size = len(body) + len(payload)
         release = partial(self._release, session, link)
         codec = self._core.codec
         try:
@@ -329,7 +327,8 @@ class LinkPlane:
                 entries = codec.unpack_all(body, count)
         except BadFrame as error:
             self._core.count("bad_frames")
-            logger.info("a frame of %s could not be decoded: %s", session.peer, error)
+            text = "a frame of %s could not be decoded: %s"
+            self._core.tell.info(logger, text, session.peer, error)
             self._control.gap(session, count)
             release(size)
             return
@@ -463,17 +462,7 @@ class LinkPlane:
 
     def _bad_frame(self, dial: Dial, error: BadFrame) -> None:
         self._core.count("bad_frames")
-        logger.info("a frame from %s was refused: %s", dial.address, error)
-
-    # The control lane.
-
-    def _on_control_frame(self, session: Session, link: int, body: memoryview, count: int) -> None:
-        try:
-            entries = self._core.codec.unpack_all(body, count)
-        except BadFrame as error:
-            self._control.reset(session, error)
-            return
-        self._control.on_entries(session, link, entries)
+        self._core.tell.info(logger, "a frame from %s was refused: %s", dial.address, error)
 
     def end(self, session: Session) -> None:
         """The peer has failed or left: give back what it held; its numbers stay."""

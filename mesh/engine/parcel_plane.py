@@ -95,7 +95,7 @@ class ParcelPlane:
             lane.refused = header.id
             self._core.count("parcels_refused")
             text = f"{header.total} bytes packed; this node takes at most {limit}"
-            logger.warning("a payload of %s was refused: %s", session.peer, text)
+            self._core.tell.warning(logger, "a payload of %s was refused: %s", session.peer, text)
             call_id = leading_int(piece)
             if header.kind not in MESSAGES and call_id is not None:
                 self._on_call_refused(session, header.kind, call_id, text)
@@ -125,7 +125,7 @@ class ParcelPlane:
             value = self._core.codec.unpack_all(memoryview(assembly.data), 1)[0]
         except BadFrame as error:
             self._core.count("bad_frames")
-            logger.info("a parcel of %s could not be decoded: %s", session.peer, error)
+            self._tell_undecodable(session, error)
         else:
             self._on_call(session, assembly.kind, value)
         self._budget.withdraw(assembly)
@@ -145,7 +145,7 @@ class ParcelPlane:
                 values = self._core.codec.unpack_all(memoryview(assembly.data), 1)
             except BadFrame as error:
                 self._core.count("bad_frames")
-                logger.info("a parcel of %s could not be decoded: %s", session.peer, error)
+                self._tell_undecodable(session, error)
                 self._gap(session, 1)
                 missed += 1
                 self._budget.withdraw(assembly)
@@ -153,6 +153,10 @@ class ParcelPlane:
             free = self._budget.free
             self._deliver(assembly.kind, session, values, missed, assembly.total, free)
             missed = 0
+
+    def _tell_undecodable(self, session: Session, error: BadFrame) -> None:
+        text = "a parcel of %s could not be decoded: %s"
+        self._core.tell.info(logger, text, session.peer, error)
 
     def _forget(self, session: Session, id: int) -> None:
         assembly = session.parcels.incoming.pop(id, None)

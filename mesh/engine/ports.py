@@ -151,6 +151,9 @@ class TransportEvents(Protocol):
     def on_stranger(self) -> None:
         """A frame was dropped that came not from whom it says."""
 
+    def is_member(self, id: bytes) -> bool:
+        """Whether its connections are kept, whoever else comes."""
+
     def on_hello(self, id: bytes, link: int) -> None:
         """A peer's link connection came up and was given this number."""
 

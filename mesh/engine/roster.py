@@ -68,6 +68,11 @@ class Roster:
         control.gap = self.gap
         self.end = end
 
+    def is_member(self, id: bytes) -> bool:
+        """Whether a node is one now."""
+        session = self._core.sessions.get(id)
+        return session is not None and session.is_joined
+
     # Watching.
 
     def watch(self) -> e.Watcher:

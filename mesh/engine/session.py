@@ -37,6 +37,7 @@ class Session:
     __slots__ = (
         "acked_version",
         "alone",
+        "answered_at",
         "core",
         "dial",
         "has_dialled_again",
@@ -100,6 +101,8 @@ class Session:
         """Whether there may have been messages for it that took no number."""
         self.has_dialled_again = False
         """Whether it has connected to us once more, and we have not heard it since."""
+        self.answered_at: dict[int, float] = {}
+        """When it was told whom we know last, by the kind of its question."""
         self.knows = 0
         """How many nodes it knew when it opened its link."""
         self.has_left = False

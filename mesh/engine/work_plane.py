@@ -158,7 +158,7 @@ class WorkPlane:
             entries = self._decode(memoryview(frame)[frames.LINK_HEADER_SIZE :], count)
         except BadFrame as error:
             core.count("bad_frames")
-            logger.info("a work frame was refused: %s", error)
+            core.tell.info(logger, "a work frame was refused: %s", error)
             return
         session.last_heard = core.clock.now()
         if session.pinged_at is not None:
@@ -170,7 +170,8 @@ class WorkPlane:
         try:
             return codec.unpack_all(body, count)
         except BadFrame as error:
-            logger.info("a work frame could not be decoded as a whole: %s", error)
+            text = "a work frame could not be decoded as a whole: %s"
+            self._core.tell.info(logger, text, error)
         return [self._decode_one(part) for part in split(body, count)]
 
     def _decode_one(self, part: bytes | memoryview) -> Any:
@@ -178,7 +179,7 @@ class WorkPlane:
         try:
             return self._core.codec.unpack_all(part, 1)[0]
         except BadFrame as error:
-            logger.info("a cast could not be decoded: %s", error)
+            self._core.tell.info(logger, "a cast could not be decoded: %s", error)
             return None
 
     def take_local(self, first: int, entries: list[bytes]) -> None:

@@ -23,7 +23,8 @@ import discovery as d
 from mesh.invites import exchange
 from mesh.invites.codes import PURPOSE, Code
 from mesh.invites.exchange import Request, Saved, Used, Welcome
-from mesh.transport.addresses import is_wildcard
+from mesh.transport.addresses import ALL_IPV4, is_wildcard
+from mesh.transport.listening import listen
 from mesh.wire.frames import BadFrame
 
 __all__ = ["PROTOCOL", "Inviter"]
@@ -85,7 +86,7 @@ class Inviter:
     async def __aenter__(self) -> Inviter:
         """Raises OSError when the address is not to be had."""
         self._saved = asyncio.get_running_loop().create_future()
-        listener = _listener(self._host, self.port)
+        listener = listen(self._host, self.port)
         bound, self.port = listener.getsockname()[:2]
         if not is_wildcard(self._host):
             self._host = bound  # where a name was given, its address
@@ -126,7 +127,7 @@ class Inviter:
         if not is_wildcard(self._host):
             return (self._host,)
         found = self._network.choice.hosts(link_local=link_local)
-        if self._host == "0.0.0.0" or not socket.has_dualstack_ipv6():
+        if self._host == ALL_IPV4 or not socket.has_dualstack_ipv6():
             found = [one for one in found if ":" not in one]
         return found or ("127.0.0.1",)
 
@@ -199,12 +200,3 @@ class Inviter:
         if request.node_key != self._node_key or not self.is_taken:
             return Used.pack(self.code.key, request.nonce)
         return self._welcome.pack(self.code.key, request)
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    """A socket that listens; for all addresses one for both families, so that there is one port."""
-    if is_wildcard(host) and host != "0.0.0.0" and socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    host = "" if is_wildcard(host) else host
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)

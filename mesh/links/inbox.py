@@ -7,24 +7,31 @@ Frames of an older epoch are discarded unread, because the new one has already c
 
 from __future__ import annotations
 
-from mesh.links.outbox import WINDOW_BYTES
+from mesh.links.outbox import MAX_WINDOW_BYTES, WINDOW_BYTES
+from mesh.wire.frames import BadFrame
 
-__all__ = ["ACK_BYTES", "Inbox"]
+__all__ = ["ACK_BYTES", "MAX_UNCONSUMED_BYTES", "Inbox"]
 
 ACK_BYTES = WINDOW_BYTES // 4
 """Consumed bytes after which the sender is told at once; the rest is told when the node idles."""
+
+MAX_UNCONSUMED_BYTES = 2 * MAX_WINDOW_BYTES
+"""Bytes of one epoch that are here and not consumed: twice what any sender of ours has on its way.
+Whoever sends more does not mind the window, and would fill our memory."""
 
 
 class Inbox:
     """What one peer sends us. ``link`` is the current epoch, None before the first."""
 
-    __slots__ = ("acked", "consumed", "expected", "link", "received", "untold")
+    __slots__ = ("acked", "arrived", "consumed", "expected", "link", "received", "untold")
 
     def __init__(self) -> None:
         self.link: int | None = None
         self.expected: int | None = None
         self.received = 0
         """Messages received, all epochs."""
+        self.arrived = 0
+        """Bytes of this epoch."""
         self.consumed = 0
         self.acked = 0
         self.untold = 0
@@ -38,7 +45,7 @@ class Inbox:
         expected = self.expected
         self.link = link
         self.expected = next_number
-        self.consumed = self.acked = 0
+        self.arrived = self.consumed = self.acked = 0
         if expected is None:
             return 0
         if next_number < expected:
@@ -51,11 +58,17 @@ class Inbox:
         untold, self.untold = self.untold, 0
         return untold
 
-    def receive(self, link: int, first: int, count: int) -> int | None:
-        """A frame's header; returns how many were lost before it, None to discard the frame."""
+    def receive(self, link: int, first: int, count: int, size: int = 0) -> int | None:
+        """A frame's header; returns how many were lost before it, None to discard the frame.
+
+        Raises BadFrame for one that is beyond all windows.
+        """
         expected = self.expected
         if link != self.link or expected is None or first < expected:
             return None
+        self.arrived += size
+        if self.arrived - self.consumed > MAX_UNCONSUMED_BYTES:
+            raise BadFrame(f"{self.arrived - self.consumed} bytes are here and not consumed")
         self.expected = first + count
         self.received += count
         return first - expected

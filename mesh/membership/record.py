@@ -9,6 +9,7 @@ What comes from outside is checked field by field; anything wrong is a ``BadFram
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ MAX_RECORD_BYTES = 240 * 1024
 """A packed record must fit one frame of the link with its header; about 9,000 subscriptions."""
 
 MAX_TAGS = 64
+MAX_ADDRESSES = 64
+"""Addresses of one node that are kept; nobody dials more than a few of them."""
 MAX_TEXT = 255
 """Characters in a tag, an address or an instance: they are labels, shown in tables."""
 
@@ -41,8 +44,8 @@ far from where a score would overflow."""
 class Record:
     """A peer's record as this node holds it."""
 
-    __slots__ = ("addresses", "blocks", "id", "instance", "interest", "is_observer", "name",
-                 "queues", "rpc_port", "services", "size", "tags", "version", "weight",
+    __slots__ = ("_groups", "addresses", "blocks", "id", "instance", "interest", "is_observer",
+                 "name", "queues", "rpc_port", "services", "size", "tags", "version", "weight",
                  "work_port")  # fmt: skip
 
     id: bytes
@@ -65,6 +68,7 @@ class Record:
     """Whether it has a subscription that blocks."""
     size: int
     """Bytes that its interest and its queue groups take in a frame, about."""
+    _groups: frozenset[str] | None
 
     @classmethod
     def from_wire(cls, id: bytes, fields: object) -> Record:
@@ -73,6 +77,7 @@ class Record:
             raise BadFrame("a record must be a map")
         record = cls()
         record.id = id
+        record._groups = None
         record.name = _name(fields.get("name"))
         record.version = _count(fields.get("version"), "version")
         record.services = _services(fields.get("services"))
@@ -111,7 +116,8 @@ class Record:
         added = [p for p in wanted if p not in self.interest]
         removed = [p for p in unwanted if p in self.interest]
         size = self.size + size_of(added) - size_of(removed)
-        size += size_of_queues(queues) - size_of_queues(self.queues)
+        if queues is not self.queues:
+            size += size_of_queues(queues) - size_of_queues(self.queues)
         if size > MAX_RECORD_BYTES:
             raise BadFrame(f"patterns of {size} bytes; a node may want {MAX_RECORD_BYTES}")
         self.size = size
@@ -120,6 +126,8 @@ class Record:
         self.addresses = addresses
         if "blocks" in delta:
             self.blocks = delta["blocks"] is True
+        if any(group_of(pattern) is not None for pattern in (*added, *removed)):
+            self._groups = None
         for pattern in removed:
             del self.interest[pattern]
         self.interest.update(dict.fromkeys(added))
@@ -139,7 +147,9 @@ class Record:
     @property
     def groups(self) -> frozenset[str]:
         """The groups it is in."""
-        return frozenset(g for p in self.interest if (g := group_of(p)) is not None)
+        if self._groups is None:
+            self._groups = frozenset(g for p in self.interest if (g := group_of(p)) is not None)
+        return self._groups
 
     def wants(self, pattern: str) -> bool:
         """Whether the pattern is one of its plain interest."""
@@ -209,7 +219,7 @@ def _name(value: object) -> str:
 
 def _count(value: object, what: str) -> int:
     if type(value) is not int or value < 0:
-        raise BadFrame(f"{what} must be a whole number, not {value!r:.40}")
+        raise BadFrame(f"{what} must be a whole number, not {reprlib.repr(value)}")
     return value
 
 
@@ -224,14 +234,14 @@ def _instance(value: object) -> str:
     try:
         return _as_instance(value)
     except ValueError as error:
-        raise BadFrame(f"instance {value!r:.40}: {error}") from None
+        raise BadFrame(f"instance {reprlib.repr(value)}: {error}") from None
 
 
 def _weight(value: object) -> float:
     try:
         return _as_weight(value)
     except ValueError as error:
-        raise BadFrame(f"weight {value!r:.40}: {error}") from None
+        raise BadFrame(f"weight {reprlib.repr(value)}: {error}") from None
 
 
 def _text(value: object, what: str) -> str:
@@ -241,7 +251,7 @@ def _text(value: object, what: str) -> str:
 
 
 def _addresses(value: object) -> tuple[str, ...]:
-    return tuple(_text(address, "address") for address in _list(value))
+    return tuple(_text(address, "address") for address in _list(value)[:MAX_ADDRESSES])
 
 
 def _list(value: object) -> list[Any]:

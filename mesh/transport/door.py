@@ -9,17 +9,17 @@ blocked answers late.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
-from discovery.address import format_address
+from mesh.engine.telling import Telling
 from mesh.security.knocking import HEADER_BYTES, MAGIC, BadKnock, body_bytes
-from mesh.transport.addresses import is_wildcard
+from mesh.transport.listening import BACKLOG
 
-__all__ = ["Door", "knock", "listen"]
+__all__ = ["Door", "knock"]
 
 logger = logging.getLogger("mesh.security")
 
@@ -28,9 +28,6 @@ DOOR_SECONDS = 2.0
 
 MAX_AT_DOOR = 256
 """Connections at once. An honest one takes milliseconds; one more is closed unheard."""
-
-BACKLOG = 1024
-"""Connections that the kernel holds while Python is busy: a thousand nodes may start at once."""
 
 FREE_MISTAKES = 20
 """Wrong knocks in a row from one host before it has to wait: a typing error is no attack."""
@@ -41,32 +38,6 @@ MISTAKE_COSTS_SECONDS = 0.05
 LONGEST_DEAF_SECONDS = 30.0
 MAX_HOSTS = 1024
 """Hosts whose mistakes are remembered; the oldest go first."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket on ``host``, "*" for all, both IP versions if there are both.
-
-    Raises OSError when the address or the port is not to be had.
-    """
-    try:
-        if is_wildcard(host) and host != "0.0.0.0" and socket.has_dualstack_ipv6():
-            with contextlib.suppress(OSError):
-                # Without IPv6 in the kernel's configuration there is IPv4.
-                return _listening("::", port, socket.AF_INET6, dualstack=True)
-        name = "0.0.0.0" if is_wildcard(host) else host
-        family = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0][0]
-        return _listening(name, port, family, dualstack=False)
-    except OSError as error:
-        where = format_address(host, port)
-        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
-
-
-def _listening(host: str, port: int, family: int, *, dualstack: bool) -> socket.socket:
-    made = socket.create_server(
-        (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dualstack
-    )
-    made.setblocking(False)
-    return made
 
 
 class Door:
@@ -80,6 +51,7 @@ class Door:
         self._visits: set[asyncio.Task[Any]] = set()
         self._mistakes: dict[str, tuple[int, float]] = {}
         """Wrong knocks in a row of a host, and until when it is not heard."""
+        self._tell = Telling(monotonic)
         self.refused = 0
 
     @property
@@ -137,9 +109,8 @@ class Door:
         except (BadKnock, TimeoutError, asyncio.IncompleteReadError) as error:
             self.refused += 1
             self._remember(host, count + 1, now)
-            # A port scan and a load balancer's check are no news.
-            level = logging.INFO if count < FREE_MISTAKES else logging.DEBUG
-            logger.log(level, "a knock from %s was refused: %s", host, error or "it said nothing")
+            why = error if isinstance(error, BadKnock) else "it did not say all of a question"
+            self._tell.info(logger, "a knock from %s was refused: %s", host, why)
         else:
             self._mistakes.pop(host, None)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -19,7 +18,8 @@ import zmq
 from discovery.address import format_address, parse_address
 from mesh.security import Credentials
 from mesh.security.knocking import BadKnock, Card, DoorRefusal
-from mesh.transport.door import Door, knock, listen
+from mesh.transport.door import Door, knock
+from mesh.transport.listening import listen
 from mesh.transport.zap import ZapHandler
 
 __all__ = ["Entrance"]
@@ -109,8 +109,7 @@ class Entrance:
     def spread(self, addresses: Iterable[str]) -> None:
         """Knock at those again: what is new here is told there, and the other way round."""
         at_once = asyncio.Semaphore(SPREAD_AT_ONCE)
-        shuffled = sorted(set(addresses), key=lambda _: random.random())
-        for address in shuffled:
+        for address in set(addresses):
             self._spawn(self._tell(address, at_once))
 
     async def _tell(self, address: str, at_once: asyncio.Semaphore) -> None:

@@ -24,6 +24,7 @@ from mesh.transport.sockets import (
     PushSocket,
     bind,
     connect,
+    skip_rest,
 )
 from mesh.wire import frames
 
@@ -98,6 +99,9 @@ class Lanes:
 
     def _receive_request(self) -> None:
         router = self._router.socket
+        # A part too many belongs to no message of ours, and would be read as a route.
+        if skip_rest(router):
+            return
         route = router.recv(_NOBLOCK)
         if not router.getsockopt(_RCVMORE):
             return
@@ -109,9 +113,6 @@ class Lanes:
             if len(self._users) >= MAX_USERS:
                 self._users.clear()
             self._users[route] = (str(whole.get("User-Id")), b"")
-        # A part too many belongs to no message of ours, and would be read as a route.
-        while router.getsockopt(_RCVMORE):
-            router.recv(_NOBLOCK)
         if self._credentials is None or self._is_from_its_sender(route, frame):
             self._events.on_request_frame(route, frame)
 
@@ -197,27 +198,21 @@ class Lanes:
 
     def _receive_work(self) -> None:
         pull = self._pull.socket
-        frame = pull.recv(_NOBLOCK)
-        self._drop_rest(pull)
-        self._events.on_work_frame(frame)
+        if not skip_rest(pull):
+            self._events.on_work_frame(pull.recv(_NOBLOCK))
 
     def _receive_signed_work(self) -> None:
         pull = self._pull.socket
+        if skip_rest(pull):
+            return
         whole = pull.recv(_NOBLOCK, copy=False)
         user, frame = str(whole.get("User-Id")), whole.bytes
-        self._drop_rest(pull)
         if self._credentials is not None and self._credentials.may_say(
             user, frame[frames.LINK_SENDER]
         ):
             self._events.on_work_frame(frame)
         else:
             self._events.on_stranger()
-
-    @staticmethod
-    def _drop_rest(pull: zmq.Socket[bytes]) -> None:
-        """A part too many belongs to no message of ours, and would be read as the next one."""
-        while pull.getsockopt(_RCVMORE):
-            pull.recv(_NOBLOCK)
 
     def open_work_lane(self, address: str, server: bytes) -> Lane:
         """Connect a PUSH to the node with that key; libzmq keeps it connected."""

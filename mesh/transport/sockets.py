@@ -39,6 +39,7 @@ __all__ = [
     "int_option",
     "new_socket",
     "set_keepalive",
+    "skip_rest",
 ]
 
 logger = logging.getLogger("mesh.transport")
@@ -48,9 +49,13 @@ _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 _NOBLOCK = int(zmq.NOBLOCK)
+_RCVMORE = int(zmq.RCVMORE)
 
 DRAIN_SECONDS = 0.01
 """And no longer than this, whatever is in them: one peer's flood must not stop the others."""
+
+PARTS_AT_ONCE = 256
+"""Parts of a message that nobody asked for, dropped in one go: there may be a million in one."""
 
 DRAIN = 32
 """Frames read in one turn: a frame is up to a thousand messages, and others wait for the loop."""
@@ -155,6 +160,17 @@ def has_input(socket: zmq.Socket[bytes]) -> bool:
     return bool(cast(int, socket.getsockopt(_EVENTS)) & _POLLIN)
 
 
+def skip_rest(socket: zmq.Socket[bytes]) -> bool:
+    """Drop what is left of the message read last, some parts at a time; False if it was whole."""
+    if not socket.getsockopt(_RCVMORE):
+        return False
+    for _ in range(PARTS_AT_ONCE):
+        socket.recv(_NOBLOCK)
+        if not socket.getsockopt(_RCVMORE):
+            break
+    return True
+
+
 def bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
     """Listen on a port, 0 for any free one, and return it.
 
@@ -176,7 +192,7 @@ def connect(socket: zmq.Socket[bytes], address: str) -> bool:
         socket.connect(f"tcp://{address}")
     except zmq.ZMQError as error:
         # An address that cannot even be parsed behaves like one that never answers.
-        logger.info("cannot connect to %s: %s", address, error)
+        logger.debug("cannot connect to %s: %s", address, error)
         return False
     return True
 

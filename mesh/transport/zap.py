@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import zmq
 
+from mesh.engine.telling import Telling
 from mesh.security.curve import ZAP_DOMAIN
 from mesh.transport.sockets import DrainedSocket
 
@@ -22,9 +23,6 @@ logger = logging.getLogger("mesh.security")
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 ZAP_FRAMES = 7
 """Version, request id, domain, address, identity, mechanism, and the client's public key."""
-
-TOLD_EVERY = 10.0
-"""Seconds between two warnings about refused connections: a flood must not fill a disk."""
 
 
 class ZapHandler:
@@ -39,13 +37,12 @@ class ZapHandler:
         context: zmq.Context[zmq.Socket[bytes]],
         admit: Callable[[bytes], bytes],
     ) -> None:
-        self._loop = loop
         self._admit = admit
+        self._tell = Telling(loop.time)
         socket = context.socket(zmq.REP)
         socket.set(zmq.LINGER, 0)
         socket.bind(ZAP_ENDPOINT)
         self._socket = DrainedSocket(loop, socket, self._receive, _nothing, _nothing)
-        self._told_at = -TOLD_EVERY
         self.refused = 0
 
     def _receive(self) -> None:
@@ -69,14 +66,10 @@ class ZapHandler:
 
     def _refuse(self, address: bytes) -> None:
         self.refused += 1
-        now = self._loop.time()
-        if now - self._told_at >= TOLD_EVERY:
-            self._told_at = now
-            logger.warning(
-                "a connection from %s was refused: its key is no member's (%d so far)",
-                address.decode("ascii", "replace"),
-                self.refused,
-            )
+        where = address.decode("ascii", "replace")
+        self._tell.warning(
+            logger, "a connection from %s was refused: its key is no member's", where
+        )
 
     def close(self) -> None:
         self._socket.close()

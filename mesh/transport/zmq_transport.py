@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -33,6 +32,7 @@ from mesh.security.identity import Identity
 from mesh.security.knocking import DoorRefusal
 from mesh.transport import descriptors
 from mesh.transport.entrance import Entrance
+from mesh.transport.hellos import Pipes
 from mesh.transport.lanes import ZERO_COPY_BYTES, Lanes
 from mesh.transport.making import SocketMaker
 from mesh.transport.probe import probe
@@ -52,13 +52,6 @@ _RCVMORE = int(zmq.RCVMORE)
 
 MAX_SOCKETS = 65_535
 MAX_TOPIC_BYTES = frames.MAX_INFO_BYTES + 1
-MAX_PIPES_PER_PEER = 16
-"""Connections of one peer that are named; an honest one has one, for moments two or three."""
-
-MAX_PIPES = 16_384
-"""Hellos that are up at once: several for each node that the engine would know. One more is not
-named, so its connection is given nothing."""
-
 MAX_UNREAD_FRAMES = 100_000
 """Frames read from a connection that is given up: more than a window of the smallest ones."""
 
@@ -109,9 +102,7 @@ class ZmqTransport:
         self.close_lane: Callable[[Lane], None]
         self._dials: set[_Dial] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._last_link = 0
-        self._links: dict[bytes, deque[int]] = {}
-        self._pipes: Counter[bytes] = Counter()
+        self._pipes: Pipes
         self._rings = Rings()
         self._closed = False
 
@@ -120,6 +111,7 @@ class ZmqTransport:
         not to be had."""
         descriptors.check(descriptors.FOR_NODE)
         self._events = events
+        self._pipes = Pipes(events.is_member, self._gone)
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
         self._context.set(zmq.BLOCKY, False)
@@ -192,26 +184,17 @@ class ZmqTransport:
 
     def _on_hello(self, topic: bytes, id: bytes, dial: int) -> None:
         """Name the pipe at once: the subscription applies to the one just read from."""
-        if len(self._links) >= MAX_PIPES or self._pipes[id] >= MAX_PIPES_PER_PEER:
-            return
-        self._pipes[id] += 1
-        self._last_link += 1
-        link = frames.link_number(dial, self._last_link)
-        self._xpub.socket.set(zmq.SUBSCRIBE, frames.link_prefix(id, link))
-        self._links.setdefault(topic, deque()).append(link)
-        self._events.on_hello(id, link)
+        link = self._pipes.begin(topic, id, dial)
+        if link is not None:
+            self._xpub.socket.set(zmq.SUBSCRIBE, frames.link_prefix(id, link))
+            self._events.on_hello(id, link)
 
     def _on_bye(self, topic: bytes, id: bytes) -> None:
-        """A pipe has ended. Of one dial's pipes the oldest ends first: libzmq replaces them."""
-        links = self._links.get(topic)
-        if not links:
-            return
-        link = links.popleft()
-        if not links:
-            del self._links[topic]
-        self._pipes[id] -= 1
-        if not self._pipes[id]:
-            del self._pipes[id]
+        link = self._pipes.end(topic, id)
+        if link is not None:
+            self._gone(id, link)
+
+    def _gone(self, id: bytes, link: int) -> None:
         self._rings.end(frames.link_prefix(id, link))
         self._events.on_bye(id, link)
 

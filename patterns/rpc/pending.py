@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from patterns import messages as m
@@ -124,4 +125,6 @@ def error_of(status: int, entry: Any, method: str, sender: Handle) -> MeshError:
         return CallTimeout(f"{method}: {text}")
     if status in (m.STATUS_NO_METHOD, m.STATUS_DRAINING):
         return NoProvider(text)
-    return RemoteError("ProtocolError", f"unknown reply status {status!r}", "", sender.peer)
+    return RemoteError(
+        "ProtocolError", f"unknown reply status {reprlib.repr(status)}", "", sender.peer
+    )

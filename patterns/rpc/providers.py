@@ -30,7 +30,13 @@ class Providers:
     def update(
         self, handle: Handle, services: Mapping[str, Collection[str]], is_healthy: bool
     ) -> None:
-        """``handle`` serves exactly ``services`` (name to methods), healthy or in doubt."""
+        """``handle`` serves exactly ``services`` (name to methods), healthy or in doubt.
+
+        They are not to be changed afterwards: the same object again is no news.
+        """
+        is_same = self._services.get(handle) is services
+        if is_same and is_healthy == (handle in self._healthy):
+            return
         self.remove(handle)
         self._services[handle] = services
         if is_healthy:

@@ -406,6 +406,10 @@ class Agent:
         self._run(drain)
         return [peer.id for peer in subscription.unconfirmed]
 
+    def subscribe_unread(self, pattern: str, **options: Any) -> None:
+        """An iterator that nobody reads."""
+        self.subscriptions[pattern] = self.node.subscribe(pattern, **options)
+
     def subscribed_at(self) -> float:
         """When the last ``subscribe`` returned, by the clock that all processes share."""
         return self._subscribed_at

@@ -17,7 +17,8 @@ from mesh.security import Credentials, MeshKey, NodeKey
 from mesh.security.curve import bind_id
 from mesh.security.knocking import HEADER_BYTES, MAGIC, BadKnock, Card
 from mesh.transport import door as limits
-from mesh.transport.door import Door, knock, listen
+from mesh.transport.door import Door, knock
+from mesh.transport.listening import listen
 from tests.net.processes import until, until_async
 
 Make = Callable[..., mesh.Node]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.links import Inbox
-from mesh.links.inbox import ACK_BYTES
+from mesh.links.inbox import ACK_BYTES, MAX_UNCONSUMED_BYTES
+from mesh.links.outbox import MAX_WINDOW_BYTES
+from mesh.wire.frames import MAX_LINK_FRAME_BYTES, BadFrame
 
 
 def test_before_the_first_epoch_nothing_is_taken() -> None:
@@ -84,3 +87,26 @@ def test_bytes_of_an_old_epoch_are_not_counted_in_the_new() -> None:
     inbox.open(2, 0)
     assert not inbox.consume(1, ACK_BYTES)
     assert inbox.take_ack() is None
+
+
+def test_whoever_does_not_mind_the_window_is_refused() -> None:
+    inbox = Inbox()
+    inbox.open(1, 0)
+    assert inbox.receive(1, 0, 1, MAX_UNCONSUMED_BYTES - 1) == 0
+    assert inbox.receive(1, 1, 1, 1) == 0
+    inbox.consume(1, 100)
+    assert inbox.receive(1, 2, 1, 100) == 0
+    with pytest.raises(BadFrame, match="not consumed"):
+        inbox.receive(1, 3, 1, 1)
+
+
+def test_a_new_epoch_begins_with_nothing_here() -> None:
+    inbox = Inbox()
+    inbox.open(1, 0)
+    inbox.receive(1, 0, 1, MAX_UNCONSUMED_BYTES)
+    inbox.open(2, 1)
+    assert inbox.receive(2, 1, 1, MAX_UNCONSUMED_BYTES) == 0
+
+
+def test_no_honest_sender_has_so_much_on_its_way() -> None:
+    assert MAX_UNCONSUMED_BYTES >= MAX_WINDOW_BYTES + MAX_LINK_FRAME_BYTES
