@@ -71,13 +71,13 @@ class NodeKey:
         socket.set(zmq.CURVE_PUBLICKEY, self._public)
 
 
-def bind_id(public: bytes) -> bytes:
+def bind_id(public: bytes, nonce: bytes | None = None) -> bytes:
     """A new node id, 16 bytes, that only the owner of that key can use.
 
     8 random bytes, and 8 that follow from them and the key. Another member would have to find a
     key whose hash meets the same 64 bits.
     """
-    nonce = secrets.token_bytes(_NONCE_BYTES)
+    nonce = secrets.token_bytes(_NONCE_BYTES) if nonce is None else nonce
     return nonce + _tie(public, nonce)
 
 

@@ -44,6 +44,8 @@ __all__ = [
     "pack_no_such_key",
     "pack_refusal",
     "read_card",
+    "read_said",
+    "said_card",
 ]
 
 MAGIC = b"mesh"
@@ -88,12 +90,18 @@ class DoorRefusal(NamedTuple):
 
 def pack_card(kind: int, key: MeshKey, token: bytes, card: Card) -> bytes:
     """A question or an answer."""
-    return _pack(kind, key, [_CARD, kind, token, *card])
+    return _pack(kind, key, said_card(kind, token, card))
 
 
 def pack_refusal(key: MeshKey, token: bytes, refusal: DoorRefusal) -> bytes:
     """The answer to a member who gets no link."""
-    return _pack(ANSWER, key, [_REFUSAL, ANSWER, token, refusal.code, refusal.text[:MAX_TEXT]])
+    fields = [_REFUSAL, ANSWER, token, refusal.code, refusal.text[:MAX_TEXT]]
+    return _pack(ANSWER, key, msgpack.packb(fields))
+
+
+def said_card(kind: int, token: bytes, card: Card) -> bytes:
+    """A card as it is sealed."""
+    return bytes(msgpack.packb([_CARD, kind, token, *card]))
 
 
 def pack_no_such_key(hint: bytes) -> bytes:
@@ -101,8 +109,8 @@ def pack_no_such_key(hint: bytes) -> bytes:
     return _HEADER.pack(MAGIC, VERSION, NO_SUCH_KEY, len(hint), hint)
 
 
-def _pack(kind: int, key: MeshKey, fields: list[Any]) -> bytes:
-    sealed = seal(key.door, msgpack.packb(fields))
+def _pack(kind: int, key: MeshKey, said: bytes) -> bytes:
+    sealed = seal(key.door, said)
     return _HEADER.pack(MAGIC, VERSION, kind, len(key.hint) + len(sealed), key.hint) + sealed
 
 
@@ -128,17 +136,22 @@ def open_frame(frame: bytes) -> tuple[int, bytes, bytes]:
 
 def read_card(kind: int, key: MeshKey, sealed: bytes) -> tuple[bytes, Card | DoorRefusal]:
     """The token, and what was said with it, as a message of that kind."""
-    plain = unseal(key.door, sealed)
-    if plain is None:
+    said = unseal(key.door, sealed)
+    if said is None:
         raise BadKnock("it was not sealed with the key that it names")
+    return read_said(kind, said)
+
+
+def read_said(kind: int, said: bytes) -> tuple[bytes, Card | DoorRefusal]:
+    """The same of what was sealed."""
     try:
-        fields = msgpack.unpackb(plain, max_array_len=32, max_map_len=0, max_ext_len=0)
-    except ValueError as error:
+        fields = msgpack.unpackb(said, max_array_len=32, max_map_len=0, max_ext_len=0)
+    except (ValueError, msgpack.UnpackException, RuntimeError, TypeError) as error:
         raise BadKnock(f"a door message that is no msgpack: {error}") from error
     match fields:
-        case ["card", int(said), bytes(token), *rest] if said == kind:
+        case ["card", int(of), bytes(token), *rest] if of == kind:
             return _checked_token(token), _card(rest)
-        case ["refused", int(said), bytes(token), str(code), str(text), *_] if said == kind:
+        case ["refused", int(of), bytes(token), str(code), str(text), *_] if of == kind:
             return _checked_token(token), DoorRefusal(code[:MAX_TEXT], text[:MAX_TEXT])
     raise BadKnock("a door message of no known shape")
 

@@ -28,7 +28,10 @@ from mesh.engine.config import MAX_PAYLOAD_BYTES as LIMIT
 from mesh.engine.packing import pack_copy, pack_message
 from mesh.membership import OwnRecord, Record
 from mesh.plain import wire
+from mesh.security import MeshKey, knocking, signed
+from mesh.security.curve import bind_id, is_bound
 from mesh.security.keys import derive
+from mesh.security.knocking import Card
 from mesh.wire import codec as codec_module
 from mesh.wire import frames
 from mesh.wire.codec import Codec
@@ -190,6 +193,17 @@ def key_bytes(what: str, v: list[str]) -> list[bytes]:
     ]
 
 
+def door_bytes(what: str, v: Any) -> list[bytes]:
+    if what == "door key":
+        return [MeshKey(*v).door]
+    if what == "id":
+        return [bind_id(v["key"], v["n"])]
+    if what == "card":
+        card = Card(v["id"], v["key"], v["port"])
+        return [knocking.said_card(v["kind"], v["token"], card)]
+    return [signed.sign(v["seed"], v["kind"].encode() + b"\0", v["fields"])]
+
+
 def plain(what: str, v: Any) -> list[bytes]:
     codec = Codec()
     if what == "message":
@@ -215,6 +229,7 @@ ENCODERS: dict[str, Callable[[str, Any], list[bytes]]] = {
     "Values": packed,
     "Discovery": discovered,
     "Keys": key_bytes,
+    "Doors": door_bytes,
     "Plain clients": plain,
 }
 
@@ -329,6 +344,21 @@ def read_keys(vector: Vector) -> Any:
     return vector.value
 
 
+def read_door(vector: Vector) -> Any:
+    v = vector.value
+    if vector.what == "id":
+        assert is_bound(v["key"], vector.data)
+    elif vector.what == "card":
+        token, card = knocking.read_said(v["kind"], vector.data)
+        assert isinstance(card, Card)
+        assert (token, card) == (v["token"], Card(v["id"], v["key"], v["port"]))
+    elif vector.what == "statement":
+        public, kind = signed.public_of_seed(v["seed"]), v["kind"].encode() + b"\0"
+        fields = v["fields"]
+        assert signed.verified(vector.data, public, kind, "it", len(fields), 1024) == fields
+    return v
+
+
 def read_plain(vector: Vector) -> Any:
     parts = [bytes.fromhex(part) for part in re.findall(r"\[([0-9a-f]*)\]", vector.text)]
     if vector.what == "message":
@@ -351,6 +381,7 @@ DECODERS: dict[str, Callable[[Vector], Any]] = {
     "Values": read_value,
     "Discovery": read_discovered,
     "Keys": read_keys,
+    "Doors": read_door,
     "Plain clients": read_plain,
 }
 
