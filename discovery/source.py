@@ -7,6 +7,7 @@ and both sides of a source build one: the announcer of itself, the receiver of w
 
 import ipaddress
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -195,6 +196,6 @@ def _check_host(value: object) -> None:
 
 
 def _short(value: object) -> str:
-    """`value` for an error message: what comes from outside may be long."""
-    text = repr(value)
+    """`value` for an error message: what comes from outside may be long, or nested very deep."""
+    text = reprlib.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
