@@ -32,12 +32,23 @@ MAX_AT_DOOR = 256
 FREE_MISTAKES = 20
 """Wrong knocks in a row from one host before it has to wait: a typing error is no attack."""
 
+CURVE_GREETING = (
+    b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + b"\x01" + bytes(31)
+)
+"""What a CURVE server says first (RFC 23). A node without a key that hears it does not try again by
+itself, several times a second: ZeroMQ takes a connection that was closed without a word for an
+accident."""
+
 MISTAKE_COSTS_SECONDS = 0.05
 """For each further one the host is not heard for that much longer."""
 
 LONGEST_DEAF_SECONDS = 30.0
 MAX_HOSTS = 1024
 """Hosts whose mistakes are remembered; the oldest go first."""
+
+
+class ZeroMQSpoke(BadKnock):
+    """There is a ZeroMQ socket at the other end."""
 
 
 class Door:
@@ -107,6 +118,8 @@ class Door:
                 writer.write(reply)
                 await writer.drain()
         except (BadKnock, TimeoutError, asyncio.IncompleteReadError) as error:
+            if isinstance(error, ZeroMQSpoke):
+                writer.write(CURVE_GREETING)
             self.refused += 1
             self._remember(host, count + 1, now)
             why = error if isinstance(error, BadKnock) else "it did not say all of a question"
@@ -141,7 +154,7 @@ async def _read_frame(reader: asyncio.StreamReader) -> bytes:
     # ZeroMQ begins with ten bytes and waits: four are enough to know.
     begin = await reader.readexactly(len(MAGIC))
     if begin[:1] == b"\xff":
-        raise BadKnock("a node without a key is there")
+        raise ZeroMQSpoke("a node without a key is there")
     if begin != MAGIC:
         raise BadKnock("it is no mesh node with a key")
     header = begin + await reader.readexactly(HEADER_BYTES - len(MAGIC))

@@ -92,6 +92,9 @@ class End:
 
     def on_expelled(self, id: bytes, reason: str) -> None: ...
 
+    def is_member(self, id: bytes) -> bool:
+        return False
+
     def on_stranger(self) -> None:
         self.strangers += 1
 
