@@ -52,6 +52,12 @@ a hundredth of it, and a second dial to who is only busy makes it busier."""
 DIALS_PER_SECOND = 200
 """Pace of new connections: a thousand peers in five seconds, and no storm from a false hint."""
 
+SLOWEST_PACE = 50
+"""Dials a second while nobody answers: announcements may be forged, and each costs some CPU."""
+
+LUCK_OVER = 32
+"""Dials over which it is averaged how many are answered."""
+
 FIRST_REDIAL = 0.5
 SLOW_REDIAL = 2.0
 SLOWEST_REDIAL = 10.0
@@ -88,10 +94,13 @@ class Dialer:
         self._core = core
         self._is_linked = is_linked
         self._targets: dict[bytes | str, Target] = {}
-        self._second_hand = 0
+        self._second_hand: dict[bytes | str, Target] = {}
+        """Those that are not first-hand, the oldest first."""
         self._urgent: deque[Target] = deque()
         self._queue: deque[Target] = deque()
         self._pace_timer: Timer | None = None
+        self._luck = 1.0
+        """Which part of the latest dials was answered."""
         self._dialled: set[str] = set()
         """Addresses that a target is dialling: no address is dialled twice at once."""
         self._answered: dict[str, bytes] = {}
@@ -141,7 +150,8 @@ class Dialer:
         elif self._make_room(why):
             target = self._targets[key] = Target(key, id, [], now, why)
             target.addresses = self._winner_first(target, usable)
-            self._second_hand += why is not Why.FIRST_HAND
+            if why is not Why.FIRST_HAND:
+                self._second_hand[key] = target
             if why is Why.REDIAL:
                 target.timer = self._core.clock.call_later(
                     FIRST_REDIAL, partial(self._begin_round, target)
@@ -159,8 +169,11 @@ class Dialer:
     def _add_reason(self, target: Target, why: Why) -> None:
         """The strongest counts: what is redialled for a day must not end with a weaker one."""
         if STRENGTH.index(why) > STRENGTH.index(target.why):
-            self._second_hand += (target.why is Why.FIRST_HAND) - (why is Why.FIRST_HAND)
             target.why = why
+            if why is Why.FIRST_HAND:
+                self._second_hand.pop(target.key, None)
+            else:
+                self._second_hand[target.key] = target
 
     def _add_addresses(self, target: Target, usable: list[str], why: Why) -> None:
         known = target.addresses
@@ -187,19 +200,26 @@ class Dialer:
                 self._begin_round(target)
 
     def _make_room(self, why: Why) -> bool:
-        """Whether one more of that kind may be dialled; it may cost the oldest second-hand one."""
+        """Whether one more of that kind may be dialled; it may cost an older one.
+
+        First the oldest second-hand one, then the oldest that was dialled in vain: forged
+        announcements must not keep out who comes now.
+        """
         is_first_hand = why is Why.FIRST_HAND
         is_full = len(self._targets) >= MAX_TARGETS
-        if not is_full and (is_first_hand or self._second_hand < MAX_SECOND_HAND):
+        if not is_full and (is_first_hand or len(self._second_hand) < MAX_SECOND_HAND):
             return True
+        oldest: Target | None = None
         if why is not Why.TOLD:
-            second_hand = (t for t in self._targets.values() if t.why is not Why.FIRST_HAND)
-            oldest = next(second_hand, None)
-            if oldest is not None:
-                self._give_up(oldest)
-                return True
-        self._core.count("hints_dropped")
-        return False
+            oldest = next(iter(self._second_hand.values()), None)
+            if oldest is None and is_first_hand:
+                first = next(iter(self._targets.values()))
+                oldest = first if first.attempts else None
+        if oldest is None:
+            self._core.count("hints_dropped")
+            return False
+        self._give_up(oldest)
+        return True
 
     def _give_up(self, target: Target, winner: Dial | None = None) -> None:
         """Forget it, and hang up what it dials, but for the one that has won."""
@@ -246,6 +266,7 @@ class Dialer:
 
     def answered(self, dial: Dial, id: bytes) -> None:
         """``id`` has answered on ``dial``: the target is done."""
+        self._luck += (1.0 - self._luck) / LUCK_OVER
         _remember(self._answered, dial.address, id)
         _remember(self._winners, id, dial.address)
         self.refusals.pop(dial.address, None)
@@ -348,7 +369,7 @@ class Dialer:
         target.untried.clear()
         if self._targets.get(target.key) is target:
             del self._targets[target.key]
-            self._second_hand -= target.why is not Why.FIRST_HAND
+            self._second_hand.pop(target.key, None)
 
     def _begin_round(self, target: Target) -> None:
         """Each of its addresses once."""
@@ -395,7 +416,8 @@ class Dialer:
                 target.untried.clear()
                 if not target.dials:
                     self._try_later(target)
-            self._pace_timer = self._core.clock.call_later(1 / DIALS_PER_SECOND, self._dial_next)
+            pace = max(SLOWEST_PACE, DIALS_PER_SECOND * self._luck)
+            self._pace_timer = self._core.clock.call_later(1 / pace, self._dial_next)
             return
 
     def _take_address(self, target: Target) -> str | None:
@@ -425,6 +447,7 @@ class Dialer:
             target.timer = call_later(STAGGER, partial(self._enqueue, target))
 
     def _on_silence(self, target: Target, dial: Dial) -> None:
+        self._luck -= self._luck / LUCK_OVER
         self._core.transport.hang_up(dial)
         self._lay_down(target, dial)
         if dial.address in target.addresses:
@@ -447,7 +470,7 @@ class Dialer:
         if age > REDIAL_SLOWER_AFTER:
             rest = SLOWEST_REDIAL
         # Together the redials take at most half of the pace.
-        rest = max(rest, self._second_hand * 2 / DIALS_PER_SECOND)
+        rest = max(rest, len(self._second_hand) * 2 / DIALS_PER_SECOND)
         target.timer = self._core.clock.call_later(rest, partial(self._begin_round, target))
 
 

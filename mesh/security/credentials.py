@@ -13,7 +13,6 @@ anything changed that is worth keeping, ``on_expelled`` with the ids of nodes th
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Sequence
 
@@ -31,7 +30,6 @@ from mesh.security.keys import GENERATED_PREFIX, MeshKey
 from mesh.security.knocking import (
     ANSWER,
     KNOCK,
-    TOKEN_BYTES,
     BadKnock,
     Card,
     DoorRefusal,
@@ -131,10 +129,9 @@ class Credentials:
             self.rotation.raw if self.rotation is not None else b"",
         )
 
-    def question(self, key: MeshKey) -> tuple[bytes, bytes]:
-        """A knock sealed with that mesh key: its token and its frame."""
-        token = secrets.token_bytes(TOKEN_BYTES)
-        return token, pack_card(KNOCK, key, token, self._card())
+    def question(self, key: MeshKey, token: bytes) -> bytes:
+        """A knock sealed with that mesh key."""
+        return pack_card(KNOCK, key, token, self._card())
 
     def answer(self, frame: bytes) -> bytes:
         """What to say to a knock. Raises BadKnock for one that no member made."""

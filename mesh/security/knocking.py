@@ -17,6 +17,7 @@ Pure: no sockets. What is malformed in any way raises ``BadKnock``.
 
 from __future__ import annotations
 
+import secrets
 import struct
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ __all__ = [
     "Card",
     "DoorRefusal",
     "body_bytes",
+    "new_token",
     "open_frame",
     "pack_card",
     "pack_no_such_key",
@@ -86,6 +88,11 @@ class DoorRefusal(NamedTuple):
 
     code: str
     text: str
+
+
+def new_token() -> bytes:
+    """For one question."""
+    return secrets.token_bytes(TOKEN_BYTES)
 
 
 def pack_card(kind: int, key: MeshKey, token: bytes, card: Card) -> bytes:

@@ -135,14 +135,14 @@ class Door:
             del self._mistakes[next(iter(self._mistakes))]
 
 
-async def knock(host: str, port: int, question: bytes) -> bytes:
-    """Ask at a door and return the answer's frame.
+async def knock(host: str, port: int, question: Callable[[], bytes]) -> bytes:
+    """Ask at a door and return the answer's frame. The question is made when somebody is there.
 
     Raises OSError when nobody listens, BadKnock when it is no door. Has no deadline of its own.
     """
     reader, writer = await asyncio.open_connection(host, port, limit=HEADER_BYTES * 4)
     try:
-        writer.write(question)
+        writer.write(question())
         return await _read_frame(reader)
     except asyncio.IncompleteReadError as error:
         raise ConnectionResetError("the door was closed without an answer") from error

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 import zmq
 
 from discovery.address import format_address, parse_address
 from mesh.security import Credentials
-from mesh.security.knocking import BadKnock, Card, DoorRefusal
+from mesh.security.knocking import BadKnock, Card, DoorRefusal, new_token
 from mesh.transport.door import Door, knock
 from mesh.transport.listening import listen
 from mesh.transport.zap import ZapHandler
@@ -83,9 +84,9 @@ class Entrance:
         host, port = parse_address(address)
         refusal = DoorRefusal("key", "this node has no key")
         for key in list(credentials.keys):
-            token, question = credentials.question(key)
+            token = new_token()
             try:
-                answer = await knock(host, port, question)
+                answer = await knock(host, port, partial(credentials.question, key, token))
                 said = credentials.take_answer(answer, key, token)
             except BadKnock as error:
                 return DoorRefusal("key", str(error))

@@ -79,10 +79,13 @@ class Flooder:
             server=f"{id}.local.",
         )
         out = DNSOutgoing(0x8400)
-        records = (info.dns_pointer(), info.dns_service(), info.dns_text(), *info.dns_addresses())
-        for record in records:
-            if is_goodbye:
-                record.set_created_ttl(record.created, 0)
+        ttl = 0 if is_goodbye else None
+        for record in (
+            info.dns_pointer(ttl),
+            info.dns_service(ttl),
+            info.dns_text(ttl),
+            *info.dns_addresses(ttl),
+        ):
             out.add_answer_at_time(record, 0)
         self._udp.sendto(out.packets()[0], GROUP)
         self.packets += 1

@@ -243,6 +243,16 @@ class Agent:
                 time.sleep(pause)
         return number, receivers
 
+    def publish_at(self, subject: str, seconds: float, rate: float) -> int:
+        """Numbered messages at that rate, whatever the clock's grain; returns how many."""
+        number, began = 0, time.monotonic()
+        while (elapsed := time.monotonic() - began) < seconds:
+            for _ in range(int(elapsed * rate) - number):
+                self.node.publish(subject, [number])
+                number += 1
+            time.sleep(0.005)
+        return number
+
     def publish_apart(self, subject: str, count: int) -> int:
         """Numbered messages, each in a frame of its own; returns to how many in sum."""
 

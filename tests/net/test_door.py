@@ -15,7 +15,7 @@ import pytest
 import mesh
 from mesh.security import Credentials, MeshKey, NodeKey
 from mesh.security.curve import bind_id
-from mesh.security.knocking import HEADER_BYTES, MAGIC, BadKnock, Card
+from mesh.security.knocking import HEADER_BYTES, MAGIC, BadKnock, Card, new_token
 from mesh.transport import door as limits
 from mesh.transport.door import CURVE_GREETING, Door, knock
 from mesh.transport.listening import listen
@@ -53,8 +53,9 @@ async def opened(host: Credentials | None = None) -> AsyncIterator[Door]:
 
 
 async def visit(guest: Credentials, port: int) -> object:
-    token, question = guest.question(guest.key)
-    return guest.take_answer(await knock("127.0.0.1", port, question), guest.key, token)
+    token = new_token()
+    question = guest.question(guest.key, token)
+    return guest.take_answer(await knock("127.0.0.1", port, lambda: question), guest.key, token)
 
 
 async def said_after(port: int, data: bytes) -> bytes:
@@ -102,7 +103,7 @@ async def test_a_wrong_key_is_told_so_and_no_more() -> None:
     other = credentials("mesh1-" + "b" * 51 + "q")
     host = credentials()
     async with opened(host) as door:
-        _, question = other.question(other.key)
+        question = other.question(other.key, new_token())
         answer = await said_after(door.port, question)
         assert len(answer) == HEADER_BYTES
         assert len(host.members) == 1

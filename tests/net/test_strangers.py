@@ -16,7 +16,7 @@ import mesh
 from discovery import parse_address
 from mesh.security import Credentials, MeshKey, NodeKey
 from mesh.security.curve import bind_id
-from mesh.security.knocking import Card
+from mesh.security.knocking import Card, new_token
 from mesh.transport.door import knock
 from mesh.wire import frames
 from mesh.wire.codec import Codec
@@ -142,9 +142,10 @@ def test_only_a_member_gets_a_link_and_only_in_its_own_name(
     node = make_node("keyed", key=KEY, host="127.0.0.1").start()
     insider = Credentials(bytes(16), mesh_name, [MeshKey(KEY, mesh_name)], NodeKey.generate())
     insider.id = bind_id(insider.node.public)
-    token, question = insider.question(insider.key)
+    token = new_token()
+    question = insider.question(insider.key, token)
     host, port = parse_address(node.me.address)
-    answer = asyncio.run(knock(host, port, question))
+    answer = asyncio.run(knock(host, port, lambda: question))
     card = insider.take_answer(answer, insider.key, token)
     assert isinstance(card, Card)
     client, id = insider.node, insider.id

@@ -29,6 +29,7 @@ from mesh.security.knocking import (
     Card,
     DoorRefusal,
     body_bytes,
+    new_token,
     open_frame,
     pack_card,
     read_card,
@@ -86,7 +87,8 @@ def revocations(version: int, *serials: int, authority: bytes = SEED) -> Revocat
 def visit(dialler: Credentials, host: Credentials, key: MeshKey | None = None) -> object:
     """What the dialler makes of the answer: a card, or a refusal."""
     used = key or dialler.key
-    token, question = dialler.question(used)
+    token = new_token()
+    question = dialler.question(used, token)
     return dialler.take_answer(host.answer(question), used, token)
 
 
@@ -120,16 +122,17 @@ def test_another_mesh_key_is_refused_by_name_and_nothing_is_learnt() -> None:
 
 def test_an_answer_to_another_question_is_no_answer() -> None:
     one, other = make(), make()
-    _, old = one.question(KEY)
+    old = one.question(KEY, new_token())
     recorded = other.answer(old)
-    token, _ = one.question(KEY)
+    token = new_token()
     with pytest.raises(BadKnock, match="another question"):
         one.take_answer(recorded, KEY, token)
 
 
 def test_a_question_is_no_answer() -> None:
     one = make()
-    token, question = one.question(KEY)
+    token = new_token()
+    question = one.question(KEY, token)
     turned = question[:5] + bytes([ANSWER]) + question[6:]
     with pytest.raises(BadKnock):
         one.take_answer(turned, KEY, token)
@@ -156,7 +159,7 @@ def test_a_frame_of_another_sender_is_not_said_by_a_member() -> None:
 @given(st.integers(min_value=0), st.integers(0, 7))
 def test_a_knock_with_one_bit_changed_is_refused(position: int, bit: int) -> None:
     host = make()
-    _, question = QUESTION
+    question = QUESTION
     at = position % len(question)
     changed = bytearray(question)
     changed[at] ^= 1 << bit
@@ -171,7 +174,7 @@ def test_a_knock_with_one_bit_changed_is_refused(position: int, bit: int) -> Non
     assert len(host.members) == 1
 
 
-QUESTION = make().question(KEY)
+QUESTION = make().question(KEY, bytes(16))
 
 
 @given(st.binary(max_size=200))
@@ -238,7 +241,8 @@ def test_without_a_valid_certificate_a_member_is_refused(who: str) -> None:
         guest.certificate = make(name="other").certificate
     else:
         clock.now += 10 * 365 * 86_400
-    token, question = guest.question(KEY)
+    token = new_token()
+    question = guest.question(KEY, token)
     guest.authority = b""  # it would not believe the host, but that is not what is asked here
     refusal = guest.take_answer(host.answer(question), KEY, token)
     assert isinstance(refusal, DoorRefusal)

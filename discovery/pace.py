@@ -1,0 +1,73 @@
+"""How much of what is said on a network is heard: a flood must not cost more than so much.
+
+mDNS is open to all: who sends a thousand forged packets a second would make every host read and
+parse a thousand. So packets beyond a pace are dropped before anything of them is parsed. Those of
+a mesh that starts all at once fit the burst; mDNS repeats what matters, and nodes are found in
+other ways as well (a newcomer that hears us dials us).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+__all__ = ["BURST", "PACKETS_PER_SECOND", "Pace", "PacedLoop"]
+
+PACKETS_PER_SECOND = 200.0
+"""Each costs some 0.2 ms. A quiet network has a few a second, a busy office some dozens."""
+
+BURST = 1000.0
+"""Packets at once: hundreds of nodes that start, with their repeats."""
+
+
+class Pace:
+    """Counts packets. ``now`` is a clock in seconds."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._allowance = BURST
+        self._at = now()
+        self.dropped = 0
+
+    def may_hear(self) -> bool:
+        """Whether the packet that has just come is to be heard."""
+        now = self._now()
+        self._allowance = min(BURST, self._allowance + (now - self._at) * PACKETS_PER_SECOND)
+        self._at = now
+        if self._allowance < 1.0:
+            self.dropped += 1
+            return False
+        self._allowance -= 1.0
+        return True
+
+
+class _Paced(asyncio.DatagramProtocol):
+    """Stands before a protocol."""
+
+    def __init__(self, inner: asyncio.DatagramProtocol, pace: Pace) -> None:
+        self._inner = inner
+        self._pace = pace
+        self.connection_made = inner.connection_made  # type: ignore[method-assign]
+        self.connection_lost = inner.connection_lost  # type: ignore[method-assign]
+        self.error_received = inner.error_received  # type: ignore[method-assign]
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if self._pace.may_hear():
+            self._inner.datagram_received(data, addr)
+
+
+class PacedLoop(asyncio.SelectorEventLoop):
+    """A loop on which all datagrams together keep to one pace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pace = Pace()
+
+    async def create_datagram_endpoint(  # type: ignore[override]
+        self, protocol_factory: Callable[[], asyncio.DatagramProtocol], *args: Any, **options: Any
+    ) -> Any:
+        return await super().create_datagram_endpoint(
+            lambda: _Paced(protocol_factory(), self.pace), *args, **options
+        )
