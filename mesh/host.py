@@ -22,7 +22,7 @@ from mesh.publishing import Publishers
 from mesh.runtime import Handover, forget_in_child
 from mesh.runtime.runner import CLOSE_WAIT
 from mesh.runtime.threads import ThreadWaiter
-from mesh.security import Credentials
+from mesh.security import Credentials, MeshKey
 from mesh.settings import Settings, check_has_identity
 from mesh.transport import PlainEndpoints, PlainSockets
 from patterns.errors import NodeClosed
@@ -58,6 +58,7 @@ class Host:
         self.plain: PlainEndpoints | None = None
         self._gateway: Gateway | None = None
         self._plain_sockets: PlainSockets | None = None
+        self._plain_key: MeshKey | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Future[None] | None = None
         self._until_loop_ends = self._stop_with_loop()
@@ -128,12 +129,13 @@ class Host:
         )
 
     def _open_plain(self, ports: tuple[int, int], credentials: Credentials | None) -> None:
+        key = self._plain_key = credentials.key if credentials is not None else None
         sockets = PlainSockets(
             self.loop,
             host=self._settings.host,
             shown_host=self.finding.hosts()[0],
             ports=ports,
-            key=credentials.key.plain if credentials is not None else None,
+            key=key.plain if key is not None else None,
         )
         self._gateway = Gateway(self.engine, self.runner, sockets)
         self.plain = sockets.open(self._gateway)
@@ -143,6 +145,31 @@ class Host:
         if not self.is_closed:
             self.finding.announce_anew()
             self.spread_news()
+            if self.credentials is not None and len(self.credentials.keys) == 1:
+                self._rekey_plain(self.credentials.key)
+
+    def _rekey_plain(self, key: MeshKey) -> None:
+        """The old key is good no more: plain clients need the new one, at the same ports."""
+        if self._plain_key is not None and self._plain_key is not key:
+            self._plain_key = key
+            task = self.loop.create_task(self._reopen_plain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _reopen_plain(self) -> None:
+        gateway, sockets, endpoints = self._gateway, self._plain_sockets, self.plain
+        if gateway is None or sockets is None or endpoints is None:
+            return
+        gateway.close()
+        sockets.close()
+        await sockets.wait_closed()
+        if self.is_closed:
+            return
+        rpc, pubsub = (int(one.rpartition(":")[2]) for one in (endpoints.rpc, endpoints.pubsub))
+        try:
+            self._open_plain((rpc, pubsub), self.credentials)
+        except OSError as error:
+            logger.error("%s: plain clients are not served any more: %s", self._title, error)
 
     def spread_news(self) -> None:
         """Tell the peers what is new of keys and certificates."""

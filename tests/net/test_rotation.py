@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgpack
 import pytest
+import zmq
 
 import mesh
 from mesh.cli.places import authority_folder
@@ -122,6 +124,48 @@ def test_a_key_file_that_cannot_be_written_is_told_and_the_node_goes_on(
     node._on_loop(lambda: credentials.rotate(order))
     until(lambda: "could not be kept" in caplog.text)
     assert credentials.key.text == order.key
+
+
+def test_plain_clients_need_the_new_key_when_the_old_one_is_good_no_more(
+    make_node: Make, tmp_path: Path
+) -> None:
+    old = mesh.generate_key()
+    path = key_file(tmp_path, "gateway", old)
+    gateway = make_node("gateway", key_file=path, host="127.0.0.1", discovery=(), plain=True)
+
+    class Calc:
+        def add(self, a: int, b: int) -> int:
+            return a + b
+
+    gateway.serve(Calc(), service="calc")
+    gateway.start()
+    before = gateway.plain
+    assert asked(before.rpc, old, gateway.mesh) == 3
+    credentials = gateway.aio.host.credentials
+    assert credentials is not None
+    order = credentials.order_rotation(mesh.generate_key(), 1)
+    gateway._on_loop(lambda: credentials.rotate(order))
+    assert asked(before.rpc, old, gateway.mesh) == 3, "during the grace"
+    until(lambda: asked(before.rpc, order.key, gateway.mesh) == 3, 30.0, "the new key to be good")
+    assert gateway.plain == before
+    assert asked(before.rpc, old, gateway.mesh) is None
+
+
+def asked(endpoint: str, key: str, name: str) -> int | None:
+    """What a plain client with that key is told; None for nothing."""
+    keys = mesh.curve_keys(key, name)
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.linger = 0
+        socket.curve_serverkey = socket.curve_publickey = keys.public.encode()
+        socket.curve_secretkey = keys.secret.encode()
+        socket.connect(endpoint)
+        socket.send_multipart([b"calc.add", msgpack.packb([[1, 2], {}])])
+        if not socket.poll(1000):
+            return None
+        status, value = socket.recv_multipart()
+        assert status == b"ok"
+        answer: int = msgpack.unpackb(value)
+        return answer
 
 
 # The command line.
