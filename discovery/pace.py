@@ -23,18 +23,25 @@ BURST = 1000.0
 
 
 class Pace:
-    """Counts packets. ``now`` is a clock in seconds."""
+    """Lets ``burst`` pass at once, and then ``per_second``. ``now`` is a clock in seconds."""
 
-    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+    __slots__ = ("_allowance", "_at", "_burst", "_now", "_per_second", "dropped")
+
+    def __init__(
+        self, per_second: float, burst: float, now: Callable[[], float] = monotonic
+    ) -> None:
+        self._per_second = per_second
+        self._burst = burst
         self._now = now
-        self._allowance = BURST
+        self._allowance = burst
         self._at = now()
         self.dropped = 0
 
-    def may_hear(self) -> bool:
-        """Whether the packet that has just come is to be heard."""
+    def may_pass(self) -> bool:
+        """Whether what has just come may pass."""
         now = self._now()
-        self._allowance = min(BURST, self._allowance + (now - self._at) * PACKETS_PER_SECOND)
+        gained = (now - self._at) * self._per_second
+        self._allowance = min(self._burst, self._allowance + gained)
         self._at = now
         if self._allowance < 1.0:
             self.dropped += 1
@@ -54,7 +61,7 @@ class _Paced(asyncio.DatagramProtocol):
         self.error_received = inner.error_received  # type: ignore[method-assign]
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        if self._pace.may_hear():
+        if self._pace.may_pass():
             self._inner.datagram_received(data, addr)
 
 
@@ -63,7 +70,7 @@ class PacedLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pace = Pace()
+        self.pace = Pace(PACKETS_PER_SECOND, BURST)
 
     async def create_datagram_endpoint(  # type: ignore[override]
         self, protocol_factory: Callable[[], asyncio.DatagramProtocol], *args: Any, **options: Any

@@ -60,8 +60,13 @@ class KeyKeeper:
         texts = kept.texts
         identity = self._settings.identity
         if identity is not None and identity.path is not None:
-            # Other processes of this machine may have the same file.
-            identity.update(lambda now: now.with_key(texts[0]).with_revocations(revocations))
+            # Other processes of this machine may have the same file, and put a newer key there.
+            key = texts[0] if texts[0] != self._texts[0] else None
+            identity.update(
+                lambda now: (now if key is None else now.with_key(key)).with_revocations(
+                    revocations
+                )
+            )
         elif self._settings.file is not None:
             if texts != self._texts:
                 write_keys(self._settings.file, kept)

@@ -16,6 +16,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from mesh.engine.telling import Telling
+from mesh.security.boxes import seal_for, unseal_with
 from mesh.security.certificates import (
     CLOCK_SKEW_SECONDS,
     NO_REVOCATIONS,
@@ -30,6 +32,7 @@ from mesh.security.keys import GENERATED_PREFIX, MeshKey
 from mesh.security.knocking import (
     ANSWER,
     KNOCK,
+    NO_SUCH_KEY,
     BadKnock,
     Card,
     DoorRefusal,
@@ -54,6 +57,7 @@ REFUSED_KEY = "key"
 REFUSED_ID = "id"
 REFUSED_CERTIFICATE = "certificate"
 REFUSED_REVOKED = "revoked"
+REFUSED_FULL = "full"
 
 
 class Credentials:
@@ -85,6 +89,12 @@ class Credentials:
         self.port = 0
         """Of the link socket, once it is bound."""
         self.members = Members()
+        self.members.is_kept = self._is_kept
+        self.is_linked: Callable[[bytes], bool] = _nobody_is
+        """Whether a node is a member now: those are not forgotten."""
+        self.refused = 0
+        """Knocks that were answered with a refusal."""
+        self._tell = Telling(time.monotonic)
         self._wall_clock = wall_clock
         self.until = until if len(self.keys) > 1 else None
         self.on_news: Callable[[], None] = _nothing
@@ -99,6 +109,9 @@ class Credentials:
     def accepts(self, fingerprint: str) -> bool:
         """Whether nodes that announce that fingerprint can be peers."""
         return any(key.fingerprint == fingerprint for key in self.keys)
+
+    def _is_kept(self, id: bytes) -> bool:
+        return id == self.id or self.is_linked(id)
 
     def identity_of(self, id: bytes) -> Identity | None:
         """Who a node is, by its certificate."""
@@ -115,23 +128,31 @@ class Credentials:
     def may_say(self, user: str, id: bytes) -> bool:
         """Whether a frame of ``id`` may come by a connection with that User-Id."""
         key = bytes.fromhex(user)
-        return is_bound(key, id) and key not in self.members.expelled
+        return self.members.has_key(key) and is_bound(key, id)
 
     # The door.
 
-    def _card(self) -> Card:
+    def _card(self, peer: bytes | None) -> Card:
+        """What we show; to the owner of the key ``peer`` alone also an order to change the key.
+
+        It is sealed for that key: the mesh key is what is to be changed, and who has recorded what
+        was sealed with it must not find the new one there.
+        """
+        order = self.rotation
         return Card(
             self.id,
             self.node.public,
             self.port,
             self.certificate.raw if self.certificate is not None else b"",
             self.revocations.raw,
-            self.rotation.raw if self.rotation is not None else b"",
+            seal_for(peer, order.raw) if order is not None and peer is not None else b"",
         )
 
-    def question(self, key: MeshKey, token: bytes) -> bytes:
-        """A knock sealed with that mesh key."""
-        return pack_card(KNOCK, key, token, self._card())
+    def question(self, key: MeshKey, token: bytes, whom: bytes | None = None) -> bytes:
+        """A knock sealed with that mesh key. ``whom``: the id of the member that it is for, if it
+        is known; only such a one is told of a new key."""
+        node = self.members.get(whom) if whom is not None else None
+        return pack_card(KNOCK, key, token, self._card(node.key if node is not None else None))
 
     def answer(self, frame: bytes) -> bytes:
         """What to say to a knock. Raises BadKnock for one that no member made."""
@@ -140,15 +161,17 @@ class Credentials:
             raise BadKnock("it was no question")
         key = self._key_of(hint)
         if key is None:
+            self.refused += 1
             return pack_no_such_key(self.key.hint)
         token, said = read_card(KNOCK, key, sealed)
         if isinstance(said, DoorRefusal):
             raise BadKnock("a refusal is no question")
         refusal = self._take(said, key)
         if refusal is not None:
-            logger.warning("a node was refused at the door: %s", refusal.text)
+            self.refused += 1
+            self._tell.warning(logger, "a node was refused at the door: %s", refusal.text)
             return pack_refusal(key, token, refusal)
-        return pack_card(ANSWER, key, token, self._card())
+        return pack_card(ANSWER, key, token, self._card(said.key))
 
     def take_answer(self, frame: bytes, key: MeshKey, token: bytes) -> Card | DoorRefusal:
         """What was answered to ``question``; a card that holds, or why there is no link.
@@ -156,8 +179,10 @@ class Credentials:
         Raises BadKnock for an answer that no member made, or that is not to this question.
         """
         kind, hint, sealed = open_frame(frame)
-        if kind != ANSWER:
+        if kind == NO_SUCH_KEY:
             return DoorRefusal(REFUSED_KEY, "it has another mesh key")
+        if kind != ANSWER:
+            raise BadKnock("it was no answer")
         if hint != key.hint:
             raise BadKnock("it was answered with another key")
         answered, said = read_card(ANSWER, key, sealed)
@@ -184,6 +209,8 @@ class Credentials:
             if self.revocations.revokes(certificate):
                 return DoorRefusal(REFUSED_REVOKED, f"{certificate.name} is revoked")
         node = self.members.add(card.id, card.key, certificate, key.hint)
+        if node is None:
+            return DoorRefusal(REFUSED_FULL, "too many nodes are known here, or of this identity")
         node.has_our_revocations = card.revocations == self.revocations.raw
         return None
 
@@ -208,11 +235,14 @@ class Credentials:
         try:
             if self.authority and card.revocations not in (b"", self.revocations.raw):
                 self.revoke(Revocations.from_bytes(card.revocations, self.authority))
-            if card.rotation and (self.rotation is None or card.rotation != self.rotation.raw):
+            order = unseal_with(self.node.secret, card.rotation) if card.rotation else None
+            if order is not None and (self.rotation is None or order != self.rotation.raw):
                 signer = self.authority or public_of_seed(self.key.authority_seed)
-                self.rotate(RotationOrder.from_bytes(card.rotation, signer))
+                self.rotate(RotationOrder.from_bytes(order, signer))
         except BadCertificate as error:
-            logger.warning("a node at the door brought what is not to be believed: %s", error)
+            self._tell.warning(
+                logger, "a node at the door brought what is not to be believed: %s", error
+            )
 
     def revoke(self, revocations: Revocations) -> None:
         """Believe a list of revocations if it is newer; those on it are out at once."""
@@ -229,14 +259,18 @@ class Credentials:
         self.on_news()
         self._tell_expelled(out, "its certificate is revoked")
 
-    def rotate(self, order: RotationOrder) -> None:
-        """Use the key of a newer order from now on; the old ones are good for its grace."""
+    def rotate(self, order: RotationOrder) -> bool:
+        """Use the key of a newer order from now on; the old ones are good for its grace.
+
+        False for an order that changes nothing: it is not newer, or its grace is over. Raises
+        BadCertificate for one that no node should give.
+        """
         now = self._wall_clock()
         ends_at = order.issued_at + order.grace
         if self.rotation is not None and order.issued_at <= self.rotation.issued_at:
-            return
+            return False
         if ends_at <= now:
-            return
+            return False
         if order.issued_at > now + CLOCK_SKEW_SECONDS:
             raise BadCertificate("the order to change the key is from the future")
         if not order.key.startswith(GENERATED_PREFIX):
@@ -249,13 +283,19 @@ class Credentials:
             logger.info("the mesh key has changed; the old one is good for %d s", ends_at - now)
         self.members.add(self.id, self.node.public, self.certificate, self.key.hint)
         self.on_news()
+        return True
 
     def order_rotation(self, key: str, grace: int) -> RotationOrder:
         """An order that nodes with our key obey. Raises ConfigError where only an authority can
         give one."""
         if self.authority:
             raise ConfigError("this mesh has an authority: only that changes the key")
-        return RotationOrder.signed(self.key.authority_seed, key, grace, self._wall_clock())
+        return RotationOrder.signed(self.key.authority_seed, key, grace, self.next_order_at())
+
+    def next_order_at(self) -> float:
+        """When an order is to be given that is newer than the last one, as Unix time."""
+        after = self.rotation.issued_at + 1 if self.rotation is not None else 0
+        return max(self._wall_clock(), after)
 
     def tick(self) -> None:
         """What has run out: old keys after their grace, certificates. Call it every few seconds."""
@@ -276,6 +316,10 @@ class Credentials:
     def _tell_expelled(self, ids: list[bytes], reason: str) -> None:
         if ids:
             self.on_expelled(ids, reason)
+
+
+def _nobody_is(id: bytes) -> bool:
+    return False
 
 
 def _nothing() -> None:

@@ -32,6 +32,9 @@ class CurveKeyPair(NamedTuple):
     public: str
     secret: str
 
+    def __repr__(self) -> str:
+        return f"CurveKeyPair(public={self.public!r})"
+
 
 class NodeKey:
     """A CURVE key pair. ``public`` and ``secret`` are 32 raw bytes each."""

@@ -7,6 +7,9 @@ no keys; "#until" and a Unix time before a key say when it is good no more.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +31,9 @@ class KeptKeys(NamedTuple):
 
     texts: tuple[str, ...]
     until: float | None
+
+    def __repr__(self) -> str:
+        return f"KeptKeys({len(self.texts)} keys, until={self.until})"
 
 
 def read_keys(path: str) -> KeptKeys:
@@ -68,9 +74,15 @@ def _parse(path: str, lines: Iterable[str]) -> KeptKeys:
 
 
 def write_keys(path: str, kept: KeptKeys) -> None:
-    """Put those into the file, all or nothing, readable by its owner alone. Raises OSError."""
+    """Put those into the file, all or nothing, for those who may read it now. Raises OSError."""
+    before = os.stat(path)
     lines = list(kept.texts[:1])
     for text in kept.texts[1:]:
         lines += [f"{UNTIL}{round(kept.until)}"] if kept.until is not None else []
         lines.append(text)
     write_secret(Path(path), "".join(f"{line}\n" for line in lines).encode())
+    os.chmod(path, stat.S_IMODE(before.st_mode))
+    if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+        # Only root can; for others it is their own file already.
+        with contextlib.suppress(PermissionError):
+            os.chown(path, before.st_uid, before.st_gid)

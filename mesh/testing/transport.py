@@ -176,7 +176,7 @@ class SimTransport:
         if not self.is_closed:
             self._publisher.send(frame, payload)
 
-    def open_lane(self, address: str, id: bytes) -> Lane:
+    def open_lane(self, address: str, id: bytes = b"") -> Lane:
         self._check_open()
         lane = SimLane(self)
 
@@ -207,7 +207,7 @@ class SimTransport:
             return True
         return False
 
-    def open_work_lane(self, address: str, id: bytes) -> Lane:
+    def open_work_lane(self, address: str, id: bytes = b"") -> Lane:
         self._check_open()
         lane = SimWorkLane(self)
 

@@ -1,8 +1,8 @@
 """The door: where a node with a key is reached first, by TCP, before any socket of ZeroMQ.
 
 One question, one answer, and the connection ends (``mesh.security.knocking``). What a stranger can
-make it do is bounded: so many connections at once, so many bytes, so many seconds; and who only
-ever knocks wrongly is soon not listened to. Answers come from Python, so a node whose Python is
+make it do is bounded: so many connections at once and a second, so many bytes, so many seconds.
+Answers come from Python, so a node whose Python is
 blocked answers late.
 """
 
@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
+from discovery.pace import Pace
 from mesh.engine.telling import Telling
 from mesh.security.knocking import HEADER_BYTES, MAGIC, BadKnock, body_bytes
 from mesh.transport.listening import BACKLOG
@@ -29,8 +30,16 @@ DOOR_SECONDS = 2.0
 MAX_AT_DOOR = 256
 """Connections at once. An honest one takes milliseconds; one more is closed unheard."""
 
-FREE_MISTAKES = 20
-"""Wrong knocks in a row from one host before it has to wait: a typing error is no attack."""
+MAX_OF_HOST = 64
+"""Of these, connections from one address: who says nothing there leaves room for others."""
+
+VISITS_PER_SECOND = 200.0
+VISITS_AT_ONCE = 1000
+"""From one address: a thousand nodes may start at once on one machine, or behind one router, and
+the answers to so many a second cost some percent of a CPU. One more is closed unheard."""
+
+MAX_HOSTS = 1024
+"""Addresses whose visits are counted; the oldest go first."""
 
 CURVE_GREETING = (
     b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + b"\x01" + bytes(31)
@@ -38,13 +47,6 @@ CURVE_GREETING = (
 """What a CURVE server says first (RFC 23). A node without a key that hears it does not try again by
 itself, several times a second: ZeroMQ takes a connection that was closed without a word for an
 accident."""
-
-MISTAKE_COSTS_SECONDS = 0.05
-"""For each further one the host is not heard for that much longer."""
-
-LONGEST_DEAF_SECONDS = 30.0
-MAX_HOSTS = 1024
-"""Hosts whose mistakes are remembered; the oldest go first."""
 
 
 class ZeroMQSpoke(BadKnock):
@@ -59,9 +61,10 @@ class Door:
         self._listener = listener
         self._answer = answer
         self._server: asyncio.Server | None = None
-        self._visits: set[asyncio.Task[Any]] = set()
-        self._mistakes: dict[str, tuple[int, float]] = {}
-        """Wrong knocks in a row of a host, and until when it is not heard."""
+        self._visits: dict[asyncio.Task[None], str] = {}
+        """Who is at the door, and from which address."""
+        self._hosts: Counter[str] = Counter()
+        self._paces: dict[str, Pace] = {}
         self._tell = Telling(monotonic)
         self.refused = 0
 
@@ -73,7 +76,7 @@ class Door:
     async def start(self) -> None:
         """Open it."""
         self._server = await asyncio.start_server(
-            self._visit, sock=self._listener, limit=HEADER_BYTES * 4, backlog=BACKLOG
+            self._on_connection, sock=self._listener, limit=HEADER_BYTES * 4, backlog=BACKLOG
         )
 
     def close(self) -> None:
@@ -89,50 +92,49 @@ class Door:
         if self._visits:
             await asyncio.wait(self._visits)
 
-    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None or len(self._visits) >= MAX_AT_DOOR:
-            self.refused += 1
-            writer.transport.abort()
-            return
-        self._visits.add(task)
-        try:
-            await self._hear(reader, writer)
-        except OSError as error:
-            logger.debug("a visitor has gone: %s", error)
-        finally:
-            self._visits.discard(task)
-            writer.close()
-
-    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host = str((writer.get_extra_info("peername") or ("",))[0])
-        now = asyncio.get_running_loop().time()
-        count, deaf_until = self._mistakes.get(host, (0, 0.0))
-        if now < deaf_until:
+        is_full = len(self._visits) >= MAX_AT_DOOR or self._hosts[host] >= MAX_OF_HOST
+        if is_full or not self._pace_of(host).may_pass():
             self.refused += 1
             writer.transport.abort()
             return
+        # Not a coroutine for asyncio to run: it would log those that are cancelled at the end.
+        visit = asyncio.get_running_loop().create_task(self._visit(host, reader, writer))
+        self._visits[visit] = host
+        self._hosts[host] += 1
+        visit.add_done_callback(self._leave)
+
+    def _leave(self, visit: asyncio.Task[None]) -> None:
+        host = self._visits.pop(visit)
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
+
+    def _pace_of(self, host: str) -> Pace:
+        pace = self._paces.pop(host, None) or Pace(VISITS_PER_SECOND, VISITS_AT_ONCE)
+        self._paces[host] = pace
+        if len(self._paces) > MAX_HOSTS:
+            del self._paces[next(iter(self._paces))]
+        return pace
+
+    async def _visit(
+        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             async with asyncio.timeout(DOOR_SECONDS):
-                reply = self._answer(await _read_frame(reader))
-                writer.write(reply)
+                writer.write(self._answer(await _read_frame(reader)))
                 await writer.drain()
         except (BadKnock, TimeoutError, asyncio.IncompleteReadError) as error:
             if isinstance(error, ZeroMQSpoke):
                 writer.write(CURVE_GREETING)
             self.refused += 1
-            self._remember(host, count + 1, now)
             why = error if isinstance(error, BadKnock) else "it did not say all of a question"
             self._tell.info(logger, "a knock from %s was refused: %s", host, why)
-        else:
-            self._mistakes.pop(host, None)
-
-    def _remember(self, host: str, count: int, now: float) -> None:
-        deaf = min(max(0, count - FREE_MISTAKES) * MISTAKE_COSTS_SECONDS, LONGEST_DEAF_SECONDS)
-        self._mistakes.pop(host, None)
-        self._mistakes[host] = (count, now + deaf)
-        if len(self._mistakes) > MAX_HOSTS:
-            del self._mistakes[next(iter(self._mistakes))]
+        except OSError as error:
+            logger.debug("a visitor has gone: %s", error)
+        finally:
+            writer.close()
 
 
 async def knock(host: str, port: int, question: Callable[[], bytes]) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -57,6 +57,8 @@ class Entrance:
         self._door: Door | None = None
         self._known: dict[str, tuple[str, bytes]] = {}
         """Link address and id of the node at each address."""
+        self._telling: set[bytes] = set()
+        """Members that are being told what is new."""
         self._tick: asyncio.TimerHandle | None = None
 
     def listen(self, host: str, port: int) -> int:
@@ -74,19 +76,27 @@ class Entrance:
     def _look(self) -> None:
         self._tick = self._loop.call_later(TICK, self._look)
         self._credentials.tick()
+        # Who could not be told at once: its Python was blocked, its door full.
+        self.spread()
 
-    async def enter(self, address: str) -> tuple[str, Card] | DoorRefusal:
+    async def enter(
+        self, address: str, whom: bytes | None = None
+    ) -> tuple[str, Card] | DoorRefusal:
         """The link socket of the node at ``address``, and its card; or why it lets us not in.
 
-        Tries each mesh key that is good here. Raises OSError when nobody answers.
+        Tries each mesh key that is good here. ``whom``: the id of the member that is told what is
+        new. Raises OSError when nobody answers.
         """
         credentials = self._credentials
-        host, port = parse_address(address)
+        try:
+            host, port = parse_address(address)
+        except ValueError as error:
+            raise OSError(str(error)) from None
         refusal = DoorRefusal("key", "this node has no key")
         for key in list(credentials.keys):
             token = new_token()
             try:
-                answer = await knock(host, port, partial(credentials.question, key, token))
+                answer = await knock(host, port, partial(credentials.question, key, token, whom))
                 said = credentials.take_answer(answer, key, token)
             except BadKnock as error:
                 return DoorRefusal("key", str(error))
@@ -107,30 +117,34 @@ class Entrance:
         known = self._known.get(address)
         return known[0] if known is not None else address
 
-    def spread(self, addresses: Iterable[str]) -> None:
-        """Knock at those again: what is new here is told there, and the other way round."""
+    def spread(self) -> None:
+        """Knock again at the doors of members that have not shown that they know what is new."""
+        credentials = self._credentials
         at_once = asyncio.Semaphore(SPREAD_AT_ONCE)
-        for address in set(addresses):
-            self._spawn(self._tell(address, at_once))
+        for address, (_, id) in self._known.items():
+            is_here = credentials.members.get(id) is not None and credentials.is_linked(id)
+            if is_here and id not in self._telling and not credentials.is_up_to_date(id):
+                self._telling.add(id)
+                self._spawn(self._tell(address, id, at_once))
 
-    async def _tell(self, address: str, at_once: asyncio.Semaphore) -> None:
-        async with at_once:
-            try:
-                async with asyncio.timeout(SPREAD_SECONDS):
-                    # Twice, if the first was with an old key: it has the new one then.
-                    for _ in range(2):
-                        said = await self.enter(address)
-                        if isinstance(said, DoorRefusal):
-                            return
-                        if self._credentials.is_up_to_date(said[1].id):
-                            return
-            except (OSError, TimeoutError) as error:
-                logger.debug("%s was not told the news: %r", address, error)
+    async def _tell(self, address: str, id: bytes, at_once: asyncio.Semaphore) -> None:
+        try:
+            async with at_once, asyncio.timeout(SPREAD_SECONDS):
+                # Twice, if the first was with an old key: it has the new one then.
+                for _ in range(2):
+                    said = await self.enter(address, id)
+                    if isinstance(said, DoorRefusal) or self._credentials.is_up_to_date(id):
+                        return
+        except (OSError, TimeoutError) as error:
+            logger.debug("%s was not told the news: %r", address, error)
+        finally:
+            self._telling.discard(id)
 
     @property
     def refused(self) -> int:
         """Connections that were not let in."""
-        return self._zap.refused + (self._door.refused if self._door is not None else 0)
+        at_door = self._door.refused if self._door is not None else 0
+        return self._zap.refused + at_door + self._credentials.refused
 
     def close(self) -> None:
         """No more answers. See ``wait_closed``."""

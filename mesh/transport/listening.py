@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from typing import Any
 
 from discovery.address import format_address
 from mesh.transport.addresses import ALL_IPV4, is_wildcard
@@ -23,18 +24,16 @@ def listen(host: str, port: int) -> socket.socket:
         if is_wildcard(host) and host != ALL_IPV4 and socket.has_dualstack_ipv6():
             with contextlib.suppress(OSError):
                 # Without IPv6 in the kernel's configuration there is IPv4.
-                return _listening("::", port, socket.AF_INET6, dualstack=True)
+                return _listening(("::", port), socket.AF_INET6, dualstack=True)
         name = ALL_IPV4 if is_wildcard(host) else host
-        family = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0][0]
-        return _listening(name, port, family, dualstack=False)
+        family, _, _, _, place = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
+        return _listening(place, family, dualstack=False)
     except OSError as error:
         where = format_address(host, port)
         raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
 
 
-def _listening(host: str, port: int, family: int, *, dualstack: bool) -> socket.socket:
-    made = socket.create_server(
-        (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dualstack
-    )
+def _listening(place: tuple[Any, ...], family: int, *, dualstack: bool) -> socket.socket:
+    made = socket.create_server(place, family=family, backlog=BACKLOG, dualstack_ipv6=dualstack)
     made.setblocking(False)
     return made

@@ -59,13 +59,15 @@ MAX_UNREAD_FRAMES = 100_000
 class _Dial:
     """One SUB connected to one peer's XPUB, or on its way there by the door (``task``)."""
 
-    __slots__ = ("address", "owner", "sub", "task", "view")
+    __slots__ = ("address", "key", "owner", "sub", "task", "view")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.owner: Any = None
         self.sub: DrainedSocket | None = None
         self.task: asyncio.Task[None] | None = None
+        self.key = b""
+        """The key of the node that it is to, once that is known."""
         self.view: View | None = None
 
 
@@ -122,6 +124,7 @@ class ZmqTransport:
         try:
             if credentials is not None:
                 credentials.on_expelled = self._on_expelled
+                credentials.is_linked = events.is_member
                 self._entrance = Entrance(self._loop, self._context, credentials, self._spawn)
                 port = self._entrance.listen(self._host, self._port)
             xpub = maker.binding(zmq.XPUB, MAX_TOPIC_BYTES)
@@ -244,6 +247,7 @@ class ZmqTransport:
             self._events.on_refused(dial, said.code, said.text)
             return
         link_address, card = said
+        dial.key = card.key
         try:
             self._connect(dial, link_address, card.key, hello, info)
         except OSError as error:
@@ -351,9 +355,14 @@ class ZmqTransport:
         return self._credentials.identity_of(id) if self._credentials is not None else None
 
     def _on_expelled(self, ids: list[bytes], reason: str) -> None:
+        """Nothing of them comes in from now on: neither by what is linked nor by what may be."""
         self._lanes.forget_users()
         for id in ids:
             self._events.on_expelled(id, reason)
+        if self._credentials is not None:
+            has_key = self._credentials.members.has_key
+            for dial in [dial for dial in self._dials if dial.key and not has_key(dial.key)]:
+                self._events.on_refused(dial, "expelled", reason)
 
     @property
     def refused(self) -> int:
@@ -363,7 +372,7 @@ class ZmqTransport:
     def spread_news(self) -> None:
         """Tell all peers what is new of keys and certificates."""
         if self._entrance is not None:
-            self._entrance.spread(dial.address for dial in self._dials)
+            self._entrance.spread()
 
     # Probes.
 

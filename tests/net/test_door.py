@@ -123,45 +123,63 @@ async def test_visitors_who_say_nothing_are_bounded_and_leave_soon(
             writer.close()
 
 
+@contextlib.asynccontextmanager
+async def from_address(address: str, port: int) -> AsyncIterator[socket.socket]:
+    """A connection from another address of this machine."""
+    with socket.socket() as tcp:
+        tcp.setblocking(False)
+        tcp.bind((address, 0))
+        await asyncio.get_running_loop().sock_connect(tcp, ("127.0.0.1", port))
+        yield tcp
+
+
 @runs
-async def test_who_only_ever_knocks_wrongly_is_not_heard_for_a_while(
+async def test_who_sits_at_the_door_leaves_room_for_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "FREE_MISTAKES", 3)
-    monkeypatch.setattr(limits, "MISTAKE_COSTS_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "MAX_OF_HOST", 4)
+    async with opened() as door, contextlib.AsyncExitStack() as seats:
+        for _ in range(300):
+            await seats.enter_async_context(from_address("127.0.0.2", door.port))
+        await until_async(lambda: door.refused == 296)
+        for _ in range(8):
+            assert isinstance(await visit(credentials(), door.port), Card)
+
+
+@runs
+async def test_who_comes_too_often_is_not_heard_and_others_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "VISITS_AT_ONCE", 10)
+    monkeypatch.setattr(limits, "VISITS_PER_SECOND", 10.0)
     async with opened() as door:
-        for _ in range(4):
-            await said_after(door.port, b"GET / HTTP/1.1\r\n\r\n")
-        with pytest.raises((OSError, BadKnock)):
-            await visit(credentials(), door.port)
-        heard = 0
-        deadline = time.monotonic() + 10
-        while not heard and time.monotonic() < deadline:
-            with contextlib.suppress(OSError, BadKnock):
-                await visit(credentials(), door.port)
-                heard += 1
-            await asyncio.sleep(0.1)
-        assert heard
-        # And who has knocked rightly has no mistakes any more.
+        for _ in range(30):
+            async with from_address("127.0.0.2", door.port) as tcp:
+                await asyncio.get_running_loop().sock_sendall(tcp, b"GET / HTTP/1.1\r\n\r\n")
+        await until_async(lambda: door.refused == 30)
+        assert isinstance(await visit(credentials(), door.port), Card)
+        assert door._paces["127.0.0.2"].dropped >= 10
+
+
+@runs
+async def test_a_check_that_connects_and_closes_locks_nobody_out() -> None:
+    async with opened() as door:
+        for _ in range(700):
+            (await asyncio.open_connection("127.0.0.1", door.port))[1].close()
         assert isinstance(await visit(credentials(), door.port), Card)
 
 
 @runs
-async def test_the_mistakes_of_countless_hosts_are_not_remembered(
+async def test_the_visits_of_countless_hosts_are_not_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "MAX_HOSTS", 4)
     async with opened() as door:
         for last in range(1, 12):
-            with socket.socket() as tcp:
-                tcp.setblocking(False)
-                tcp.bind((f"127.0.0.{last}", 0))
-                loop = asyncio.get_running_loop()
-                await loop.sock_connect(tcp, ("127.0.0.1", door.port))
-                await loop.sock_sendall(tcp, b"wrong")
-                with contextlib.suppress(ConnectionResetError):
-                    await loop.sock_recv(tcp, 1)
-        assert len(door._mistakes) == 4
+            async with from_address(f"127.0.0.{last}", door.port) as tcp:
+                await asyncio.get_running_loop().sock_sendall(tcp, b"wrong")
+        await until_async(lambda: door.refused == 11)
+        assert len(door._paces) == 4
 
 
 @runs

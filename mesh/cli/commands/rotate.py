@@ -19,6 +19,9 @@ from mesh.security.certificates import MAX_GRACE_SECONDS, RotationOrder
 
 __all__ = ["rotate"]
 
+LEAST_GRACE = 1.0
+"""Seconds: at its end whoever has not shown that it has the new key is cut off."""
+
 EPILOG = """\b
 Examples:
   meshctl rotate --key-file lab.key
@@ -50,6 +53,8 @@ def rotate(options: Options, grace: str, as_json: bool) -> None:
     """
     try:
         seconds = parse_duration(grace, MAX_GRACE_SECONDS)
+        if seconds < LEAST_GRACE:
+            raise ValueError(f"{grace!r}: give at least {LEAST_GRACE:g} s, for all to be told")
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--grace") from None
     with options.node() as node:
@@ -60,8 +65,16 @@ def rotate(options: Options, grace: str, as_json: bool) -> None:
         if not node.peers():
             explain_nobody(node, options.timeout)
             raise click.ClickException("nobody is here to be told, and nothing was changed")
-        order = _order(credentials, node.mesh, round(seconds))
-        left = tell(node, lambda: credentials.rotate(order), options.timeout)
+        order, authority = _order(credentials, node.mesh, round(seconds))
+
+        def change() -> None:
+            if not credentials.rotate(order):
+                raise click.ClickException("the order came too late, and nothing was changed")
+            if authority is not None:
+                # Who is invited from now on must get the key that is told.
+                authority.replace_key(order.key)
+
+        left = tell(node, change, options.timeout)
         told = len(node.peers()) - len(left)
     if as_json:
         print_json({"key": order.key, "told": told, "left": [peer.id for peer in left]})
@@ -76,11 +89,13 @@ def rotate(options: Options, grace: str, as_json: bool) -> None:
         )
 
 
-def _order(credentials: Credentials, name: str, grace: int) -> RotationOrder:
-    """Signed by whoever may."""
+def _order(
+    credentials: Credentials, name: str, grace: int
+) -> tuple[RotationOrder, Authority | None]:
+    """Signed by whoever may, and who that was."""
     key = mesh.generate_key()
     if not credentials.authority:
-        return credentials.order_rotation(key, grace)
+        return credentials.order_rotation(key, grace), None
     folder = authority_folder(name)
     if not folder.exists():
         raise click.ClickException(
@@ -90,7 +105,4 @@ def _order(credentials: Credentials, name: str, grace: int) -> RotationOrder:
     authority = Authority.open(folder)
     if authority.public != credentials.authority:
         raise click.ClickException(f"{folder} is of another authority than this identity")
-    order = authority.sign_rotation(key, grace)
-    # First: who is invited from now on must get the key that is told.
-    authority.replace_key(key)
-    return order
+    return authority.sign_rotation(key, grace, now=credentials.next_order_at()), authority

@@ -126,7 +126,7 @@ class DialerLaws(RuleBasedStateMachine):
     @invariant()
     def what_is_kept_is_bounded(self) -> None:
         second_hand = [t for t in self.targets if t.why is not Why.FIRST_HAND]
-        assert self.dialer._second_hand == len(second_hand)
+        assert len(self.dialer._second_hand) == len(second_hand)
         for target in self.targets:
             assert 0 < len(target.addresses) <= MAX_ADDRESSES
             assert len(target.untried) <= MAX_ADDRESSES

@@ -88,7 +88,7 @@ def visit(dialler: Credentials, host: Credentials, key: MeshKey | None = None) -
     """What the dialler makes of the answer: a card, or a refusal."""
     used = key or dialler.key
     token = new_token()
-    question = dialler.question(used, token)
+    question = dialler.question(used, token, host.id)
     return dialler.take_answer(host.answer(question), used, token)
 
 
@@ -311,6 +311,7 @@ def order(key: str, signer: bytes, *, issued_at: int = NOW, grace: int = 60) -> 
 def test_a_new_key_reaches_who_has_the_old_one_and_both_are_good_for_the_grace() -> None:
     clock = Clock()
     one, other, late = make(clock=clock), make(clock=clock), make(clock=clock)
+    visit(one, other)
     new = generate_key()
     one.rotate(order(new, KEY.authority_seed))
     assert one.key.text == new
@@ -358,6 +359,7 @@ def test_the_old_key_cannot_change_the_key_again() -> None:
 
 def test_in_a_mesh_with_an_authority_only_that_changes_the_key() -> None:
     host, member = make(name="host"), make(name="member", serial=2)
+    visit(member, host)
     member.rotation = order(generate_key(), KEY.authority_seed)
     visit(member, host)
     assert host.key is KEY
@@ -386,7 +388,90 @@ def test_a_new_key_must_have_full_strength() -> None:
         make().rotate(order("some words", KEY.authority_seed))
 
 
+def test_who_records_a_question_or_answer_learns_no_new_key_from_it() -> None:
+    """Also not who knows the old key, or knocks with a card of his own."""
+    clock = Clock()
+    host, peer, thief = make(clock=clock), make(clock=clock), make(clock=clock)
+    visit(host, peer)
+    host.rotate(order(generate_key(), KEY.authority_seed))
+    for question in (host.question(KEY, bytes(16)), host.question(KEY, bytes(16), thief.id)):
+        _, said = read_card(KNOCK, KEY, open_frame(question)[2])
+        assert isinstance(said, Card)
+        assert said.rotation == b"", "nobody is told who is not known"
+    told = host.question(KEY, bytes(16), peer.id)
+    thief.answer(told)
+    assert thief.key is KEY, "it was for another"
+    peer.answer(told)
+    assert peer.key.text == host.key.text
+
+
+def test_who_is_refused_is_not_told_the_new_key() -> None:
+    host, guest = make(name="host"), make(name="guest", serial=2)
+    host.rotate(order(generate_key(), SEED))
+    host.revoke(revocations(1, 2))
+    refusal = visit(guest, host, KEY)
+    assert isinstance(refusal, DoorRefusal)
+    assert guest.key is KEY
+
+
+def test_an_order_that_is_not_newer_changes_nothing_and_says_so() -> None:
+    host = make()
+    assert host.rotate(host.order_rotation(generate_key(), 60))
+    new = host.key
+    assert not host.rotate(order(generate_key(), KEY.authority_seed, issued_at=NOW))
+    assert host.key is new
+    assert host.rotate(host.order_rotation(generate_key(), 60)), "within the same second"
+
+
+def test_refusals_are_counted_and_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    host, guest = make(name="host"), make()
+    for _ in range(500):
+        assert isinstance(visit(guest, host), DoorRefusal)
+    assert host.refused == 500
+    assert len(caplog.records) < 50
+
+
 # Bounds.
+
+
+def test_who_is_linked_is_kept_and_expelled_with_all_its_ids() -> None:
+    """Or a node could escape its revocation by showing more ids than are remembered."""
+    host, guest = make(name="host"), make(name="guest", serial=2)
+    visit(guest, host)
+    first = guest.id
+    linked = {first}
+    host.is_linked = linked.__contains__
+    for _ in range(3 * MAX_NODES_PER_KEY):
+        guest.id = bind_id(guest.node.public)
+        visit(guest, host)
+    assert host.identity_of(first) == Identity("guest", frozenset())
+    expelled: list[bytes] = []
+    host.on_expelled = lambda ids, reason: expelled.extend(ids)
+    host.revoke(revocations(1, 2))
+    assert first in expelled
+    for id in (first, guest.id, bind_id(guest.node.public)):
+        assert not host.may_say(guest.node.public.hex(), id)
+
+
+def test_without_room_for_one_more_it_is_refused_and_nobody_gives_way() -> None:
+    host, guest = make(name="host"), make(name="guest", serial=2)
+    host.is_linked = lambda id: True
+    for _ in range(MAX_NODES_PER_KEY):
+        guest.id = bind_id(guest.node.public)
+        assert isinstance(visit(guest, host), Card)
+    guest.id = bind_id(guest.node.public)
+    refusal = visit(guest, host)
+    assert isinstance(refusal, DoorRefusal)
+    assert refusal.code == "full"
+
+
+def test_a_node_does_not_forget_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.security.members.MAX_INTRODUCED", 5)
+    host = make()
+    for _ in range(20):
+        visit(make(), host)
+    assert host.members.get(host.id) is not None
+    assert len(host.members) == 5
 
 
 def test_one_key_cannot_drive_out_others_by_making_up_ids() -> None:
