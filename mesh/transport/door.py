@@ -12,7 +12,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from discovery.pace import Pace
@@ -123,7 +123,7 @@ class Door:
     ) -> None:
         try:
             async with asyncio.timeout(DOOR_SECONDS):
-                writer.write(self._answer(await _read_frame(reader)))
+                writer.write(self._answer(await _read_frame(reader.readexactly)))
                 await writer.drain()
         except (BadKnock, TimeoutError, asyncio.IncompleteReadError) as error:
             if isinstance(error, ZeroMQSpoke):
@@ -141,23 +141,34 @@ async def knock(host: str, port: int, question: Callable[[], bytes]) -> bytes:
     """Ask at a door and return the answer's frame. The question is made when somebody is there.
 
     Raises OSError when nobody listens, BadKnock when it is no door. Has no deadline of its own.
+    On a bare socket: most addresses that are not worth a knock are found out by connecting.
     """
-    reader, writer = await asyncio.open_connection(host, port, limit=HEADER_BYTES * 4)
-    try:
-        writer.write(question())
-        return await _read_frame(reader)
-    except asyncio.IncompleteReadError as error:
-        raise ConnectionResetError("the door was closed without an answer") from error
-    finally:
-        writer.close()
+    loop = asyncio.get_running_loop()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as tcp:
+        tcp.setblocking(False)
+        await loop.sock_connect(tcp, (host, port))
+        await loop.sock_sendall(tcp, question())
+
+        async def read(count: int) -> bytes:
+            said = b""
+            while len(said) < count:
+                more = await loop.sock_recv(tcp, count - len(said))
+                if not more:
+                    raise ConnectionResetError("the door was closed without an answer")
+                said += more
+            return said
+
+        return await _read_frame(read)
 
 
-async def _read_frame(reader: asyncio.StreamReader) -> bytes:
+async def _read_frame(read: Callable[[int], Awaitable[bytes]]) -> bytes:
+    """``read(count)`` gives so many bytes, or raises."""
     # ZeroMQ begins with ten bytes and waits: four are enough to know.
-    begin = await reader.readexactly(len(MAGIC))
+    begin = await read(len(MAGIC))
     if begin[:1] == b"\xff":
         raise ZeroMQSpoke("a node without a key is there")
     if begin != MAGIC:
         raise BadKnock("it is no mesh node with a key")
-    header = begin + await reader.readexactly(HEADER_BYTES - len(MAGIC))
-    return header + await reader.readexactly(body_bytes(header))
+    header = begin + await read(HEADER_BYTES - len(MAGIC))
+    return header + await read(body_bytes(header))

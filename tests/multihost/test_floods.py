@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from statistics import median
 
 import mesh
 from mesh.security import MeshKey
@@ -22,8 +23,10 @@ KEPT_RATE = 0.9
 LOAD = 5_000
 """Messages a second: the flooder's own work, which is on the same two cores, fits beside it."""
 
-AT_ONCE = 100_000
+AT_ONCE = 50_000
 """Messages as fast as they go."""
+
+ROUNDS = 5
 
 
 def rate(members: list[NodeProcess]) -> float:
@@ -40,14 +43,18 @@ def rate(members: list[NodeProcess]) -> float:
 
 
 def full_rate(members: list[NodeProcess]) -> float:
-    """Messages a second when there is nothing else to do."""
+    """Messages a second when there is nothing else to do, the median of some rounds."""
     one, other = members
-    before = len(other.ask("numbers"))
-    began = time.monotonic()
-    one.ask("publish", within=60.0, subject="talk.flow", count=AT_ONCE)
-    one.ask("flush", within=60.0, timeout=50.0)
-    until(lambda: len(other.ask("numbers")) - before == AT_ONCE, 60.0, "all of them")
-    return AT_ONCE / (time.monotonic() - began)
+    rates = []
+    for _ in range(ROUNDS):
+        for member in members:
+            member.ask("forget")
+        began = time.monotonic()
+        one.ask("publish", within=60.0, subject="talk.flow", count=AT_ONCE)
+        one.ask("flush", within=60.0, timeout=50.0)
+        until(lambda: len(other.ask("numbers")) == AT_ONCE, 60.0, "all of them")
+        rates.append(AT_ONCE / (time.monotonic() - began))
+    return median(rates)
 
 
 def test_a_stranger_that_floods_slows_the_mesh_by_a_tenth_at_most(
