@@ -39,10 +39,6 @@ one beyond it is tried again when its missing records arrive."""
 MAX_KNOWN = 4096
 """Instances that are remembered; the oldest go first."""
 
-MAX_CACHED = 16_384
-"""Names whose records zeroconf keeps, a service has two. It keeps them for as long as they say,
-mostly 75 minutes, whoever said it: with more than that it begins anew, and forgets."""
-
 RESOLVE_TIMEOUT = 3.0
 """Seconds to ask for the records of one instance: enough for a lost question to be repeated."""
 
@@ -97,7 +93,6 @@ class Hub:
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._reopening = asyncio.Lock()
-        self._is_renewing = False
         self._usable: list[ZeroconfInterface] = []
         self._retry: asyncio.TimerHandle | None = None
         self._state: tuple[Status, str] | None = None
@@ -211,20 +206,6 @@ class Hub:
         why = choice.explain() or "there is no interface but loopback"
         self._tell_state("failing", f"only this host can be searched: {why}")
 
-    async def _renew(self) -> None:
-        """Forget everything that was heard: somebody says too much."""
-        logger.warning("mdns: more than %d names were announced; beginning anew", MAX_CACHED)
-        async with self._reopening:
-            browser, self._browser = self._browser, None
-            zeroconf, self._zeroconf = self._zeroconf, None
-            self._usable = []
-            if browser is not None:
-                await browser.async_cancel()
-            if zeroconf is not None:
-                await zeroconf.async_close()
-        await self._reopen(is_change=True)
-        self._is_renewing = False
-
     async def _use(self, usable: list[ZeroconfInterface]) -> None:
         from zeroconf import DNSQuestionType, IPVersion
         from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
@@ -336,9 +317,6 @@ class Hub:
         from zeroconf import ServiceStateChange
         from zeroconf.asyncio import AsyncServiceInfo
 
-        if len(zeroconf.cache.cache) > MAX_CACHED and not self._is_renewing:
-            self._is_renewing = True
-            self._spawn(self._renew())
         node_id = name.removesuffix("." + SERVICE_TYPE)
         try:
             check_id(node_id)

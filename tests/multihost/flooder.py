@@ -90,10 +90,6 @@ class Flooder:
         self._udp.sendto(out.packets()[0], GROUP)
         self.packets += 1
 
-    def close(self) -> None:
-        for one in (self._udp, *self._open):
-            one.close()
-
     def run(self) -> None:
         ready = selectors.DefaultSelector()
         ready.register(sys.stdin, selectors.EVENT_READ)

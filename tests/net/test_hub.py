@@ -9,7 +9,6 @@ import pytest
 
 from discovery import Candidate, Mdns
 from discovery.hub import Hub
-from tests.multihost.flooder import Flooder
 from tests.net.processes import until as wait_until
 from tests.unit.discovery.nodes import announcement, descriptors, new_id, run, until
 
@@ -81,43 +80,3 @@ def test_without_zeroconf_the_state_says_so(monkeypatch: pytest.MonkeyPatch) -> 
         await mdns.close()
 
     run("asyncio", main())
-
-
-async def forge_and_be_found(caplog: pytest.LogCaptureFixture) -> None:
-    observer = Mdns(["lo*"], loopback_only=True)
-    await observer.start(announcement(new_id()), no_matter)
-    await until(lambda: observer.state.status == "working")
-    forger = Flooder(
-        {"doors": [], "links": [], "host": "127.0.0.1", "mesh": "m", "fingerprint": "", "ids": [""]}
-    )
-    for number in range(1, 1000):
-        if number % 10:
-            forger.packets = number  # every tenth would be a goodbye
-            forger.announce()
-        if number % 50 == 0:
-            await asyncio.sleep(0.01)
-        if "beginning anew" in caplog.text:
-            break
-    forger.close()
-    await until(lambda: "beginning anew" in caplog.text)
-    hub = observer._hub
-    assert hub is not None
-    await until(lambda: hub._zeroconf is not None and not hub._is_renewing)
-    assert hub._zeroconf is not None
-    assert len(hub._zeroconf.zeroconf.cache.cache) < FEW_CACHED
-    late = Mdns(loopback_only=True)
-    guest = announcement(new_id())
-    await late.start(guest, no_matter)
-    await until(lambda: guest.id in {known.id for known in observer.state.candidates})
-    await late.close()
-    await observer.close()
-
-
-FEW_CACHED = 100
-
-
-def test_forged_records_fill_no_memory_and_keep_nobody_out(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("discovery.hub.MAX_CACHED", FEW_CACHED)
-    run("asyncio", forge_and_be_found(caplog))
