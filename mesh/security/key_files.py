@@ -63,7 +63,7 @@ def _parse(path: str, lines: Iterable[str]) -> KeptKeys:
         if line.startswith(UNTIL):
             try:
                 ends_at = float(int(line.removeprefix(UNTIL)))
-            except ValueError:
+            except (ValueError, OverflowError):
                 raise ConfigError(f"key file {path}: {line!r:.60} has no Unix time") from None
         elif line and not line.startswith("#"):
             if ends_at is None or ends_at > time.time():
