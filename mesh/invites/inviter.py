@@ -153,6 +153,9 @@ class Inviter:
         self._hosts[host] += 1
 
         def give_place_back(task: asyncio.Task[None]) -> None:
+            # Here, for a task that is cancelled before it has begun runs none of its own code.
+            if task.cancelled():
+                writer.transport.abort()
             self._tasks.discard(task)
             self._hosts[host] -= 1
             if not self._hosts[host]:

@@ -13,6 +13,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 
 from discovery.pace import Pace
@@ -61,6 +62,7 @@ class Door:
         self._listener = listener
         self._answer = answer
         self._server: asyncio.Server | None = None
+        self._is_closed = False
         self._visits: dict[asyncio.Task[None], str] = {}
         """Who is at the door, and from which address."""
         self._hosts: Counter[str] = Counter()
@@ -81,6 +83,7 @@ class Door:
 
     def close(self) -> None:
         """No more answers; see ``wait_closed``. Idempotent."""
+        self._is_closed = True
         if self._server is not None:
             self._server.close()
         self._listener.close()
@@ -95,7 +98,8 @@ class Door:
     def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host = str((writer.get_extra_info("peername") or ("",))[0])
         is_full = len(self._visits) >= MAX_AT_DOOR or self._hosts[host] >= MAX_OF_HOST
-        if is_full or not self._pace_of(host).may_pass():
+        # One may have been accepted in the moment before the close.
+        if self._is_closed or is_full or not self._pace_of(host).may_pass():
             self.refused += 1
             writer.transport.abort()
             return
@@ -103,9 +107,11 @@ class Door:
         visit = asyncio.get_running_loop().create_task(self._visit(host, reader, writer))
         self._visits[visit] = host
         self._hosts[host] += 1
-        visit.add_done_callback(self._leave)
+        visit.add_done_callback(partial(self._leave, writer))
 
-    def _leave(self, visit: asyncio.Task[None]) -> None:
+    def _leave(self, writer: asyncio.StreamWriter, visit: asyncio.Task[None]) -> None:
+        # Here, for a visit that is cancelled before it has begun runs none of its own code.
+        writer.transport.abort()
         host = self._visits.pop(visit)
         self._hosts[host] -= 1
         if not self._hosts[host]:
@@ -123,18 +129,30 @@ class Door:
     ) -> None:
         try:
             async with asyncio.timeout(DOOR_SECONDS):
-                writer.write(self._answer(await _read_frame(reader.readexactly)))
-                await writer.drain()
-        except (BadKnock, TimeoutError, asyncio.IncompleteReadError) as error:
+                await self._hear(host, reader, writer)
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError) as error:
+            logger.debug("a visitor has gone, or does not listen: %r", error)
+
+    async def _hear(
+        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            writer.write(self._answer(await _read_frame(reader.readexactly)))
+            return
+        except BadKnock as error:
+            why = str(error)
             if isinstance(error, ZeroMQSpoke):
                 writer.write(CURVE_GREETING)
+        except asyncio.IncompleteReadError:
+            why = "it did not say all of a question"
+        except asyncio.CancelledError:
+            # Its time is over, or this node's.
             self.refused += 1
-            why = error if isinstance(error, BadKnock) else "it did not say all of a question"
-            self._tell.info(logger, "a knock from %s was refused: %s", host, why)
-        except OSError as error:
-            logger.debug("a visitor has gone: %s", error)
-        finally:
-            writer.close()
+            raise
+        self.refused += 1
+        self._tell.info(logger, "a knock from %s was refused: %s", host, why)
 
 
 async def knock(host: str, port: int, question: Callable[[], bytes]) -> bytes:

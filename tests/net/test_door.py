@@ -200,6 +200,28 @@ async def test_a_door_that_closes_lets_go_of_its_visitors_and_its_port() -> None
 
 
 @runs
+async def test_a_visit_that_has_not_begun_when_the_door_closes_is_let_go_of() -> None:
+    """A task that is cancelled before its first step runs nothing of itself."""
+    writers: list[asyncio.StreamWriter] = []
+    async with opened() as door:
+
+        def come_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+            door._on_connection(reader, writer)
+            door.close()
+
+        server = await asyncio.start_server(come_and_close, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 5.0) == b""
+            writer.close()
+        await door.wait_closed()
+    assert writers[0].transport.is_closing()
+
+
+@runs
 async def test_where_no_door_is_a_knock_says_what_is_there() -> None:
     async def zeromq(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(GREETING)
