@@ -215,9 +215,13 @@ class Credentials:
         return None
 
     def is_up_to_date(self, id: bytes) -> bool:
-        """Whether that node has shown that it has our key and our list of revocations."""
+        """Whether that node has shown that it knows our order to change the key, and our list of
+        revocations; true of both where there is none."""
         node = self.members.get(id)
-        return node is not None and self.key.hint in node.hints and node.has_our_revocations
+        if node is None:
+            return False
+        has_key = self.rotation is None or self.key.hint in node.hints
+        return has_key and node.has_our_revocations
 
     def _certificate_of(self, card: Card) -> Certificate:
         if not card.certificate:

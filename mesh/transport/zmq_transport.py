@@ -243,6 +243,7 @@ class ZmqTransport:
             return
         if self._closed or dial not in self._dials:
             return
+        dial.task = None
         if isinstance(said, DoorRefusal):
             self._events.on_refused(dial, said.code, said.text)
             return
