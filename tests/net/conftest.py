@@ -148,3 +148,17 @@ def run_script() -> Iterator[Callable[..., Script]]:
     yield run
     for script in scripts:
         script.end()
+
+
+@pytest.fixture
+def target(start_process: Callable[..., NodeProcess]) -> NodeProcess:
+    """A node in a process of its own, to be attacked."""
+    return start_process("target", discovery=["exchange"], subscribe=("news.>",))
+
+
+@pytest.fixture
+def friend(make_node: Callable[..., mesh.Node], target: NodeProcess) -> mesh.Node:
+    """An honest node that is linked with the target."""
+    node = make_node("friend", discovery=(), seeds=[target.address]).start()
+    node.wait_for("target")
+    return node

@@ -28,18 +28,6 @@ PATIENT = 2.0
 """Seconds within which a call is answered whatever others do; alone it takes a millisecond."""
 
 
-@pytest.fixture
-def target(start_process: Start) -> NodeProcess:
-    return start_process("target", discovery=["exchange"], subscribe=("news.>",))
-
-
-@pytest.fixture
-def friend(make_node: Make, target: NodeProcess) -> mesh.Node:
-    node = make_node("friend", discovery=(), seeds=[target.address]).start()
-    node.wait_for("target")
-    return node
-
-
 def served(friend: mesh.Node, target: NodeProcess) -> float:
     """The seconds that a call took."""
     began = time.monotonic()

@@ -48,19 +48,6 @@ def bare_socket(context: zmq.Context[Any]) -> Iterator[Callable[[int], zmq.Socke
         made.close(0)
 
 
-@pytest.fixture
-def target(start_process: Start) -> NodeProcess:
-    return start_process("target", discovery=["exchange"], subscribe=("news.>",))
-
-
-@pytest.fixture
-def friend(make_node: Make, target: NodeProcess) -> mesh.Node:
-    """An honest node that is linked with the target."""
-    node = make_node("friend", discovery=(), seeds=[target.address]).start()
-    node.wait_for("target")
-    return node
-
-
 def assert_served(friend: mesh.Node, target: NodeProcess) -> None:
     """The target is there for others, at once and without a trace of a crash."""
     assert friend.service("target", timeout=PATIENT).echo(7) == 7
