@@ -65,6 +65,10 @@ class _Paced(asyncio.DatagramProtocol):
         self.connection_lost = inner.connection_lost  # type: ignore[method-assign]
         self.error_received = inner.error_received  # type: ignore[method-assign]
 
+    def __getattr__(self, name: str) -> Any:
+        # zeroconf looks for what its own listeners have at those that a transport gives back.
+        return getattr(self._inner, name)
+
     def datagram_received(self, data: bytes, addr: Any) -> None:
         if self._pace.may_pass():
             self._inner.datagram_received(data, addr)

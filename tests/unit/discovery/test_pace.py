@@ -71,3 +71,21 @@ def test_all_datagrams_of_a_loop_keep_to_one_pace() -> None:
     with asyncio.Runner(loop_factory=PacedLoop) as runner:
         runner.run(asyncio.wait_for(main(), 30))
     assert len(heard) == BURST
+
+
+def test_what_stands_before_a_protocol_looks_like_it() -> None:
+    """zeroconf cancels the timers of listeners that it gets back from its transports."""
+
+    class Listener(asyncio.DatagramProtocol):
+        transport = "its own"
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_datagram_endpoint(
+            Listener, local_addr=("127.0.0.1", 0)
+        )
+        transport.close()
+        assert protocol.transport == "its own"
+
+    with asyncio.Runner(loop_factory=PacedLoop) as runner:
+        runner.run(asyncio.wait_for(main(), 30))
