@@ -17,11 +17,9 @@ import pytest
 
 import mesh
 from mesh.security import MeshKey
-from mesh.security.authority import Authority
-from mesh.security.curve import NodeKey
-from mesh.security.identity_file import IdentityFile
 from tests.multihost.lab import Host, Lab
 from tests.multihost.nodes import Nodes, wait_right
+from tests.net.identities import Mint
 from tests.net.processes import NodeProcess, Script, until
 
 PAYLOAD = "what-members-say-to-each-other-" * 4
@@ -197,28 +195,6 @@ def _asked(script: Script, *, is_first: bool = False) -> Any:
     return json.loads(script.process.stdout.readline())
 
 
-class Mint:
-    """An authority, and identity files in a folder."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.mesh = name
-        self.authority = Authority.create(folder / "ca", name)
-        self._folder = folder
-
-    def identity(self, name: str) -> str:
-        node = NodeKey.generate()
-        certificate = self.authority.issue(name, node.public)
-        path = self._folder / f"{name}.identity"
-        IdentityFile(
-            mesh=self.mesh,
-            key=self.authority.key,
-            node_secret=node.secret,
-            certificate=certificate,
-            authority=self.authority.public,
-        ).save(path)
-        return str(path)
-
-
 def test_a_revoked_identity_is_cut_off_at_once_and_stays_out(
     lab: Lab, nodes: Nodes, tap: Callable[[], Tapped], tmp_path: Path
 ) -> None:
@@ -231,7 +207,7 @@ def test_a_revoked_identity_is_cut_off_at_once_and_stays_out(
             f"n{host.number}",
             mesh=None,
             insecure=None,
-            identity=mint.identity(host.namespace),
+            identity=str(mint.identity(host.namespace)),
             subscribe=("talk.>",),
         )
         for host in hosts
@@ -243,7 +219,7 @@ def test_a_revoked_identity_is_cut_off_at_once_and_stays_out(
     # A copy, which does not learn what the machine itself is told.
     copied = tmp_path / "copied.identity"
     copied.touch(0o600)
-    copied.write_bytes(Path(mint_path(tmp_path, hosts[2])).read_bytes())
+    copied.write_bytes(mint.path(hosts[2].namespace).read_bytes())
     before = len(lost.ask("received"))
     revocations = mint.authority.revoke(hosts[2].namespace)
     # One is told; the other hears of it from that one.
@@ -268,10 +244,6 @@ def test_a_revoked_identity_is_cut_off_at_once_and_stays_out(
     ).wait_started()
     check_shut_out(again, members, tapped)
     assert "revoked" in again.ask("discovery")["seeds"][0]
-
-
-def mint_path(folder: Path, host: Host) -> str:
-    return str(folder / f"{host.namespace}.identity")
 
 
 def test_who_knows_only_a_key_that_was_rotated_out_is_a_stranger(

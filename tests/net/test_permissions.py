@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 import mesh
-from mesh.security.authority import Authority
-from mesh.security.curve import NodeKey
-from mesh.security.identity_file import IdentityFile
+from tests.net.identities import Mint
 from tests.net.processes import NodeProcess, until
 
 Start = Callable[..., NodeProcess]
@@ -36,21 +34,12 @@ allow.subscribe = [">"]
 @pytest.fixture
 def office(tmp_path: Path, start_process: Start, mesh_name: str) -> dict[str, NodeProcess]:
     """A desk with the policy, and two who have none and may try what they like."""
-    authority = Authority.create(tmp_path / "ca", mesh_name)
+    mint = Mint(tmp_path, mesh_name)
     policy = tmp_path / "policy.toml"
     policy.write_text(POLICY)
 
     def identity(name: str, *roles: str) -> str:
-        node = NodeKey.generate()
-        path = tmp_path / f"{name}.identity"
-        IdentityFile(
-            mesh=authority.mesh,
-            key=authority.key,
-            node_secret=node.secret,
-            certificate=authority.issue(name, node.public, roles),
-            authority=authority.public,
-        ).save(path)
-        return str(path)
+        return str(mint.identity(name, *roles))
 
     given = {"mesh": None, "host": "127.0.0.1"}
     desk = start_process(

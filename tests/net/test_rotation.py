@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -13,9 +14,13 @@ import zmq
 
 import mesh
 from mesh.cli.places import authority_folder
+from mesh.key_keeping import KeyKeeper
+from mesh.key_settings import KeySettings
+from mesh.security import Credentials, MeshKey, NodeKey
 from mesh.security.authority import Authority
-from mesh.security.curve import NodeKey
 from mesh.security.identity_file import IdentityFile
+from mesh.transport.entrance import SPREAD_SECONDS, TICK
+from tests.net.identities import Mint
 from tests.net.inside import Inside, inside, without_multicast
 from tests.net.processes import NodeProcess, until
 
@@ -95,6 +100,42 @@ def test_a_node_that_starts_within_the_grace_knows_when_it_ends(
     stranger.ask("wait_state", peer=node.id, states=["alive"])
     node.ask("wait_state", peer=stranger.id, states=["failed"], within=30.0, timeout=25.0)
     until(lambda: path.read_text() == f"{new}\n")
+
+
+def test_who_could_not_be_told_at_once_is_told_again(start_process: Start, tmp_path: Path) -> None:
+    """Its Python was blocked for longer than anybody waits at its door."""
+    old = mesh.generate_key()
+    files = [key_file(tmp_path, name, old) for name in ("told", "busy")]
+    told, busy = (begin(start_process, file, file.stem) for file in files)
+    told.ask("wait_state", peer=busy.id, states=["alive"])
+    blocked = busy.begin("block", seconds=SPREAD_SECONDS + 2)
+    new = told.ask("rotate", grace=600)
+    blocked(30.0)
+    until(lambda: files[1].read_text().split()[0] == new, 3 * TICK + SPREAD_SECONDS)
+
+
+def test_a_process_with_an_older_key_does_not_put_it_back(mint: Mint) -> None:
+    """Two have one identity file; the other one has learnt of a new key already."""
+
+    async def main() -> None:
+        path = mint.identity("shared")
+        file = IdentityFile.load(path)
+        settings = KeySettings.make(None, None, None, path)
+        node = NodeKey(settings.secret)
+        keys = [MeshKey(file.key, file.mesh)]
+        credentials = Credentials(
+            settings.new_id(), file.mesh, keys, node, authority=file.authority
+        )
+        keeper = KeyKeeper(settings, credentials, lambda: None)
+        new = mesh.generate_key()
+        file.update(lambda now: now.with_key(new))
+        mint.authority.issue("lost", bytes(32))
+        credentials.revoke(mint.authority.revoke("lost"))
+        await keeper.close()
+        kept = IdentityFile.load(path)
+        assert (kept.key, kept.revocations.version) == (new, 1)
+
+    asyncio.run(main())
 
 
 def test_a_node_that_got_its_key_as_text_says_that_it_cannot_keep_a_new_one(
@@ -215,34 +256,23 @@ def test_a_grace_that_is_no_time_is_refused(inside: Inside, grace: str) -> None:
 
 
 @pytest.fixture
-def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mesh_name: str) -> Authority:
+def mint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mesh_name: str) -> Mint:
+    """The authority is where the command line looks for it."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     folder = authority_folder(mesh_name)
     folder.parent.mkdir(parents=True)
-    return Authority.create(folder, mesh_name)
-
-
-def identity(authority: Authority, folder: Path, name: str) -> Path:
-    node = NodeKey.generate()
-    path = folder / f"{name}.identity"
-    IdentityFile(
-        mesh=authority.mesh,
-        key=authority.key,
-        node_secret=node.secret,
-        certificate=authority.issue(name, node.public),
-        authority=authority.public,
-    ).save(path)
-    return path
+    return Mint(tmp_path, mesh_name, Authority.create(folder, mesh_name))
 
 
 def test_the_authority_changes_the_key_and_others_cannot(
-    authority: Authority,
+    mint: Mint,
     start_process: Start,
     inside: Inside,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own, other = (identity(authority, tmp_path, name) for name in ("operator", "node"))
+    authority = mint.authority
+    own, other = mint.identity("operator"), mint.identity("node")
     node = start_process("node", mesh=None, identity=str(other), host="127.0.0.1")
     old = authority.key
     words = ("--seed", node.address, "--host", "127.0.0.1", "--identity", str(own))
@@ -262,9 +292,9 @@ def test_the_authority_changes_the_key_and_others_cannot(
 
 
 def test_a_revocation_is_told_to_all_who_are_there(
-    authority: Authority, start_process: Start, inside: Inside, tmp_path: Path
+    mint: Mint, start_process: Start, inside: Inside
 ) -> None:
-    paths = {name: identity(authority, tmp_path, name) for name in ("operator", "good", "lost")}
+    paths = {name: mint.identity(name) for name in ("operator", "good", "lost")}
     good = start_process("good", mesh=None, identity=str(paths["good"]), host="127.0.0.1")
     lost = start_process("lost", mesh=None, identity=str(paths["lost"]), host="127.0.0.1")
     good.ask("wait_state", peer=lost.id, states=["alive"])
