@@ -12,6 +12,7 @@ from mesh.engine.dialer import (
     MAX_ADDRESSES,
     REFUSED_REST,
     SHORTAGE_TOLD_EVERY,
+    SLOWEST_PACE,
     STAGGER,
     Dialer,
 )
@@ -198,6 +199,39 @@ def test_dials_are_paced() -> None:
         world.dialer.hint(i.to_bytes(16, "big") + b"", [f"a{i}:1"])
     run(world.clock, 1.0)
     assert abs(len(world.dialled) - DIALS_PER_SECOND) <= 2
+
+
+def test_while_nobody_answers_dials_are_slower_and_who_answers_makes_them_fast_again() -> None:
+    """Announcements may be forged, and each dial costs."""
+    world = World()
+    for number in range(2000):
+        world.dialer.hint(number.to_bytes(16, "big"), [f"{number}:1"])
+    run(world.clock, 10)
+    before = len(world.dialled)
+    run(world.clock, 10)
+    assert 0.9 * SLOWEST_PACE <= (len(world.dialled) - before) / 10 <= 1.5 * SLOWEST_PACE
+    for number in range(200):
+        world.dialer.answered(world.transport.dials[-1], (10_000 + number).to_bytes(16, "big"))
+    before = len(world.dialled)
+    run(world.clock, 0.3)
+    assert (len(world.dialled) - before) / 0.3 > 2 * SLOWEST_PACE
+
+
+def test_who_was_dialled_in_vain_gives_way_to_who_comes_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or forged announcements would keep out every newcomer."""
+    monkeypatch.setattr("mesh.engine.dialer.MAX_TARGETS", 10)
+    world = World()
+    for number in range(1000, 1010):
+        world.dialer.hint(number.to_bytes(16, "big"), [f"{number}:1"])
+    world.dialer.hint(OTHER, ["early:1"])
+    assert world.core.counters["hints_dropped"] == 1, "nobody gives way who has not been tried"
+    run(world.clock, ANSWER_TIMEOUT + 0.2)
+    world.dialer.hint(ID, ["new:1"])
+    run(world.clock, 0.2)
+    assert "new:1" in world.dialled
+    assert "early:1" not in world.dialled
 
 
 def test_an_address_that_refused_rests_whatever_hints_say() -> None:
