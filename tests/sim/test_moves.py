@@ -148,3 +148,21 @@ def test_who_slept_while_a_peer_moved_has_it_again_soon_after(asleep: float) -> 
     assert [len(messages) for messages in heard] == [1, 1]
     failures = [*mover.saw(e.PeerFailed, sleeper), *sleeper.saw(e.PeerFailed, mover)]
     assert bool(failures) is (asleep > 6.0)
+
+
+def test_a_node_that_is_put_out_is_failed_at_once_and_nothing_is_kept_of_its_links() -> None:
+    """Its connections may stay up: they must neither carry anything nor keep it remembered."""
+    sim, node, others = moving(2)
+    out, stays = others
+    out.hear("tick")
+    stays.hear("tick")
+    sim.run(1.0)
+    assert node.publish("tick") == 2
+    node.engine.on_expelled(bytes.fromhex(out.id), "its certificate is revoked")
+    assert node.publish("tick") == 1
+    session = node.engine._core.sessions[bytes.fromhex(out.id)]
+    assert session.is_gone
+    assert (session.link, session.is_accepted) == (None, False)
+    sim.run(0.001)
+    assert [event.reason for event in node.saw(e.PeerFailed, out)] == ["its certificate is revoked"]
+    assert node.saw(e.PeerFailed, stays) == []
