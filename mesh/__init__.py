@@ -37,6 +37,7 @@ from mesh.membership import Peer
 from mesh.node import Node
 from mesh.security import Identity, Policy, Rule, curve_keys, generate_key
 from mesh.transport import PlainEndpoints
+from mesh.tunnels import AsyncStream, Stream
 from mesh.wire.codec import register as register_type
 from patterns.errors import (
     AccessDenied,
@@ -45,6 +46,7 @@ from patterns.errors import (
     BadRequest,
     CallTimeout,
     ConfigError,
+    EndOfStream,
     MeshError,
     NodeClosed,
     NoProvider,
@@ -53,6 +55,7 @@ from patterns.errors import (
     PeerLost,
     Refuse,
     RemoteError,
+    StreamAborted,
     Timeout,
 )
 from patterns.messages import Message
@@ -63,11 +66,13 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessDenied",
     "AsyncNode",
+    "AsyncStream",
     "BadName",
     "BadPayload",
     "BadRequest",
     "CallTimeout",
     "ConfigError",
+    "EndOfStream",
     "Event",
     "Found",
     "Gap",
@@ -95,6 +100,8 @@ __all__ = [
     "Request",
     "Rule",
     "SourceReport",
+    "Stream",
+    "StreamAborted",
     "Timeout",
     "__version__",
     "curve_keys",

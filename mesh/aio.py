@@ -27,6 +27,7 @@ from mesh.runtime import forget_in_child, started_before_fork
 from mesh.services import AsyncService, make_options
 from mesh.serving import DRAIN_TIMEOUT, serve
 from mesh.settings import SOURCES, PolicyInput, Settings
+from mesh.streaming import AsyncStreaming
 from mesh.subscribing import AsyncSubscribing
 from mesh.transport import PlainEndpoints
 from mesh.views import AsyncViews
@@ -42,7 +43,7 @@ logger = logging.getLogger("mesh")
 DEFAULT_OPTIONS = CallOptions()
 
 
-class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
+class AsyncNode(AsyncViews, AsyncSubscribing, AsyncStreaming, Registrations):
     """A node. All arguments are optional and named but the first.
 
     ``name``       service name; nodes of one name are replicas of one service. None: ``anon-...``
@@ -382,7 +383,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         Raises BadName, BadPayload for headers, ConfigError for ``key`` and ``peer`` together.
         """
         options = self.call_options(timeout, retry, peer, wait, headers, key)
-        return AsyncService(self._call, name, options)
+        return AsyncService(self._call, self._iterate, name, options)
 
     def call_options(
         self,
@@ -446,6 +447,9 @@ class AsyncNode(AsyncViews, AsyncSubscribing, Registrations):
         host = self.started
         if host is not None:
             host.on_loop(self._attach_waiting, host)
+
+    def _running_host(self) -> Host:
+        return self.host
 
     def _attach_waiting(self, host: Host) -> None:
         while self._to_attach:

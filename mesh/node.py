@@ -21,7 +21,7 @@ from mesh import waiting
 from mesh.aio import DEFAULT_OPTIONS, AsyncNode
 from mesh.engine.publisher import Publisher
 from mesh.finding import SourceReport
-from mesh.host import Attach
+from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
 from mesh.membership import Peer
 from mesh.registrations import Registrations
@@ -29,6 +29,7 @@ from mesh.runtime import LoopThread, ThreadWaiter, forget_in_child
 from mesh.services import Service
 from mesh.serving import DRAIN_TIMEOUT, serve_blocking
 from mesh.settings import SOURCES, PolicyInput
+from mesh.streaming import Streaming
 from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
 from mesh.transport import PlainEndpoints
 from patterns.backlog import DEFAULT_BUFFER, Policy
@@ -46,7 +47,7 @@ T = TypeVar("T")
 _open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
-class Node(Registrations):
+class Node(Streaming, Registrations):
     """A node. The arguments are those of ``AsyncNode``; so are the verbs and what they promise."""
 
     _inline_by_default = False
@@ -279,7 +280,7 @@ class Node(Registrations):
     ) -> Service:
         """A service to call methods of: ``node.service("calc", timeout=0.5).add(2, 3)``."""
         options = self.aio.call_options(timeout, retry, peer, wait, headers, key)
-        return Service(self._call, name, options)
+        return Service(self._call, self._iterate, name, options)
 
     def peers(self, *, all: bool = False) -> list[Peer]:
         """The other nodes, alive or in doubt; ``all`` adds observers, the failed and the left."""
@@ -446,6 +447,9 @@ class Node(Registrations):
 
     def _now_or_at_start(self, attach: Attach) -> None:
         self.aio._now_or_at_start(attach)
+
+    def _running_host(self) -> Host:
+        return self.aio.host
 
 
 @atexit.register

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from mesh.engine import Engine
-from mesh.host import Attach
+from mesh.host import Attach, Host
+from mesh.streaming import STREAM_METHOD, stream_method
 from patterns.backlog import DEFAULT_BUFFER, Policy, check_policy
 from patterns.errors import ConfigError
 from patterns.names import check_name, check_pattern, group_subject, queue_pool
 from patterns.port import Runner
 from patterns.rpc.method import Method, as_handler
+from patterns.streams.method import is_generator
 from patterns.subscription import Subscription
 
 __all__ = ["RPC_CONCURRENCY", "Registrations"]
@@ -29,6 +31,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 RPC_CONCURRENCY = 64
 """Calls of one method that run at once."""
+
+STREAM_CONCURRENCY = 1024
+"""Streams of one name that are served at once: most of their handlers wait."""
 
 
 class Registrations(ABC):
@@ -115,11 +120,10 @@ class Registrations(ABC):
         for name in names:
             self._add_method(service, name, getattr(target, name), concurrency, inline)
 
-    def _check_is_free(self, service: str, name: str) -> str:
+    def _check_is_free(self, service: str, name: str) -> None:
         full = f"{check_name('service', service)}.{check_name('method', name)}"
         if full in self._method_names:
             raise ConfigError(f"the method {full!r} is served already; give one another name")
-        return full
 
     def _add_method(
         self,
@@ -130,10 +134,57 @@ class Registrations(ABC):
         inline: bool | None,
     ) -> None:
         self._check_may_serve()
-        full = self._check_is_free(service, name)
+        self._check_is_free(service, name)
         inline = self._inline_by_default if inline is None else inline
-        method = Method(name, function, concurrency=concurrency, inline=inline)
-        self._method_names.add(full)
+        if is_generator(function):
+            method: Method = stream_method(
+                name,
+                function,
+                self._running_host,
+                concurrency=concurrency,
+                inline=inline,
+                window=None,
+            )
+        else:
+            method = Method(name, function, concurrency=concurrency, inline=inline)
+        self._register(service, method)
+
+    def stream(
+        self,
+        name: str | Callable[..., Any] | None = None,
+        /,
+        *,
+        concurrency: int = STREAM_CONCURRENCY,
+        window: int | None = None,
+    ) -> Any:
+        """Serve streams: ``@node.stream("files")``, opened by ``open_stream("files")``.
+
+        The handler gets each stream, an ``AsyncStream`` if it is a coroutine function, a ``Stream``
+        in a thread of the pool if it is a plain one. When it returns the stream is closed, when it
+        raises the other side gets RemoteError. The node provides the service ``name``; without one
+        it is the node's own. ``window`` is how many bytes this side takes that are not read.
+
+        Raises BadName, and ConfigError for a duplicate or an observer.
+        """
+        if callable(name):
+            return self.stream(concurrency=concurrency, window=window)(name)
+        service, _, method_name = (name or self._own_name).partition(".")
+        method_name = method_name or STREAM_METHOD
+
+        def decorate(function: F) -> F:
+            self._check_may_serve()
+            self._check_is_free(service, method_name)
+            options: dict[str, Any] = {"concurrency": concurrency, "inline": False}
+            self._register(
+                service,
+                stream_method(method_name, function, self._running_host, window=window, **options),
+            )
+            return function
+
+        return decorate
+
+    def _register(self, service: str, method: Method) -> None:
+        self._method_names.add(f"{service}.{method.name}")
         self._now_or_at_start(lambda engine, runner: engine.serve(service, method))
 
     def subscriber(
@@ -227,6 +278,10 @@ class Registrations(ABC):
     def _check_may_serve(self) -> None:
         if self._is_observer:
             raise ConfigError("an observer takes no work; make the node without observer=True")
+
+    @abstractmethod
+    def _running_host(self) -> Host:
+        """What the running node is made of. Raises NodeClosed when it does not run."""
 
     @abstractmethod
     def _now_or_at_start(self, attach: Attach) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mesh.engine.packing import check_headers
+from mesh.iterating import IterateOptions
 from patterns.errors import ConfigError
 from patterns.keys import Key
 from patterns.names import check_name
@@ -37,13 +38,74 @@ def make_options(
 class _Service:
     """What both faces share; resolving a method never blocks and never fails."""
 
-    def __init__(self, call: Callable[..., Any], name: str, options: CallOptions) -> None:
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        iterate: Callable[..., Any],
+        name: str,
+        options: CallOptions,
+    ) -> None:
         self._call = call
+        self._iterate = iterate
         self._name = check_name("service", name)
         self._options = options
 
+    @property
+    def iterate(self) -> Iterating:
+        """Its methods that are generators, to be iterated."""
+        return Iterating(self._iterate, self._name, self._options)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name}>"
+
+
+class Iterating:
+    """``service.iterate``: methods that are generators, ``calc.iterate.primes(10)``.
+
+    Called, it takes options first: ``calc.iterate(item_timeout=1).primes(10)``.
+    """
+
+    def __init__(
+        self,
+        iterate: Callable[..., Any],
+        name: str,
+        options: CallOptions,
+        own: IterateOptions | None = None,
+    ) -> None:
+        self._iterate = iterate
+        self._name = name
+        self._options = options
+        self._own = own or IterateOptions()
+
+    def __call__(
+        self,
+        *,
+        item_timeout: float | None = None,
+        total: float | None = None,
+        window: int | None = None,
+    ) -> Iterating:
+        """``item_timeout`` and ``total``: seconds until CallTimeout for each item, and in all;
+        ``window``: bytes of items that may be here and not taken (1 MiB)."""
+        own = IterateOptions(item_timeout, total, window)
+        return Iterating(self._iterate, self._name, self._options, own)
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("__"):
+            raise AttributeError(method)
+        return self[method]
+
+    def __getitem__(self, method: str) -> Callable[..., Any]:
+        name, iterate, options, own = (
+            f"{self._name}.{method}",
+            self._iterate,
+            self._options,
+            self._own,
+        )
+
+        def bound(*args: Any, **kwargs: Any) -> Any:
+            return iterate(name, args, kwargs, options, own)
+
+        return bound
 
 
 class AsyncService(_Service):

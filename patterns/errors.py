@@ -16,6 +16,8 @@
      +-- NodeClosed          the node is not started, or closed
      +-- AccessDenied        the policy, here or at the receiver, does not allow it
      +-- ConfigError         an option, or a combination of options, that cannot work
+     +-- EndOfStream         the other side of a stream sends nothing more
+     +-- StreamAborted       a stream was given up, or is read no more; nothing is sent
      +-- Refuse              raised by a handler: another member shall have this message
 
 Errors about names and payloads are raised at once in the caller's own process; nothing was sent.
@@ -30,6 +32,7 @@ __all__ = [
     "BadRequest",
     "CallTimeout",
     "ConfigError",
+    "EndOfStream",
     "MeshError",
     "NoProvider",
     "NodeClosed",
@@ -38,6 +41,7 @@ __all__ = [
     "PeerLost",
     "Refuse",
     "RemoteError",
+    "StreamAborted",
     "Timeout",
 ]
 
@@ -123,6 +127,15 @@ class AccessDenied(MeshError):
 
 class ConfigError(MeshError):
     """Raised when an option, or a combination of options, cannot work; says which and why."""
+
+
+class EndOfStream(MeshError):
+    """Raised by ``receive()`` when the other side of a stream has ended and all is read."""
+
+
+class StreamAborted(MeshError):
+    """Raised when a stream was given up by either side, or is ended or read no more where it is
+    written to. What was on its way may be lost."""
 
 
 class Refuse(MeshError):

@@ -13,6 +13,9 @@ request    ``[id, method, budget_ms, args, kwargs?, headers?, key?, redirects?]`
 reply      ``[id, status, ...]``                           its outcome, see ``STATUS_*``
 =========  ==============================================  ==============================
 
+A request with a ninth field, the bytes that its caller takes, opens a stream: see
+``patterns.streams``.
+
 The kinds share one class family whose rare attributes live on the class: a message that needs
 four attributes pays for four.
 """

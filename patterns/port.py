@@ -23,6 +23,7 @@ __all__ = [
     "RpcPort",
     "Runner",
     "Running",
+    "StreamPort",
     "Timer",
     "Waiter",
 ]
@@ -151,6 +152,25 @@ class RpcPort(Protocol):
     def pack(self, value: Any) -> bytes: ...
 
     def unpack(self, entry: bytes) -> Any: ...
+
+
+class StreamPort(Protocol):
+    """What streams need of the way between two nodes: ordered, and without loss."""
+
+    def pack(self, value: Any) -> bytes: ...
+
+    def unpack(self, entry: bytes) -> Any:
+        """Raises ValueError for what cannot be decoded."""
+
+    def count(self, what: str, by: int = 1) -> None:
+        """Count an event that people may want to know of."""
+
+    def stream_ready(self, handle: Any, stream: Any) -> None:
+        """Ask ``stream.next_entry()`` for what may leave, in turn with others, until it is None;
+        then its ``is_queued`` is cleared."""
+
+    def tell_stream(self, handle: Any, entry: bytes) -> None:
+        """Send a message of a stream ahead of all data."""
 
 
 class CastPort(Protocol):

@@ -128,8 +128,10 @@ class Conditions:
 
     def unflushed(self) -> list[str]:
         """What ``flush`` would still wait for, for people."""
-        sizes = [(s.outbox.queue.size + s.parcels.outgoing.size, s.peer) for s in self._unsent()]
-        left = [f"{size} bytes for {peer}" for size, peer in sizes]
+        unsent = self._unsent()
+        sizes = [(s.outbox.queue.size + s.parcels.outgoing.size, s.peer) for s in unsent]
+        left = [f"{size} bytes for {peer}" for size, peer in sizes if size]
+        left += [f"streams to {s.peer}" for s in unsent if s.streams.is_waiting]
         if self._casts.unacked:
             where = self._casts.describe()
             left.append(f"{self._casts.unacked} groupcasts are not acknowledged ({where})")
@@ -142,6 +144,7 @@ class Conditions:
             s
             for s in sessions
             if s.parcels.is_waiting
+            or s.streams.is_waiting
             or (s.outbox.is_waiting and not s.outbox.is_stalled(now))
             or (self._pressure.size_for(s) and self._pressure.is_waited_for(s))
         ]

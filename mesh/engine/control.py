@@ -23,6 +23,8 @@ CALLS           [id, ...]                    after a renewed link: do you still 
 CALLS_MISSING   [id, ...]                    I do not have these
 PARCEL_ACK      link, bytes                  taken of the chunks of your link epoch
 LOST            [[subject, count], ...]      these messages for you were dropped here
+STREAM_ACK      era, number                  all before it of your messages of streams is here
+STREAMS_LOST    era                          I know nothing of what was before
 ==============  ===========================  =====================================================
 
 Types 15 to 22, and 25, are groupcast's: see ``patterns.groupcast.casts``.
@@ -59,6 +61,8 @@ __all__ = [
     "REFUSED_PROTOCOL",
     "REFUSED_SELF",
     "REPLY",
+    "STREAMS_LOST",
+    "STREAM_ACK",
     "check_control",
 ]
 
@@ -78,6 +82,8 @@ CALLS_MISSING = 13
 DIGEST = 14
 PARCEL_ACK = 23
 LOST = 24
+STREAM_ACK = 26
+STREAMS_LOST = 27
 
 FIRST_QUESTION = 1 << 32
 FIRST_PING = 1 << 48
@@ -109,6 +115,8 @@ _SHAPES: dict[int, tuple[type, ...]] = {
     CALLS_MISSING: (list,),
     PARCEL_ACK: (int, int),
     LOST: (list,),
+    STREAM_ACK: (int, int),
+    STREAMS_LOST: (int,),
     k.WANT: (str, int, int, int),
     k.GRANT: (str, int, int),
     k.RETURN: (str, int, int, int),

@@ -34,6 +34,7 @@ MAX_RECORDS = 64
 """Records and changes of one in a frame: each is told to all who watch. A node takes one a turn."""
 
 CALL_KINDS = frozenset({c.REPLY, c.CALLS, c.CALLS_MISSING})
+STREAM_KINDS = frozenset({c.STREAM_ACK, c.STREAMS_LOST})
 RECORD_KINDS = frozenset({c.OPEN, c.DELTA})
 CAST_KINDS = frozenset(
     {k.WANT, k.GRANT, k.RETURN, k.RECALL, k.DONE, k.BACK, k.HELD, k.CHECK, k.DENY}
@@ -50,7 +51,8 @@ class ControlLane:
     acknowledgement; ``on_call_control`` and ``on_cast_control`` for the kinds that belong to calls
     and to groupcast; ``on_pong(session, number)`` for the answer to a user's ping;
     ``on_loss(session, subject, count)`` for messages that the peer dropped;
-    ``on_parcel_ack(session, link, received)`` for what the peer has taken of our parcels.
+    ``on_parcel_ack(session, link, received)`` for what the peer has taken of our parcels;
+    ``on_stream_control`` for the kinds that belong to streams.
 
     ``admit(session, record, patterns)`` takes out of a record, of which these patterns are new,
     what the peer may not have.
@@ -76,6 +78,7 @@ class ControlLane:
         self.on_loss: Callable[[Session, str, int], None]
         self.on_pong: Callable[[Session, int], None]
         self.on_parcel_ack: Callable[[Session, int, int], None]
+        self.on_stream_control: Callable[[Session, int, list[Any]], None]
         self.opened: Callable[[Session], None]
         self.opened_by_peer: Callable[[Session], None]
         self._handlers: dict[int, Callable[[Session, int, list[Any]], None]] = {
@@ -140,6 +143,9 @@ class ControlLane:
                     handler(session, link, fields)
                 elif kind in CAST_KINDS:
                     self.on_cast_control(session, link, kind, fields)
+                elif kind in STREAM_KINDS:
+                    self.on_stream_control(session, kind, fields)
+                    self.confirmed()
                 elif kind in CALL_KINDS:
                     self.on_call_control(session, kind, fields)
             except BadFrame as error:

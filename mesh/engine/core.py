@@ -67,6 +67,7 @@ class Core:
         self.sessions: dict[bytes, Session] = {}
         self.counters: dict[str, int] = {}
         self.tell = Telling(clock.now)
+        self._eras = 0
         self._dirty: list[Flushable] = []
         self._is_flush_due = False
         self.expects_batch = False
@@ -79,6 +80,11 @@ class Core:
     def pack(self, *fields: Any) -> bytes:
         """One entry from its fields."""
         return self.codec.pack(fields)
+
+    def next_era(self) -> int:
+        """A number that no lane of streams of this node had."""
+        self._eras += 1
+        return self._eras
 
     def mark(self, item: Flushable) -> None:
         """Flush ``item`` at the end of this turn."""

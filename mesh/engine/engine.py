@@ -38,13 +38,14 @@ from mesh.engine.own_interest import OwnInterest
 from mesh.engine.packing import check_headers, check_size
 from mesh.engine.parcel_plane import ParcelPlane
 from mesh.engine.pings import Pings
-from mesh.engine.ports import Clock, Dial, Lane, Transport
+from mesh.engine.ports import Clock, Transport
 from mesh.engine.pressure import Pressure
 from mesh.engine.publisher import Publisher
 from mesh.engine.rings import Rings
 from mesh.engine.roster import Roster
 from mesh.engine.sending import LinkSending
 from mesh.engine.session import Session
+from mesh.engine.stream_plane import StreamPlane
 from mesh.engine.waits import Waits, check_seconds
 from mesh.engine.work_plane import WorkPlane
 from mesh.links import PARCEL_BYTES
@@ -111,6 +112,7 @@ class Engine:
         self._calls.rings = self.rings
         self._calls.server = self.server = self._new_server(providers)
         self._calls.client = self._client = RpcClient(self._calls, providers, self._grace_left)
+        self.streams = StreamPlane(core, self._local, self._client, self.server, self._runner)
 
     def _make_messages(self) -> None:
         core = self._core
@@ -149,6 +151,7 @@ class Engine:
             self.rings,
             self._client,
             self.server,
+            self.streams,
             self._work,
             self.pings,
             self.absent,
@@ -181,6 +184,13 @@ class Engine:
         self.on_expelled = self.moves.expel
         self.on_stranger = partial(core.count, "strange_frames")
         self.on_work_ready = self._work.on_work_ready
+        self.on_work_frame = self._work.on_work_frame
+        self.on_hello = self._links.on_hello
+        self.on_info = self._links.on_info
+        self.on_bye = self._links.on_bye
+        self.on_link_frame = self._links.on_link_frame
+        self.on_request_frame = self._calls.on_request_frame
+        self.on_reply_frame = self._calls.on_reply_frame
         self.is_member = self._roster.is_member
 
     def _new_server(self, providers: Providers) -> RpcServer:
@@ -207,6 +217,8 @@ class Engine:
         control.opened = self._on_opened
         control.opened_by_peer = self._on_opened_by_peer
         control.on_parcel_ack = self._parcels.on_ack
+        control.on_stream_control = self.streams.on_control
+        self._links.on_stream_frame = self.streams.on_frame
         self._links.lost = self._work.link_lost
         self._links.forgotten = self._work.forget
         self._core.membership.on_forgotten = self._links.forget_member
@@ -216,6 +228,7 @@ class Engine:
 
     def _on_opened(self, session: Session) -> None:
         self._parcels.opened(session)
+        session.streams.open()
         self._work.link_opened(session)
 
     def _on_opened_by_peer(self, session: Session) -> None:
@@ -262,6 +275,7 @@ class Engine:
         self._calls_lost = len(self._client)
         self._client.close()
         self._work.receiver.leave()
+        self.streams.close()
         told = self._control.say_goodbye(reason)
         self._core.flush()
         self._conditions.goodbye(told, waiter)
@@ -279,6 +293,7 @@ class Engine:
         self._waits.close(NodeClosed("the node was closed during the wait"))
         self.pings.close()
         self._client.close()
+        self.streams.close()
         self.server.close()
         casts = self._work.sender.close()
         self._work.receiver.close()
@@ -320,27 +335,6 @@ class Engine:
             self._work.end_turn()
         finally:
             self._core.flush()
-
-    def on_hello(self, id: bytes, link: int) -> None:
-        self._links.on_hello(id, link)
-
-    def on_info(self, topic: bytes) -> None:
-        self._links.on_info(topic)
-
-    def on_bye(self, id: bytes, link: int) -> None:
-        self._links.on_bye(id, link)
-
-    def on_link_frame(self, dial: Dial, frame: bytes, payload: bytes) -> None:
-        self._links.on_link_frame(dial, frame, payload)
-
-    def on_request_frame(self, route: bytes, frame: bytes) -> None:
-        self._calls.on_request_frame(route, frame)
-
-    def on_reply_frame(self, lane: Lane, frame: bytes) -> None:
-        self._calls.on_reply_frame(lane, frame)
-
-    def on_work_frame(self, frame: bytes) -> None:
-        self._work.on_work_frame(frame)
 
     # Verbs: publish/subscribe.
 

@@ -77,6 +77,8 @@ class LinkPlane:
         self._parcels = parcels
         self.lost: Callable[[Session], None]
         """Called when a known peer has no link to us any more."""
+        self.on_stream_frame: Callable[[Session, frames.LinkHeader, memoryview], None]
+        """Called with messages of streams, and may raise BadFrame."""
         self.forgotten: Callable[[Session], None]
         """Called when nothing of a peer is remembered any more."""
         self._unacked: dict[Session, None] = {}
@@ -295,14 +297,22 @@ class LinkPlane:
                 if kind == frames.CONTROL:
                     entries = self._core.codec.unpack_all(body, count)
                     self._control.on_entries(owner, link, entries)
-                elif kind == frames.CHUNK:
-                    self._parcels.on_chunk(owner, link, body)
+                elif kind in (frames.CHUNK, frames.STREAM):
+                    self._on_bulk_frame(owner, header, body)
                 else:
                     self._on_data_frame(owner, header, body, payload)
             except BadFrame as error:
                 self._control.reset(owner, error)
         elif kind == frames.CONTROL:
             self._on_stranger(dial, sender, link, body, count)
+
+    def _on_bulk_frame(self, session: Session, header: frames.LinkHeader, body: memoryview) -> None:
+        if header.link != session.inbox.link:
+            self._core.count("stale_frames")
+        elif header.kind == frames.CHUNK:
+            self._parcels.on_chunk(session, body)
+        else:
+            self.on_stream_frame(session, header, body)
 
     def _on_data_frame(
         self, session: Session, header: frames.LinkHeader, body: memoryview, payload: bytes

@@ -56,12 +56,9 @@ class ParcelPlane:
         self._gap = gap
         self._budget = Budget(KEPT_BYTES)
 
-    def on_chunk(self, session: Session, link: int, body: memoryview) -> None:
-        """A chunk of a linked peer. Raises BadFrame for one that makes no sense there."""
+    def on_chunk(self, session: Session, body: memoryview) -> None:
+        """A chunk of the present link. Raises BadFrame for one that makes no sense there."""
         lane = session.parcels
-        if link != session.inbox.link:
-            self._core.count("stale_frames")
-            return
         header, piece = frames.unpack_chunk(body)
         lane.received += len(piece)
         if header.total == 0:

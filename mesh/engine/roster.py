@@ -16,6 +16,7 @@ from mesh.engine.core import Core
 from mesh.engine.pings import Pings
 from mesh.engine.rings import Rings
 from mesh.engine.session import Session
+from mesh.engine.stream_plane import StreamPlane
 from mesh.engine.work_plane import WorkPlane
 from mesh.membership import State
 from patterns.port import Handle
@@ -42,6 +43,7 @@ class Roster:
         rings: Rings,
         client: RpcClient,
         server: RpcServer,
+        streams: StreamPlane,
         work: WorkPlane,
         pings: Pings,
         absent: Absent,
@@ -53,6 +55,7 @@ class Roster:
         self._rings = rings
         self._client = client
         self._server = server
+        self._streams = streams
         self._work = work
         self._pings = pings
         self._absent = absent
@@ -178,6 +181,7 @@ class Roster:
         lost = f"the peer {session.peer.name} has {state}: {reason}"
         self._client.on_lost(session, lost)
         self._server.caller_gone(session.id)
+        self._streams.lost(session, lost)
         self._pings.lost(session, lost)
         self._emit(e.PeerFailed if state is State.FAILED else e.PeerLeft, session, reason)
         if session.is_doubted:

@@ -14,6 +14,7 @@ from mesh.engine.control import LOST, REPLY
 from mesh.engine.core import Core
 from mesh.engine.parcel_lane import ParcelLane
 from mesh.engine.ports import Dial, Lane
+from mesh.engine.stream_lane import StreamLane
 from mesh.links import Batch, BatchQueue, EntryQueue, Inbox, Outbox
 from mesh.membership import Member, Peer, Record, State
 from mesh.wire import frames
@@ -64,6 +65,7 @@ class Session:
         "pinged_at",
         "record",
         "routes",
+        "streams",
         "suspicion",
         "work",
     )
@@ -114,6 +116,7 @@ class Session:
         self.routes: dict[bytes, ReplyRoute] = {}
         self.work = WorkLane(self)
         self.parcels = ParcelLane(self)
+        self.streams = StreamLane(self)
 
     @property
     def is_observer(self) -> bool:

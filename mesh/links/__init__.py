@@ -9,11 +9,13 @@ from mesh.links.entries import EntryQueue
 from mesh.links.inbox import Inbox
 from mesh.links.outbox import Outbox
 from mesh.links.parcels import PARCEL_BYTES, Assembly, Budget, Parcels
+from mesh.links.resending import Arrivals, Resending
 
 __all__ = [
     "BATCH_BYTES",
     "BATCH_ENTRIES",
     "PARCEL_BYTES",
+    "Arrivals",
     "Assembly",
     "Batch",
     "BatchQueue",
@@ -22,4 +24,5 @@ __all__ = [
     "Inbox",
     "Outbox",
     "Parcels",
+    "Resending",
 ]

@@ -80,6 +80,7 @@ __all__ = [
     "REPLY",
     "REQUEST",
     "SEND",
+    "STREAM",
     "BadFrame",
     "ChunkHeader",
     "DataHeader",
@@ -113,6 +114,7 @@ SEND = 2  # link
 BROADCAST = 3  # link
 CHUNK = 4  # link: a part of a parcel; it has no number and no entries
 PARCEL = 5  # link: [id] of a parcel whose chunks are through: it is a message, here and now
+STREAM = 6  # link: an era, then messages of streams; numbered apart (`mesh.links.resending`)
 REQUEST = 16  # data
 REPLY = 17  # data
 REFUSED = 18  # data: no entries; the sender is not the node that was meant, or knows no such peer

@@ -217,6 +217,10 @@ class RpcClient:
             else:
                 self._pause(call_id, pending, handle, error)
 
+    def pending(self, call_id: int) -> Pending:
+        """What is known of a call that was just made; its ``handle`` stays when it has ended."""
+        return self._pending[call_id]
+
     def in_flight_at(self, handle: Handle) -> list[int]:
         """The ids of the calls sent there and not answered."""
         return [call_id for call_id, p in self._pending.items() if p.handle is handle]
@@ -455,7 +459,9 @@ def _told_so(error: MeshError) -> MeshError:
 
 def _add_options(request: list[Any], options: CallOptions, redirects: int) -> None:
     """What follows the keywords; see ``patterns.messages``."""
-    if options.key is not None:
+    if options.window is not None:
+        request += (options.headers or {}, options.key, redirects, options.window)
+    elif options.key is not None:
         # The redirects even if 0, so that the entry does not grow when it is sent again.
         request += (options.headers or {}, options.key, redirects)
     elif options.headers:

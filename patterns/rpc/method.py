@@ -81,7 +81,7 @@ class Method:
         if concurrency < 1:
             raise ConfigError(f"{name}: concurrency must be at least 1, not {concurrency}")
         self.name = name
-        self.function, self.is_async = as_handler(name, function)
+        self.function, self.is_async = self._as_handler(function)
         self.inline = inline and not self.is_async
         self.concurrency = concurrency
         self.running = 0
@@ -124,6 +124,9 @@ class Method:
             self._max_args = 1 << 30
         if self._convert or any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in visible):
             self._max_args = -1  # never take the short way
+
+    def _as_handler(self, function: Callable[..., Any]) -> tuple[Callable[..., Any], bool]:
+        return as_handler(self.name, function)
 
     def took(self, seconds: float) -> None:
         """A call has ended."""

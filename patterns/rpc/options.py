@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 
 from patterns.errors import ConfigError
 from patterns.keys import Key, key_bytes
@@ -28,6 +29,7 @@ class CallOptions:
         "target",
         "timeout",
         "wait",
+        "window",
     )
 
     def __init__(
@@ -50,7 +52,17 @@ class CallOptions:
         self.key = key
         """As it was given; the handler sees it like that."""
         self.canonical_key = None if key is None else key_bytes(key)
+        self.window: int | None = None
+        """Of a call that opens a stream, what its caller takes of it; None for any other."""
         self.is_free = key is None and target is None
         """Whether any provider will do."""
         self.is_plain = key is None and not headers
         """Whether the request has nothing behind its arguments."""
+
+    def for_stream(self, window: int) -> CallOptions:
+        """The same for a call that opens a stream, which is made once: its answer is the stream."""
+        options = copy(self)
+        options.retry = False
+        options.is_plain = False
+        options.window = window
+        return options

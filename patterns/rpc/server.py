@@ -17,13 +17,19 @@ Rules:
 from __future__ import annotations
 
 import logging
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from patterns import messages as m
-from patterns.errors import BadName, BadPayload, BadRequest, ConfigError, PayloadTooLarge
+from patterns.errors import (
+    BadName,
+    BadPayload,
+    BadRequest,
+    ConfigError,
+    Overloaded,
+    PayloadTooLarge,
+)
 from patterns.keys import key_bytes
 from patterns.names import check_name
 from patterns.port import Handle, RpcPort, Runner
@@ -31,6 +37,10 @@ from patterns.rpc.job import Job
 from patterns.rpc.method import Method, Request
 from patterns.rpc.placement import FINAL, Placement
 from patterns.rpc.providers import Providers
+from patterns.texts import error_texts, sendable
+
+if TYPE_CHECKING:
+    from patterns.streams.serving import StreamServer
 
 __all__ = ["MAX_WAITING", "RpcServer"]
 
@@ -43,11 +53,11 @@ ADMITTED_SHARE = 0.8
 """Of its deadline, what a call may be expected to take here; the rest is for the way, and for those
 that take longer than the mean."""
 
+_WINDOW = 8
+"""Where a request for a stream has the window of its caller; others end before."""
+
 MAX_MALFORMED = 16
 """Malformed entries after which the rest of a frame is not looked at: it is no honest one."""
-
-MAX_TEXT_CHARS = 8000
-"""A remote text is for reading; a recursion's traceback is not worth megabytes on the wire."""
 
 
 class RpcServer:
@@ -64,6 +74,8 @@ class RpcServer:
         self._jobs: dict[tuple[bytes, int], Job] = {}
         self._is_draining = False
         self._closed = False
+        self.streams: StreamServer
+        """Takes the requests for streams."""
         self.expired = 0
         self.refused = 0
         """Calls that were answered *overloaded*."""
@@ -130,6 +142,10 @@ class RpcServer:
             return True
         if key is not None and self._turns_away(route, entry):
             return True
+        if len(entry) > _WINDOW:
+            call = args, kwargs, headers, key
+            self._take_stream(method, caller, route, entry, call)
+            return True
         try:
             args, kwargs = method.check(args, kwargs)
         except BadRequest as error:
@@ -144,6 +160,21 @@ class RpcServer:
         deadline = now + budget_ms / 1000
         self._admit(Job(self, method, call_id, args, kwargs, headers, deadline, caller, route, key))
         return True
+
+    def _take_stream(
+        self, method: Method, caller: Handle, route: Any, entry: Sequence[Any], call: Any
+    ) -> None:
+        """A request for a stream: its answer is this side's window, and its number the stream's."""
+        call_id, name, budget_ms, window = entry[0], entry[1], entry[2], entry[_WINDOW]
+        try:
+            own = self.streams.start(method, caller, call_id, window, call, budget_ms / 1000)
+        except BadRequest as error:
+            self._refuse(route, call_id, m.STATUS_BAD_REQUEST, str(error))
+        except Overloaded as error:
+            self.refused += 1
+            self._refuse(route, call_id, m.STATUS_OVERLOADED, str(error))
+        else:
+            self._reply(route, name, call_id, own)
 
     def _turns_away(self, route: Any, entry: Sequence[Any]) -> bool:
         """Whether a keyed request was answered without serving it: its key belongs elsewhere."""
@@ -173,7 +204,9 @@ class RpcServer:
             if type(call_id) is not int:
                 continue
             job = self._jobs.pop((caller, call_id), None)
-            if job is not None:
+            if job is None:
+                self.streams.give_up(caller, call_id)
+            else:
                 self._waiting.get(job.method, {}).pop(job, None)
                 if job.running is not None:
                     job.running.cancel()
@@ -199,14 +232,15 @@ class RpcServer:
 
     def running(self) -> Counter[str]:
         """How many calls of each method are here, by its name."""
-        return Counter(job.method.name for job in self._jobs.values())
+        served = self.streams.running.values()
+        return Counter(job.method.name for job in self._jobs.values()) + Counter(served)
 
     def running_of(self, caller: bytes) -> set[int]:
         """The ids of this caller's requests that run or wait here."""
         return {call_id for peer, call_id in self._jobs if peer == caller}
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._jobs) + len(self.streams.running)
 
     def close(self) -> None:
         """Start nothing more, cancel coroutines that run; callers learn it from the goodbye."""
@@ -216,6 +250,7 @@ class RpcServer:
             if job.running is not None:
                 job.running.cancel()
         self._jobs.clear()
+        self.streams.close()
 
     def _serve_inline(
         self, method: Method, route: Any, call_id: int, args: Sequence[Any], kwargs: dict[str, Any]
@@ -311,9 +346,8 @@ class RpcServer:
         self._port.send_reply(route, entry)
 
     def _reply_error(self, route: Any, name: str, call_id: int, error: BaseException) -> None:
-        kind, message = type(error).__name__, _text_of(error)
+        kind, message, trace = error_texts(error)
         logger.warning("%s raised %s: %s", name, kind, message, exc_info=error)
-        trace = _sendable("".join(traceback.format_exception(error))[-MAX_TEXT_CHARS:])
         reply = [call_id, m.STATUS_ERROR, kind, message, trace]
         self._port.send_reply(route, self._port.pack(reply))
 
@@ -323,7 +357,7 @@ class RpcServer:
         self._refuse(route, call_id, m.STATUS_EXPIRED, text)
 
     def _refuse(self, route: Any, call_id: int, status: int, text: str) -> None:
-        self._port.send_reply(route, self._port.pack([call_id, status, _sendable(text)]))
+        self._port.send_reply(route, self._port.pack([call_id, status, sendable(text)]))
 
     def _unknown(self, name: str) -> str:
         prefix = name.partition(".")[0] + "."
@@ -335,16 +369,3 @@ def _options_of(entry: Sequence[Any]) -> tuple[Any, Any, Any]:
     """The keywords, headers and key of a request, with what stands for those that are missing."""
     fields = len(entry)
     return entry[4], entry[5] if fields > 5 else {}, entry[6] if fields > 6 else None
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception as failure:  # noqa: BLE001  a text is needed, whatever its author wrote
-        text = f"<its text cannot be made: {type(failure).__name__}>"
-    return _sendable(text)
-
-
-def _sendable(text: str) -> str:
-    """A text that always packs: bounded, and without the lone surrogates of odd file names."""
-    return text[:MAX_TEXT_CHARS].encode("utf-8", "backslashreplace").decode()

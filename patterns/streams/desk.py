@@ -1,0 +1,259 @@
+"""The streams of one node: which there are, where what arrives belongs, and how they end. Pure.
+
+A stream is opened by a call of its name (``patterns.streams.serving``), so it finds its peer as any
+call does; its number is that call's. All else goes by the stream lane of the two nodes' link,
+which is ordered and loses nothing while both are members of each other's view. When one gives the
+other up, all streams between them are lost, on either side.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from patterns.errors import (
+    BadPayload,
+    MeshError,
+    NodeClosed,
+    Overloaded,
+    PeerLost,
+    RemoteError,
+    StreamAborted,
+)
+from patterns.keys import Key
+from patterns.port import Handle, StreamPort
+from patterns.streams import messages as m
+from patterns.streams.stream import MIN_WINDOW_BYTES, Stream
+from patterns.texts import MAX_TEXT_CHARS, sendable
+
+__all__ = ["MAX_STREAMS", "MAX_STREAMS_PER_PEER", "WINDOWS_BYTES", "Streams"]
+
+logger = logging.getLogger("mesh.streams")
+
+MAX_STREAMS = 4096
+"""Open at one node at a time: with the least window each they may hold 512 MiB."""
+
+MAX_STREAMS_PER_PEER = 1024
+"""Of those, opened by one peer: it cannot take all."""
+
+WINDOWS_BYTES = 256 * 1024 * 1024
+"""The sum of the windows that are given freely; beyond it a stream gets the least one."""
+
+_MALFORMED = (TypeError, ValueError, IndexError, KeyError)
+
+
+class _Opening(Protocol):
+    """The call that opens a stream, while it lasts and after."""
+
+    handle: Handle | None
+
+
+class Streams:
+    """All of them. ``port.ready`` is told of streams with something to send."""
+
+    def __init__(self, port: StreamPort) -> None:
+        self._port = port
+        self._open: dict[tuple[bytes, int], Stream] = {}
+        """By the other node, and the number as it comes in what that node sends."""
+        self._opening: dict[int, tuple[Stream, _Opening]] = {}
+        """Those that were asked for, and not accepted as far as is known here."""
+        self._of_peer: dict[bytes, int] = {}
+        """How many each peer has opened here."""
+        self._windows = 0
+        self._is_closed = False
+        self.pack = port.pack
+        self.opened = 0
+        """Streams that were opened from here, or accepted here."""
+        self.stale = 0
+        """Messages for streams that were over here already."""
+
+    # The life of a stream.
+
+    def room(self, wanted: int) -> int:
+        """The window that a new stream gets. Raises Overloaded when there are too many."""
+        if self._is_closed:
+            raise NodeClosed("this node is closed")
+        if len(self) >= MAX_STREAMS:
+            raise Overloaded(f"{len(self)} streams are open at this node, as many as it may have")
+        if self._windows + wanted > WINDOWS_BYTES:
+            return MIN_WINDOW_BYTES
+        return wanted
+
+    def begin(self, stream: Stream, opening: _Opening) -> None:
+        """It was asked for, by the call whose number it has."""
+        self._opening[stream.id] = stream, opening
+        self._windows += stream.window
+
+    def accepted(self, stream: Stream, peer_window: object) -> None:
+        """Whom it was asked of has taken it. Raises RemoteError for a window that is none."""
+        stream_and_opening = self._opening.pop(stream.id, None)
+        if stream_and_opening is None:
+            return
+        handle = stream_and_opening[1].handle
+        if stream.error is None and type(peer_window) is int and handle is not None:
+            stream.peer_window = peer_window
+            self._add(stream, handle)
+            return
+        self._windows -= stream.window
+        text = f"its answer to a stream was no window: {peer_window!r:.80}"
+        raise stream.error or RemoteError("ProtocolError", text, "", handle and handle.peer)
+
+    def refused(self, stream: Stream) -> None:
+        """It does not come to be, or nobody waits for it any more."""
+        if self._opening.pop(stream.id, None) is not None:
+            self._windows -= stream.window
+
+    def accept(
+        self,
+        handle: Handle,
+        number: int,
+        name: str,
+        windows: tuple[int, int],
+        headers: dict[str, str],
+        key: Key | None,
+    ) -> Stream:
+        """A stream that ``handle`` opens here; its window and ours. Raises Overloaded."""
+        of_peer = self._of_peer.get(handle.id, 0)
+        if of_peer >= MAX_STREAMS_PER_PEER:
+            raise Overloaded(f"{of_peer} streams of yours are open at this node")
+        if (handle.id, number) in self._open:
+            raise Overloaded(f"a stream of yours has the number {number} already")
+        peer_window, window = windows
+        stream = Stream(self, -number, name, self.room(window), headers, key)
+        stream.peer_window = peer_window
+        self._windows += stream.window
+        self._of_peer[handle.id] = of_peer + 1
+        self._add(stream, handle)
+        return stream
+
+    def _add(self, stream: Stream, handle: Handle) -> None:
+        stream.handle = handle
+        self._open[handle.id, -stream.id] = stream
+        self.opened += 1
+
+    def settle(self, stream: Stream) -> None:
+        """Forget it if both sides are through with it; a handler of it may still run."""
+        is_through_here = stream.is_ended and stream.is_sent
+        if stream.error is not None or (
+            is_through_here and (stream.is_ended_there or stream.has_stopped)
+        ):
+            self._forget(stream)
+
+    def _forget(self, stream: Stream) -> None:
+        handle = stream.handle
+        if handle is None or self._open.pop((handle.id, -stream.id), None) is None:
+            return
+        self._windows -= stream.window
+        if stream.id < 0:
+            left = self._of_peer[handle.id] - 1
+            if left:
+                self._of_peer[handle.id] = left
+            else:
+                del self._of_peer[handle.id]
+
+    def abort(self, stream: Stream, text: str) -> None:
+        """End it both ways at once, and tell the other side why."""
+        if stream.error is None and stream.handle is not None:
+            self.tell(stream, [stream.id, m.ABORT, sendable(text)])
+        self._break(stream, StreamAborted(f"the stream {stream.name!r} was aborted here: {text}"))
+
+    def violated(self, stream: Stream, what: str) -> MeshError:
+        """The other side broke the rules: nothing of it can be relied on."""
+        self._port.count("streams_violated")
+        self.abort(stream, f"the other side sent {what}")
+        return stream.error or StreamAborted(what)
+
+    def give_up(self, handle_id: bytes, number: int) -> None:
+        """Whoever opened it has given up before it knew that it was accepted."""
+        stream = self._open.get((handle_id, number))
+        if stream is not None and stream.id < 0:
+            self._break(stream, StreamAborted("its caller has given up"))
+
+    def on_lost(self, handle: Handle, reason: str) -> None:
+        """The peer is gone, or has given this node up: what there was between us is over."""
+        for stream in [s for s in self._open.values() if s.handle is handle]:
+            self._break(stream, PeerLost(f"the stream {stream.name!r}: {reason}"))
+
+    def _break(self, stream: Stream, error: MeshError) -> None:
+        stream.fail(error)
+        self._forget(stream)
+
+    def close(self) -> None:
+        """Break all that there are."""
+        self._is_closed = True
+        opening = [stream for stream, _ in self._opening.values()]
+        self._opening.clear()
+        for stream in [*self._open.values(), *opening]:
+            self._break(stream, NodeClosed("the node was closed while the stream was open"))
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._opening)
+
+    # What leaves.
+
+    def ready(self, stream: Stream) -> None:
+        """It may have something that can leave."""
+        if stream.handle is not None and not stream.is_queued:
+            stream.is_queued = True
+            self._port.stream_ready(stream.handle, stream)
+
+    def tell(self, stream: Stream, message: list[Any]) -> None:
+        """Send a message of the stream ahead of all data."""
+        if stream.handle is not None:
+            self._port.tell_stream(stream.handle, self.pack(message))
+
+    # What arrives.
+
+    def on_messages(self, handle: Handle, entries: Iterable[Any]) -> int:
+        """The messages of one frame, in order; returns how many were malformed."""
+        malformed = 0
+        for entry in entries:
+            try:
+                number, kind = entry[0], entry[1]
+                stream = self._open.get((handle.id, number)) or self._early(handle, number)
+                if stream is None:
+                    self.stale += 1
+                elif kind <= m.BYTES:
+                    stream.on_data(kind, entry[2])
+                elif kind == m.CREDIT:
+                    stream.on_credit(entry[2])
+                elif kind == m.END:
+                    stream.on_end(entry[2], _failure(handle, entry[3:6]))
+                elif kind == m.STOP:
+                    stream.on_stop()
+                elif kind == m.ABORT:
+                    self._on_abort(stream, handle, entry[2])
+            except _MALFORMED:
+                malformed += 1
+        return malformed
+
+    def _early(self, handle: Handle, number: object) -> Stream | None:
+        """The stream that this peer may have accepted, though its answer is not here yet."""
+        if type(number) is not int or (found := self._opening.get(-number)) is None:
+            return None
+        stream, opening = found
+        return stream if opening.handle is handle else None
+
+    def _on_abort(self, stream: Stream, handle: Handle, text: object) -> None:
+        shown = text[:MAX_TEXT_CHARS] if isinstance(text, str) else ""
+        error = StreamAborted(f"the stream {stream.name!r} was aborted by {handle.peer}: {shown}")
+        self._break(stream, error)
+
+    def unpack(self, stream: Stream, data: bytes | bytearray) -> Any:
+        """The value of a message. Raises BadPayload, and the stream is over: what cannot be
+        decoded is lost, and nobody shall take the next for it."""
+        try:
+            return self._port.unpack(bytes(data))
+        except ValueError as error:
+            text = f"a message that cannot be decoded: {error}"
+            self.abort(stream, text)
+            raise BadPayload(f"the stream {stream.name!r}: {text}") from error
+
+
+def _failure(handle: Handle, fields: list[Any]) -> MeshError | None:
+    """What a handler at the other side has raised."""
+    if not fields:
+        return None
+    kind, text, trace = (f[:MAX_TEXT_CHARS] if isinstance(f, str) else "" for f in fields)
+    return RemoteError(kind, text, trace, handle.peer)

@@ -1,0 +1,106 @@
+"""The side that is asked for streams: each is taken by a call, and served until its handler ends.
+
+The call is answered at once, with the window of this side. When its handler returns the stream is
+ended; when it raises, ended with that. When the other side aborts or is lost, the handler is
+cancelled; one that runs in a thread finds out when it sends or reads next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from patterns.errors import BadRequest, Overloaded
+from patterns.keys import Key
+from patterns.port import Handle, Runner
+from patterns.rpc.method import Method, Request
+from patterns.streams.desk import Streams
+from patterns.streams.method import StreamMethod
+from patterns.streams.stream import MAX_WINDOW_BYTES, MIN_WINDOW_BYTES, Stream
+from patterns.texts import error_texts
+
+__all__ = ["StreamRequest", "StreamServer"]
+
+logger = logging.getLogger("mesh.streams")
+
+
+class StreamRequest(Request):
+    """What a generator can know of the iteration it serves. ``stream`` is its core."""
+
+    __slots__ = ("stream",)
+
+    def __init__(self, stream: Stream, deadline: float, caller: Any) -> None:
+        super().__init__(caller, deadline, stream.headers, stream.key)
+        self.stream: Any = stream
+
+
+class StreamServer:
+    """Takes streams and runs their handlers."""
+
+    def __init__(self, streams: Streams, runner: Runner) -> None:
+        self._streams = streams
+        self._runner = runner
+        self.running: dict[Stream, str] = {}
+        """Those whose handler has not ended, and the method's name; a broken one may be here."""
+
+    def start(
+        self,
+        method: Method,
+        caller: Handle,
+        number: int,
+        peer_window: Any,
+        call: tuple[Sequence[Any], dict[str, Any], dict[str, str], Key | None],
+        deadline: float,
+    ) -> int:
+        """Take a stream and serve it; returns this side's window.
+
+        ``call`` is arguments, keywords, headers and key. Raises BadRequest, Overloaded.
+        """
+        args, kwargs, headers, key = call
+        if not isinstance(method, StreamMethod):
+            raise BadRequest(f"{method.name} has one answer, it is no stream: call it")
+        if type(peer_window) is not int or not 0 < peer_window <= MAX_WINDOW_BYTES:
+            raise BadRequest(f"{peer_window!r:.80} is no window for a stream")
+        args, kwargs = method.check_stream(args, kwargs)
+        if method.running >= method.concurrency:
+            raise Overloaded(f"{method.name}: {method.running} streams of it are served already")
+        windows = max(peer_window, MIN_WINDOW_BYTES), method.window
+        stream = self._streams.accept(caller, number, method.name, windows, headers, key)
+        if method.wants_request:
+            args, kwargs = method.inject(args, kwargs, StreamRequest(stream, deadline, caller.peer))
+        method.running += 1
+        self.running[stream] = method.name
+
+        def done(value: Any, error: BaseException | None) -> None:
+            method.running -= 1
+            del self.running[stream]
+            self._end(stream, error)
+
+        stream.running = self._runner.start(
+            method.serve, (stream, args, kwargs), {}, method.serves_async, done
+        )
+        return stream.window
+
+    def _end(self, stream: Stream, error: BaseException | None) -> None:
+        """Its handler has ended. What it was told by the stream itself is no failure of its own."""
+        stream.running = None
+        if stream.error is not None:
+            return
+        if error is None:
+            stream.end()
+        else:
+            kind, text, trace = error_texts(error)
+            logger.warning("%s raised %s: %s", stream.name, kind, text, exc_info=error)
+            stream.end(None, kind, text, trace)
+        stream.stop()
+
+    def give_up(self, caller: bytes, number: int) -> None:
+        """Its opener has gone before it knew that it was taken."""
+        self._streams.give_up(caller, number)
+
+    def close(self) -> None:
+        """Cancel the handlers that run."""
+        for stream in list(self.running):
+            if stream.running is not None:
+                stream.running.cancel()
