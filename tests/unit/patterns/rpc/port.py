@@ -9,6 +9,7 @@ from typing import Any
 from mesh.testing.clock import ProcessClock, SimClock
 from mesh.wire.codec import Codec
 from patterns.rpc import Method, Providers, RpcClient, RpcServer
+from patterns.streams import Streams, StreamServer
 from tests.sim.runner import SimRunner
 from tests.sim.waiter import SimWaiter
 
@@ -45,12 +46,22 @@ class Port:
         self.providers = Providers(self.random)
         self.client = RpcClient(self, self.providers, lambda: self.grace)
         self.server = RpcServer(self, self.runner, self.providers)
+        self.server.streams = StreamServer(Streams(self), self.runner)
 
     def now(self) -> float:
         return self.clock.now()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
         return self.clock.call_later(delay, callback)
+
+    def count(self, what: str, by: int = 1) -> None:
+        """Nothing of streams is counted here."""
+
+    def stream_ready(self, handle: Any, stream: Any) -> None:
+        raise AssertionError("no stream is opened here")
+
+    def tell_stream(self, handle: Any, entry: bytes) -> None:
+        raise AssertionError("no stream is opened here")
 
     def send_request(self, target: Node, entry: bytes) -> None:
         self.requests.append((target, self.unpack(entry)))
