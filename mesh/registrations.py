@@ -14,13 +14,13 @@ from typing import Any, TypeVar, overload
 
 from mesh.engine import Engine
 from mesh.host import Attach, Host
-from mesh.streaming import STREAM_METHOD, stream_method
+from mesh.streaming import stream_method
 from patterns.backlog import DEFAULT_BUFFER, Policy, check_policy
 from patterns.errors import ConfigError
 from patterns.names import check_name, check_pattern, group_subject, queue_pool
 from patterns.port import Runner
 from patterns.rpc.method import Method, as_handler
-from patterns.streams.method import is_generator
+from patterns.streams.method import STREAM_METHOD, is_generator
 from patterns.subscription import Subscription
 
 __all__ = ["RPC_CONCURRENCY", "Registrations"]

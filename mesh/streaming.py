@@ -19,24 +19,16 @@ from patterns.keys import Key
 from patterns.rpc import CallOptions
 from patterns.rpc.inherited import inherited_deadline
 from patterns.streams import MAX_WINDOW_BYTES, MIN_WINDOW_BYTES, WINDOW_BYTES, StreamMethod
-from patterns.streams.method import is_generator
+from patterns.streams.method import is_generator, method_of
 from patterns.streams.serving import StreamRequest
 
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
 
-__all__ = ["STREAM_METHOD", "AsyncStreaming", "Streaming", "stream_method", "stream_name"]
-
-STREAM_METHOD = "_stream"
-"""What a service's stream is among its methods."""
+__all__ = ["AsyncStreaming", "Streaming", "stream_method"]
 
 ITEMS_A_TURN = 64
 """Items of a plain generator on the loop before others have their turn."""
-
-
-def stream_name(name: str) -> str:
-    """The full name of the method behind a stream: "files" is the stream of that service."""
-    return name if "." in name else f"{name}.{STREAM_METHOD}"
 
 
 def check_window(window: int | None) -> int:
@@ -91,7 +83,7 @@ class AsyncStreaming(ABC):
         Raises as a call does: NoProvider, Overloaded, CallTimeout, PeerLost, AccessDenied.
         """
         options = self.call_options(timeout, False, peer, wait, headers, key)
-        return await self._open(stream_name(name), (), {}, options, check_window(window))
+        return await self._open(method_of(name), (), {}, options, check_window(window))
 
     async def _open(
         self,

@@ -20,6 +20,7 @@ from patterns.errors import MeshError
 from patterns.port import Runner, Waiter
 from patterns.rpc import CallOptions, RpcClient, RpcServer
 from patterns.streams import WINDOW_BYTES, Stream, Streams, StreamServer
+from patterns.streams.method import shown_name
 
 __all__ = ["StreamPlane"]
 
@@ -67,7 +68,9 @@ class StreamPlane:
         window = options.window = self.streams.room(options.window or WINDOW_BYTES)
         opening = _Opening(self.streams, waiter)
         number = call(name, args, kwargs, options, opening, until)
-        stream = Stream(self.streams, number, name, window, options.headers or {}, options.key)
+        stream = Stream(
+            self.streams, number, shown_name(name), window, options.headers or {}, options.key
+        )
         opening.stream = stream
         self.streams.begin(stream, self._client.pending(number))
         return stream

@@ -167,7 +167,7 @@ class RpcServer:
         """A request for a stream: its answer is this side's window, and its number the stream's."""
         call_id, name, budget_ms, window = entry[0], entry[1], entry[2], entry[_WINDOW]
         try:
-            own = self.streams.start(method, caller, call_id, window, call, budget_ms / 1000)
+            own = self.streams.start(name, method, caller, call_id, window, call, budget_ms / 1000)
         except BadRequest as error:
             self._refuse(route, call_id, m.STATUS_BAD_REQUEST, str(error))
         except Overloaded as error:

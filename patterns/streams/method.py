@@ -10,9 +10,23 @@ from patterns.errors import BadRequest, ConfigError
 from patterns.rpc.method import Method, as_handler
 from patterns.streams.stream import Stream
 
-__all__ = ["StreamMethod", "is_generator"]
+__all__ = ["STREAM_METHOD", "StreamMethod", "is_generator", "method_of", "shown_name"]
+
+STREAM_METHOD = "_stream"
+"""What the stream of a service is among its methods."""
+
 
 Serve = Callable[[Stream, Sequence[Any], dict[str, Any]], Any]
+
+
+def method_of(name: str) -> str:
+    """The full name of the method behind a stream: "files" is the stream of that service."""
+    return name if "." in name else f"{name}.{STREAM_METHOD}"
+
+
+def shown_name(method: str) -> str:
+    """What its users call it."""
+    return method.removesuffix(f".{STREAM_METHOD}")
 
 
 def is_generator(function: Callable[..., Any]) -> bool:

@@ -16,7 +16,7 @@ from patterns.keys import Key
 from patterns.port import Handle, Runner
 from patterns.rpc.method import Method, Request
 from patterns.streams.desk import Streams
-from patterns.streams.method import StreamMethod
+from patterns.streams.method import StreamMethod, shown_name
 from patterns.streams.stream import MAX_WINDOW_BYTES, MIN_WINDOW_BYTES, Stream
 from patterns.texts import error_texts
 
@@ -42,10 +42,11 @@ class StreamServer:
         self._streams = streams
         self._runner = runner
         self.running: dict[Stream, str] = {}
-        """Those whose handler has not ended, and the method's name; a broken one may be here."""
+        """Those whose handler has not ended, and their names; a broken one may be here."""
 
     def start(
         self,
+        name: str,
         method: Method,
         caller: Handle,
         number: int,
@@ -53,7 +54,7 @@ class StreamServer:
         call: tuple[Sequence[Any], dict[str, Any], dict[str, str], Key | None],
         deadline: float,
     ) -> int:
-        """Take a stream and serve it; returns this side's window.
+        """Take a stream of "service.method" and serve it; returns this side's window.
 
         ``call`` is arguments, keywords, headers and key. Raises BadRequest, Overloaded.
         """
@@ -66,11 +67,12 @@ class StreamServer:
         if method.running >= method.concurrency:
             raise Overloaded(f"{method.name}: {method.running} streams of it are served already")
         windows = max(peer_window, MIN_WINDOW_BYTES), method.window
-        stream = self._streams.accept(caller, number, method.name, windows, headers, key)
+        name = shown_name(name)
+        stream = self._streams.accept(caller, number, name, windows, headers, key)
         if method.wants_request:
             args, kwargs = method.inject(args, kwargs, StreamRequest(stream, deadline, caller.peer))
         method.running += 1
-        self.running[stream] = method.name
+        self.running[stream] = name
 
         def done(value: Any, error: BaseException | None) -> None:
             method.running -= 1
