@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 
 from mesh.engine import Engine
 from mesh.host import Attach, Host
-from mesh.streaming import stream_method
+from mesh.streaming import generator_method, handler_method
 from patterns.backlog import DEFAULT_BUFFER, Policy, check_policy
 from patterns.errors import ConfigError
 from patterns.names import check_name, check_pattern, group_subject, queue_pool
@@ -137,13 +137,8 @@ class Registrations(ABC):
         self._check_is_free(service, name)
         inline = self._inline_by_default if inline is None else inline
         if is_generator(function):
-            method: Method = stream_method(
-                name,
-                function,
-                self._running_host,
-                concurrency=concurrency,
-                inline=inline,
-                window=None,
+            method: Method = generator_method(
+                name, function, self._running_host, concurrency=concurrency, inline=inline
             )
         else:
             method = Method(name, function, concurrency=concurrency, inline=inline)
@@ -174,11 +169,14 @@ class Registrations(ABC):
         def decorate(function: F) -> F:
             self._check_may_serve()
             self._check_is_free(service, method_name)
-            options: dict[str, Any] = {"concurrency": concurrency, "inline": False}
-            self._register(
-                service,
-                stream_method(method_name, function, self._running_host, window=window, **options),
+            method = handler_method(
+                method_name,
+                function,
+                self._running_host,
+                concurrency=concurrency,
+                window=window,
             )
+            self._register(service, method)
             return function
 
         return decorate

@@ -25,7 +25,7 @@ from patterns.streams.serving import StreamRequest
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
 
-__all__ = ["AsyncStreaming", "Streaming", "stream_method"]
+__all__ = ["AsyncStreaming", "Streaming", "generator_method", "handler_method"]
 
 ITEMS_A_TURN = 64
 """Items of a plain generator on the loop before others have their turn."""
@@ -174,24 +174,21 @@ class Streaming(ABC):
 # What runs at the side that is asked.
 
 
-def stream_method(
+def generator_method(
     name: str,
     function: Callable[..., Any],
     host: Callable[[], Host],
     *,
     concurrency: int,
     inline: bool,
-    window: int | None,
 ) -> StreamMethod:
-    """A generator, or a handler that takes a stream, as a method. Raises ConfigError."""
+    """A generator as a method."""
     inner = inspect.unwrap(function)
     serve: Callable[..., Any]
     if inspect.isasyncgenfunction(inner):
         serve, is_async = _generate, True
-    elif inspect.isgeneratorfunction(inner):
-        serve, is_async = (_generate_on_loop, True) if inline else (_generate_in_thread, False)
     else:
-        return _handler_method(name, function, host, concurrency, window)
+        serve, is_async = (_generate_on_loop, True) if inline else (_generate_in_thread, False)
 
     def run(core: streams.Stream, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return serve(AsyncStream(core, host()), function, args, kwargs)
@@ -202,18 +199,24 @@ def stream_method(
         run,
         concurrency=concurrency,
         serves_async=is_async,
-        window=check_window(window),
+        window=WINDOW_BYTES,
     )
 
 
-def _handler_method(
+def handler_method(
     name: str,
     function: Callable[..., Any],
     host: Callable[[], Host],
+    *,
     concurrency: int,
     window: int | None,
 ) -> StreamMethod:
-    """``function(stream)``: a coroutine function on the loop, a plain one in the pool."""
+    """``function(stream)`` as a method: a coroutine function on the loop, a plain one in the pool.
+
+    Raises ConfigError for what is no handler of a stream.
+    """
+    if not callable(function) or is_generator(function):
+        raise ConfigError(f"{name}: {function!r} is no handler of a stream")
     is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
 
     def nothing() -> None:
@@ -223,7 +226,7 @@ def _handler_method(
         stream = AsyncStream(core, host())
         return function(stream if is_async else stream.blocking())
 
-    method = StreamMethod(
+    return StreamMethod(
         name,
         nothing,
         run,
@@ -231,9 +234,6 @@ def _handler_method(
         serves_async=is_async,
         window=check_window(window),
     )
-    if is_generator(function) or not callable(function):
-        raise ConfigError(f"{name}: {function!r} is no handler of a stream")
-    return method
 
 
 async def _generate(

@@ -8,6 +8,7 @@ switch of threads each.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -17,10 +18,12 @@ from mesh.engine.packing import check_headers
 from mesh.host import Host
 from mesh.membership import Peer
 from mesh.runtime import ThreadWaiter
+from mesh.wire.codec import Codec
 from patterns import streams
 from patterns.errors import BadPayload, EndOfStream, MeshError, NodeClosed, Timeout
 from patterns.keys import Key
 from patterns.streams import EMPTY, PIECE_BYTES
+from patterns.streams.messages import ENTRY_COST
 
 __all__ = ["PORTION", "AsyncStream", "Stream", "wait_on_loop"]
 
@@ -28,6 +31,39 @@ T = TypeVar("T")
 
 PORTION = 256
 """Items that a thread fetches at once; they count as consumed, which is less than a window."""
+
+
+AHEAD_BYTES = 32 * 1024
+"""What a thread hands over before it waits for the loop: a switch of threads for some hundred
+messages, and less than is queued for the link anyway."""
+
+_local = threading.local()
+
+
+def _codec() -> Codec:
+    """That of this thread."""
+    codec: Codec | None = getattr(_local, "codec", None)
+    if codec is None:
+        codec = _local.codec = Codec()
+    return codec
+
+
+class _Callback:
+    """A ``Waiter`` that calls a function."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: Any) -> None:
+        self._function()
+
+    def set_exception(self, error: BaseException) -> None:
+        self._function()
 
 
 class _Stream:
@@ -86,6 +122,11 @@ class AsyncStream(_Stream):
     say so, in its trailers for instance.
     """
 
+    def __init__(self, core: streams.Stream, host: Host) -> None:
+        super().__init__(core, host)
+        self._put: deque[bytes] = deque()
+        """What a thread has sent and there was no room for; ``AHEAD_BYTES`` at most."""
+
     def blocking(self) -> Stream:
         """The same stream for threads."""
         return Stream(self._core, self._host)
@@ -95,11 +136,42 @@ class AsyncStream(_Stream):
 
         Raises BadPayload, PayloadTooLarge (above the other side's window), StreamAborted, PeerLost.
         """
+        self._core.check_may_send()
+        await self.send_packed(self._host.engine.streams.pack(value))
+
+    async def send_packed(self, packed: bytes) -> None:
+        """One message that is packed already, behind those that were put."""
         core = self._core
-        core.check_may_send()
-        packed = self._host.engine.streams.pack(value)
-        while not core.offer_message(packed):
+        core.check_size(len(packed))
+        while self._put or not core.offer_message(packed):
             await self._until(core.when_writable)
+
+    def put_packed(self, packed: bytes) -> None:
+        """The same for who does not wait, and does so for one of a few."""
+        core = self._core
+        if core.error is not None or core.is_stopped_there:
+            self._put.clear()
+        elif self._put or not core.offer_message(packed):
+            self._put.append(packed)
+            if len(self._put) == 1:
+                core.when_writable(_Callback(self._put_again))
+
+    def _put_again(self) -> None:
+        core = self._core
+        while self._put and core.error is None and not core.is_stopped_there:
+            if not core.offer_message(self._put[0]):
+                core.when_writable(_Callback(self._put_again))
+                return
+            self._put.popleft()
+        self._put.clear()
+        core.wake_writers()
+
+    async def end_behind(self, trailers: dict[str, str] | None) -> None:
+        """``end`` behind those that were put."""
+        core = self._core
+        while self._put and core.error is None:
+            await self._until(core.when_writable)
+        self.end(trailers)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes of any length, without boundaries; waits while the other side is behind."""
@@ -196,10 +268,24 @@ class Stream(_Stream):
         super().__init__(core, host)
         self._aio = AsyncStream(core, host)
         self._fetched: deque[Any] = deque()
+        self._ahead = 0
+        """Bytes that were handed over and not waited for, about."""
 
     def send(self, value: Any) -> None:
-        """One message; waits while the other side is behind."""
-        self._wait(lambda: self._aio.send(value))
+        """One message; waits while the other side is behind.
+
+        A few are on their way to the loop when this returns: what breaks the stream meanwhile is
+        raised by a later one.
+        """
+        packed = _codec().pack(value)
+        core = self._core
+        core.check_size(len(packed))
+        self._ahead += len(packed) + ENTRY_COST
+        if self._ahead > AHEAD_BYTES or core.error is not None:
+            self._ahead = 0
+            self._wait(lambda: self._aio.send_packed(packed))
+        else:
+            self._host.hand_over(self._aio.put_packed, packed)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes of any length, without boundaries; waits while the other side is behind."""
@@ -225,7 +311,7 @@ class Stream(_Stream):
 
     def end(self, trailers: dict[str, str] | None = None) -> None:
         """Send nothing more; the other direction goes on. ``trailers`` go behind all data."""
-        self._host.on_loop(self._aio.end, trailers)
+        self._wait(lambda: self._aio.end_behind(trailers))
 
     def abort(self, reason: str = "given up") -> None:
         """End both ways at once; what is on its way is void. The other side is told why."""
@@ -233,7 +319,11 @@ class Stream(_Stream):
 
     def close(self) -> None:
         """End this side, and read no more. What was sent goes on its way."""
-        self._host.on_loop(self._aio.close)
+        self._wait(self._close)
+
+    async def _close(self) -> None:
+        await self._aio.end_behind(None)
+        self._aio.close()
 
     def __enter__(self) -> Self:
         return self

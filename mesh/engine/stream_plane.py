@@ -19,12 +19,17 @@ from mesh.wire.frames import BadFrame, LinkHeader
 from patterns.errors import MeshError
 from patterns.port import Runner, Waiter
 from patterns.rpc import CallOptions, RpcClient, RpcServer
-from patterns.streams import WINDOW_BYTES, Stream, Streams, StreamServer
+from patterns.streams import MAX_STREAMS_PER_PEER, WINDOW_BYTES, Stream, Streams, StreamServer
 from patterns.streams.method import shown_name
 
 __all__ = ["StreamPlane"]
 
 logger = logging.getLogger("mesh.streams")
+
+
+MAX_URGENT = 8 * MAX_STREAMS_PER_PEER
+"""Messages that wait to go ahead of data to one peer: some for each stream that it may have here.
+One that opens streams, breaks their rules and takes no answer would have us keep all of these."""
 
 
 class StreamPlane:
@@ -50,7 +55,12 @@ class StreamPlane:
         handle.streams.add(stream)
 
     def tell_stream(self, handle: Session, entry: bytes) -> None:
-        handle.streams.tell(entry)
+        lane = handle.streams
+        if len(lane.urgent) < MAX_URGENT:
+            lane.tell(entry)
+        else:
+            self.count("streams_overrun")
+            self.lost(handle, "it takes no messages of streams any more")
 
     # Opening.
 

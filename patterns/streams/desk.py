@@ -214,7 +214,7 @@ class Streams:
                 stream = self._open.get((handle.id, number)) or self._early(handle, number)
                 if stream is None:
                     self.stale += 1
-                elif kind <= m.BYTES:
+                elif kind in m.DATA_KINDS:
                     stream.on_data(kind, entry[2])
                 elif kind == m.CREDIT:
                     stream.on_credit(entry[2])
@@ -224,6 +224,8 @@ class Streams:
                     stream.on_stop()
                 elif kind == m.ABORT:
                     self._on_abort(stream, handle, entry[2])
+                else:
+                    malformed += 1
             except _MALFORMED:
                 malformed += 1
         return malformed

@@ -27,6 +27,7 @@ __all__ = [
     "ABORT",
     "BYTES",
     "CREDIT",
+    "DATA_KINDS",
     "END",
     "ENTRY_COST",
     "PART",
@@ -44,6 +45,8 @@ CREDIT = 3
 END = 4
 STOP = 5
 ABORT = 6
+
+DATA_KINDS = frozenset({WHOLE, PART, BYTES})
 
 PIECE_BYTES = 64 * 1024
 """Data in one entry: what others on the link wait behind is no more, and neither are streams."""

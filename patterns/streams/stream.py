@@ -130,13 +130,7 @@ class Stream:
     # Sending.
 
     def offer_message(self, packed: bytes) -> bool:
-        """Queue one message; False when there is no room now. Raises as ``check_may_send``, and
-        PayloadTooLarge for one that the other side can never take."""
-        if m.cost(len(packed)) > self.peer_window:
-            raise PayloadTooLarge(
-                f"a message of {len(packed)} bytes: the other side of the stream {self.name!r} "
-                f"takes at most {self.peer_window}; send bytes by write(), or make window= larger"
-            )
+        """Queue one message; False when there is no room now. Raises as ``check_may_send``."""
         if not self._may_queue():
             return False
         pieces = list(m.cut(packed))
@@ -144,6 +138,14 @@ class Stream:
             self._put(m.PART, piece)
         self._put(m.WHOLE, pieces[-1])
         return True
+
+    def check_size(self, size: int) -> None:
+        """Raises PayloadTooLarge for a message that the other side can never take."""
+        if m.cost(size) > self.peer_window:
+            raise PayloadTooLarge(
+                f"a message of {size} bytes: the other side of the stream {self.name!r} takes at "
+                f"most {self.peer_window}; send bytes by write(), or have it make window= larger"
+            )
 
     def offer_bytes(self, piece: memoryview) -> bool:
         """Queue bytes, at most ``PIECE_BYTES``; False when there is no room now."""
@@ -177,6 +179,10 @@ class Stream:
     def when_writable(self, waiter: Waiter) -> None:
         """Ends ``waiter`` when it is worth while to offer again."""
         self._writers.append(waiter)
+
+    def wake_writers(self) -> None:
+        """There is room, or what a writer waited for is through."""
+        _wake_all(self._writers)
 
     def next_entry(self) -> bytes | None:
         """What may leave now, packed; None when there is nothing."""

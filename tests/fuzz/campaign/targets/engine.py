@@ -18,11 +18,19 @@ from mesh.wire.codec import Codec
 from patterns import messages as m
 from patterns.groupcast import casts as k
 from patterns.groupcast.sources import MAX_CREDIT
+from patterns.streams import MIN_WINDOW_BYTES, Stream
+from patterns.streams import messages as s
 from tests.fuzz.campaign.target import Target, place_of
 from tests.fuzz.campaign.targets.patterns import CONTROLS, REPLIES, REQUESTS
 from tests.sim import Simulation
 
 __all__ = ["TARGETS"]
+
+STREAM = 5
+"""The number of the liar's stream."""
+
+ERA = 1
+"""Of its messages of streams."""
 
 SCENE_INPUTS = 1000
 """Inputs until a scene is made anew, and its friend asked."""
@@ -55,6 +63,17 @@ class Scene:
         source = self.node.engine._work.receiver._sources[self.session]
         self.control([k.WANT, CONTROLS[18][1], 1000, 0, source.era])
         self.next_message = self.session.inbox.expected or 0
+        self.stream: Stream | None = None
+        self.renew_stream()
+
+    def renew_stream(self) -> None:
+        """The liar has a stream open, always under the same number, and nobody reads it."""
+        if self.stream is None or self.stream.error is not None or self.stream.is_ended:
+            streams = self.node.engine.streams.streams
+            streams.give_up(self.session.id, STREAM)
+            windows = MIN_WINDOW_BYTES, MIN_WINDOW_BYTES
+            self.stream = streams.accept(self.session, STREAM, "files", windows, {}, None)
+            self.stream.offer_message(codec.pack("hello"))
 
     def _count_reset(self, session: Any, error: BaseException) -> None:
         self.resets[place_of(error)] = None
@@ -72,6 +91,7 @@ class Scene:
 
     def take(self, give: Callable[[Any], None]) -> None:
         self.inputs += 1
+        self.renew_stream()
         engine = self.node.engine
         engine.begin_drain()
         try:
@@ -91,6 +111,9 @@ class Scene:
             assert len(source.open) <= 2 * MAX_CREDIT
             assert sum(map(len, source.back.values())) <= 2 * MAX_CREDIT
         assert len(core.sessions) <= 4096
+        assert self.stream is not None
+        assert sum(len(data) for _, data in self.stream._buffer) <= MIN_WINDOW_BYTES
+        assert len(self.session.streams.urgent) < 100
 
     def end(self) -> None:
         """The liar dies; the friend is there, and is served."""
@@ -139,6 +162,8 @@ def link_frame(scene: Scene, data: bytes) -> None:
     session = scene.session
     link = session.inbox.link or 0
     first = session.inbox.expected or 0
+    if kind == frames.STREAM:
+        first = session.streams.arrivals.expected
     if hint == 1:
         first += count
     elif hint == 2:
@@ -234,6 +259,21 @@ LINK_FRAMES = (
     chunk(frames.REQUEST, 2, [7, "calc.add", 9000, [1, 2]]),
     chunk(frames.CANCEL, 3, 7),
     entries(frames.PARCEL, 1),
+    *(
+        entries(frames.STREAM, ERA, [STREAM, *message])
+        for message in (
+            [s.WHOLE, b"\x01"],
+            [s.PART, b"\x92"],
+            [s.BYTES, b"abc"],
+            [s.CREDIT, 0],
+            [s.END, {"t": "x"}],
+            [s.END, {}, "E", "m", "t"],
+            [s.STOP],
+            [s.ABORT, "why"],
+        )
+    ),
+    entries(frames.STREAM, ERA, [-1, s.WHOLE, b"\x01"], [STREAM, s.BYTES, b""]),
+    entries(frames.STREAM, ERA + 1),
 )  # fmt: skip
 IN_FLIGHT = 0x7F01
 """Stands for the id of a call that is in flight."""

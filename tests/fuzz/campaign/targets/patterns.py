@@ -77,6 +77,8 @@ CONTROLS: list[list[Any]] = [
     [k.HELD, 1, 0, [3, 1], [0, 2]],
     [k.CHECK, 4, 100],
     [k.RECALL, CREW, 1],
+    [c.STREAM_ACK, 1, 2],
+    [c.STREAMS_LOST, 1],
 ]
 
 codec = Codec()

@@ -178,7 +178,7 @@ def test_a_message_that_the_other_side_can_never_take_is_refused_at_once() -> No
     near, far = two_nodes()
     here, _ = opened(near, far)
     with pytest.raises(PayloadTooLarge, match="write"):
-        send(here, near, bytes(WINDOW))
+        here.check_size(WINDOW)
 
 
 def test_a_lost_peer_is_told_to_who_reads_and_to_who_writes() -> None:

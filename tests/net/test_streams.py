@@ -1,0 +1,328 @@
+"""Streams and streaming calls on real sockets: both faces, threads, deaths, permissions."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mesh
+from patterns.streams import WINDOW_BYTES
+from tests.net.identities import Mint
+from tests.net.processes import Script, until
+
+Make = Callable[..., mesh.Node]
+MakeAsync = Callable[..., mesh.AsyncNode]
+
+SERVER = """
+import asyncio, sys
+import mesh
+
+node = mesh.AsyncNode("logs", mesh=sys.argv[1], discovery=("local",))
+
+@node.rpc
+async def count(pause):
+    number = 0
+    while True:
+        yield number
+        number += 1
+        await asyncio.sleep(pause)
+
+@node.stream("sink")
+async def sink(stream):
+    async for _ in stream:
+        pass
+    stream.end({"done": "yes"})
+
+asyncio.run(node.run())
+"""
+
+READER = """
+import sys
+import mesh
+
+with mesh.Node(mesh=sys.argv[1], discovery=("local",)) as node:
+    node.wait_for("logs")
+    for number in node.iterate("logs.count"):
+        print(number, flush=True)
+"""
+
+
+class Logs:
+    """What a blocking node serves; ``ends`` is what became of its generators."""
+
+    def __init__(self, node: mesh.Node) -> None:
+        self.node = node
+        self.made = 0
+        self.ends: list[str] = []
+        node.rpc(self.count)
+        node.rpc(self.slow)
+        node.rpc(self.fail)
+        node.stream("hash", window=WINDOW_BYTES)(self.hash)
+        node.start()
+
+    def count(self, most: int = 1 << 30) -> Iterator[int]:
+        try:
+            for number in range(most):
+                self.made += 1
+                yield number
+        finally:
+            self.ends.append("closed")
+
+    async def slow(self, pause: float) -> AsyncIterator[int]:
+        try:
+            number = 0
+            while True:
+                yield number
+                number += 1
+                await asyncio.sleep(pause)
+        finally:
+            self.ends.append("cancelled")
+
+    def fail(self) -> Iterator[int]:
+        yield 1
+        raise LookupError("no such log")
+
+    def hash(self, stream: mesh.Stream) -> None:
+        digest = hashlib.sha256()
+        while data := stream.read(timeout=20):
+            digest.update(data)
+        stream.end({"sha256": digest.hexdigest(), "from": stream.headers["name"]})
+
+
+@pytest.fixture
+def logs(make_node: Make) -> Logs:
+    return Logs(make_node("logs"))
+
+
+@pytest.fixture
+def reader(make_node: Make, logs: Logs) -> mesh.Node:
+    node = make_node("reader").start()
+    node.wait_for("logs")
+    return node
+
+
+def exhaust(items: Any) -> None:
+    for _ in items:
+        pass
+
+
+def is_idle(node: mesh.Node) -> bool:
+    return node.aio.host.on_loop(lambda: len(node.aio.host.engine.streams.streams)) == 0
+
+
+def test_a_plain_generator_in_a_thread_is_iterated_by_a_thread(
+    logs: Logs, reader: mesh.Node
+) -> None:
+    assert list(reader.iterate("logs.count", 5000)) == list(range(5000))
+    assert list(reader.service("logs").iterate.count(most=3)) == [0, 1, 2]
+    until(lambda: logs.ends == ["closed"] * 2)
+    until(lambda: is_idle(reader) and is_idle(logs.node))
+
+
+def test_who_stops_early_ends_the_generator(logs: Logs, reader: mesh.Node) -> None:
+    for number in reader.iterate("logs.count"):
+        if number == 10:
+            break
+    until(lambda: logs.ends == ["closed"])
+    with reader.iterate("logs.slow", 0.01) as items:
+        assert next(items) == 0
+    until(lambda: logs.ends == ["closed", "cancelled"])
+    until(lambda: is_idle(reader) and is_idle(logs.node))
+
+
+def test_a_generator_waits_for_who_is_slow(logs: Logs, reader: mesh.Node) -> None:
+    items = reader.iterate("logs.count")
+    assert next(items) == 0
+    last = -1
+
+    def stands_still() -> bool:
+        nonlocal last
+        before, last = last, logs.made
+        time.sleep(0.3)
+        return logs.made == before
+
+    until(stands_still, 20)
+    # Of one byte each, and what an entry costs: on the way, in the window, and waiting here.
+    assert logs.made < 3 * WINDOW_BYTES / 60
+    assert [next(items) for _ in range(1000)] == list(range(1, 1001))
+    items.close()
+    until(lambda: logs.ends == ["closed"])
+
+
+def test_what_a_generator_raises_comes_behind_its_items(logs: Logs, reader: mesh.Node) -> None:
+    items = reader.iterate("logs.fail")
+    assert next(items) == 1
+    with pytest.raises(mesh.RemoteError, match="LookupError: no such log"):
+        next(items)
+
+
+def test_a_thread_streams_bytes_to_a_thread(logs: Logs, reader: mesh.Node) -> None:
+    data = bytes(range(256)) * 40_000
+    with reader.open_stream("hash", headers={"name": "letter"}) as stream:
+        assert stream.peer.id == logs.node.id
+        for start in range(0, len(data), 1_000_003):
+            stream.write(data[start : start + 1_000_003])
+        stream.end()
+        assert stream.read(timeout=20) == b""
+        assert stream.trailers == {"sha256": hashlib.sha256(data).hexdigest(), "from": "letter"}
+    until(lambda: is_idle(reader) and is_idle(logs.node))
+
+
+def test_many_threads_have_streams_at_once(logs: Logs, reader: mesh.Node) -> None:
+    digests: dict[int, Any] = {}
+
+    def send(number: int) -> None:
+        with reader.open_stream("hash", headers={"name": str(number)}) as stream:
+            stream.write(bytes([number]) * 300_000)
+            stream.end()
+            stream.read(timeout=20)
+            digests[number] = stream.trailers
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    for number in range(20):
+        digest = hashlib.sha256(bytes([number]) * 300_000).hexdigest()
+        assert digests[number] == {"sha256": digest, "from": str(number)}
+
+
+def test_a_timeout_leaves_the_stream_as_it_is(logs: Logs, reader: mesh.Node) -> None:
+    with reader.open_stream("hash", headers={"name": "x"}) as stream:
+        with pytest.raises(mesh.Timeout, match="nothing came"):
+            stream.receive(timeout=0.05)
+        stream.end()
+        assert stream.read(timeout=20) == b""
+
+
+def test_a_blocking_stream_on_the_loop_is_refused(logs: Logs, reader: mesh.Node) -> None:
+    stream = reader.open_stream("hash", headers={"name": "x"})
+
+    async def misuse() -> None:
+        stream.receive()
+
+    with pytest.raises(RuntimeError, match="block"):
+        reader._wait(misuse)
+    stream.abort()
+
+
+def test_a_closed_node_ends_its_streams_on_both_sides(
+    make_node: Make, logs: Logs, reader: mesh.Node
+) -> None:
+    items = reader.iterate("logs.slow", 0.01)
+    assert next(items) == 0
+    reader.close()
+    with pytest.raises(mesh.NodeClosed):
+        exhaust(items)
+    until(lambda: logs.ends == ["cancelled"])
+    until(lambda: is_idle(logs.node))
+
+
+def test_what_was_sent_before_a_node_closes_arrives(make_node: Make, mesh_name: str) -> None:
+    received: list[Any] = []
+    server = make_node("store")
+
+    @server.stream("store")
+    def store(stream: mesh.Stream) -> None:
+        received.extend(stream)
+
+    server.start()
+    with mesh.Node(mesh=mesh_name, discovery=("local",)) as client:
+        client.wait_for("store")
+        with client.open_stream("store") as stream:
+            for number in range(200):
+                stream.send([number, bytes(1000)])
+    until(lambda: len(received) == 200)
+
+
+@pytest.mark.parametrize("victim", ["server", "reader"])
+def test_a_process_that_is_killed_is_lost_at_once_to_the_other(
+    victim: str, make_async: MakeAsync, mesh_name: str, run_script: Callable[..., Script]
+) -> None:
+    async def body() -> None:
+        ended = asyncio.Event()
+        async with make_async("logs" if victim == "reader" else "reader") as node:
+            if victim == "reader":
+
+                @node.rpc
+                async def count() -> AsyncIterator[int]:
+                    try:
+                        for number in range(1 << 30):
+                            yield number
+                            await asyncio.sleep(0.01)
+                    finally:
+                        ended.set()
+
+                process = run_script(READER, mesh_name)
+                await asyncio.to_thread(process.process.stdout.readline)  # type: ignore[union-attr]
+                process.kill()
+                await asyncio.wait_for(ended.wait(), 10)
+                return
+            process = run_script(SERVER, mesh_name)
+            await node.wait_for("logs", timeout=30)
+            items = node.iterate("logs.count", 0.01)
+            assert await anext(items) == 0
+            process.kill()
+            killed_at = time.monotonic()
+            with pytest.raises(mesh.PeerLost):
+                await asyncio.gather(*[anext(items) for _ in range(1000)])
+            assert time.monotonic() - killed_at < 5
+
+    asyncio.run(body())
+
+
+def test_who_may_not_call_opens_no_stream(tmp_path: Path, mesh_name: str) -> None:
+    mint = Mint(tmp_path, mesh_name)
+    policy = mesh.Policy(
+        [mesh.Rule("readers", who=["reader"], allow={"call": ["files.*"]})], default="deny"
+    )
+    given = {"host": "127.0.0.1", "discovery": ("local",)}
+
+    async def body() -> None:
+        node = mesh.AsyncNode("files", identity=mint.identity("files"), policy=policy, **given)
+        served: list[str] = []
+
+        @node.stream
+        async def files(stream: mesh.AsyncStream) -> None:
+            served.append(stream.peer.name)
+
+        reader = mesh.AsyncNode("a", identity=mint.identity("reader"), **given)
+        guest = mesh.AsyncNode("b", identity=mint.identity("guest"), **given)
+        async with node, reader, guest:
+            for one in (reader, guest):
+                await one.wait_for("files")
+            async with await reader.open_stream("files") as stream:
+                assert await stream.read() == b""
+            with pytest.raises(mesh.AccessDenied):
+                await guest.open_stream("files")
+            assert served == ["a"]
+
+    asyncio.run(body())
+
+
+def test_what_cannot_be_a_stream_is_refused_where_it_is_written(make_node: Make) -> None:
+    node = make_node("odd")
+    with pytest.raises(mesh.ConfigError, match="no handler"):
+
+        @node.stream("numbers")
+        def numbers(stream: mesh.Stream) -> Iterator[int]:
+            yield 1
+
+    with pytest.raises(mesh.BadName):
+        node.stream("no such name")(print)
+    with pytest.raises(mesh.ConfigError, match="window"):
+        node.stream("files", window=1)(print)
+    node.stream("files")(print)
+    with pytest.raises(mesh.ConfigError, match="already"):
+        node.stream("files")(print)
+    observer = make_node("eye", observer=True)
+    with pytest.raises(mesh.ConfigError, match="observer"):
+        observer.stream("files")(print)
