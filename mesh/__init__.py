@@ -45,6 +45,7 @@ from patterns.errors import (
     BadRequest,
     CallTimeout,
     ConfigError,
+    Incomplete,
     MeshError,
     NodeClosed,
     NoProvider,
@@ -57,6 +58,7 @@ from patterns.errors import (
 )
 from patterns.messages import Message
 from patterns.rpc import Request
+from patterns.survey import Reply, first, quorum
 
 __version__ = "0.1.0"
 
@@ -72,6 +74,7 @@ __all__ = [
     "Found",
     "Gap",
     "Identity",
+    "Incomplete",
     "MeshError",
     "Message",
     "NoProvider",
@@ -92,12 +95,15 @@ __all__ = [
     "Policy",
     "Refuse",
     "RemoteError",
+    "Reply",
     "Request",
     "Rule",
     "SourceReport",
     "Timeout",
     "__version__",
     "curve_keys",
+    "first",
     "generate_key",
+    "quorum",
     "register_type",
 ]

@@ -30,6 +30,7 @@ from mesh.services import Service
 from mesh.serving import DRAIN_TIMEOUT, serve_blocking
 from mesh.settings import SOURCES, PolicyInput
 from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
+from mesh.surveying import BlockingSurveying
 from mesh.transport import PlainEndpoints
 from patterns.backlog import DEFAULT_BUFFER, Policy
 from patterns.errors import NodeClosed
@@ -46,7 +47,7 @@ T = TypeVar("T")
 _open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
-class Node(Registrations):
+class Node(BlockingSurveying, Registrations):
     """A node. The arguments are those of ``AsyncNode``; so are the verbs and what they promise."""
 
     _inline_by_default = False
