@@ -21,7 +21,7 @@ from mesh.runtime import Gate, forget_in_child, started_before_fork
 from mesh.services import make_options
 from patterns.errors import ConfigError, MeshError, NodeClosed
 from patterns.rpc.inherited import inherited_deadline
-from patterns.survey import Question, Reply, Survey, as_until
+from patterns.survey import Question, Reply, Survey, UntilInput, as_until
 
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
@@ -236,7 +236,7 @@ class AsyncSurveying(ABC):
         /,
         *args: Any,
         timeout: float = DEFAULT_TIMEOUT,
-        until: object = "all",
+        until: UntilInput = "all",
         group: str | None = None,
         peers: Iterable[Peer | str] | None = None,
         headers: dict[str, str] | None = None,
@@ -286,7 +286,7 @@ class BlockingSurveying(ABC):
         /,
         *args: Any,
         timeout: float = DEFAULT_TIMEOUT,
-        until: object = "all",
+        until: UntilInput = "all",
         group: str | None = None,
         peers: Iterable[Peer | str] | None = None,
         headers: dict[str, str] | None = None,
@@ -308,7 +308,7 @@ def _question(
     method: str,
     args: tuple[Any, ...],
     timeout: float,
-    until: object,
+    until: UntilInput,
     group: str | None,
     peers: Iterable[Peer | str] | None,
     headers: dict[str, str] | None,

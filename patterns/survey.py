@@ -21,10 +21,10 @@ from __future__ import annotations
 import math
 from builtins import all as builtin_all
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol, TypeAlias
 
 from patterns.errors import (
     AccessDenied,
@@ -39,7 +39,18 @@ from patterns.errors import (
 from patterns.port import Handle, Waiter
 from patterns.rpc.options import CallOptions
 
-__all__ = ["MAX_ASKED", "Question", "Reply", "Survey", "Target", "Until", "first", "quorum"]
+__all__ = [
+    "MAX_ASKED",
+    "Question",
+    "Reply",
+    "Survey",
+    "Target",
+    "Until",
+    "UntilInput",
+    "as_until",
+    "first",
+    "quorum",
+]
 
 MAX_ASKED = 1024
 """Nodes that one survey asks: each of the largest mesh that this is made for."""
@@ -71,6 +82,10 @@ class Until:
         if self.count:
             return f"first({self.count})"
         return EVERYBODY if self.share == 1 else f"quorum({float(self.share):g})"
+
+
+UntilInput: TypeAlias = Until | Literal["all"] | Callable[[Iterable[object]], bool]
+"""``until=`` as users give it; the one function that is taken is the builtin ``all``."""
 
 
 def first(n: int) -> Until:

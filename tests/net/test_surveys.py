@@ -13,8 +13,12 @@ from itertools import chain
 import pytest
 
 import mesh
+from tests.conftest import Measured
+from tests.net.inside import Inside, inside, without_multicast
 from tests.net.processes import NodeProcess, Script, until
 from tests.net.test_cli import Meshctl, is_one_line
+
+__all__ = ["inside", "without_multicast"]
 
 MakeNode = Callable[..., mesh.Node]
 MakeAsync = Callable[..., mesh.AsyncNode]
@@ -26,8 +30,9 @@ SOON = 10.0
 CROWD = """
 import sys, mesh
 nodes = []
-for _ in range(int(sys.argv[2])):
-    node = mesh.Node("calc", mesh=sys.argv[1], discovery=("local", "exchange"))
+for _ in range(int(sys.argv[3])):
+    # They know the one who asks, and not each other: 30 links instead of 465.
+    node = mesh.Node("calc", mesh=sys.argv[1], discovery=(), seeds=[sys.argv[2]])
     node.rpc("health", inline=True)(lambda node=node: node.id)
     nodes.append(node.start())
 print(*(node.id for node in nodes), flush=True)
@@ -51,11 +56,12 @@ def calc(make_node: MakeNode, health: Callable[..., object] | None = None) -> me
 
 
 def test_a_survey_of_thirty_ends_at_its_timeout_and_names_the_three_that_are_frozen(
-    make_node: MakeNode, run_script: Callable[..., Script], mesh_name: str
+    make_node: MakeNode, run_script: Callable[..., Script], mesh_name: str, measured: Measured
 ) -> None:
-    crowds = [run_script(CROWD, mesh_name, str(count)) for count in (9, 9, 9, 1, 1, 1)]
+    asker = make_node("asker", discovery=()).start()
+    at = asker.me.address
+    crowds = [run_script(CROWD, mesh_name, at, str(count)) for count in (9, 9, 9, 1, 1, 1)]
     found = [ids_of(crowd) for crowd in crowds]
-    asker = make_node("asker", discovery=("local", "exchange")).start()
     asker.wait_for("calc", count=30, timeout=30)
     frozen = {id for (id,) in found[3:]}
     for crowd in crowds[3:]:
@@ -73,7 +79,9 @@ def test_a_survey_of_thirty_ends_at_its_timeout_and_names_the_three_that_are_fro
     assert 1.0 <= took < 1.0 + SOON
     with pytest.raises(mesh.Incomplete, match="27 of 30 have answered, 30 were wanted"):
         survey.raise_for_missing()
-    assert {r.value for r in asker.survey("calc.health", timeout=SOON)} == set(chain(*found))
+    again = list(asker.survey("calc.health", timeout=SOON))
+    assert {r.value for r in again} == set(chain(*found))
+    measured("a survey of 30, ms until its last answer", again[-1].latency * 1e3)
     for crowd in crowds:
         assert crowd.process.stdin is not None
         crowd.process.stdin.close()
@@ -134,7 +142,7 @@ def test_the_async_face_takes_builtin_all_and_enough(make_async: MakeAsync) -> N
             assert [reply.value async for reply in one] == [1]
             assert (one.is_complete, one.is_over) == (True, True)
             with pytest.raises(mesh.ConfigError, match="until"):
-                asker.survey("calc.add", 1, until=3)
+                asker.survey("calc.add", 1, until=3)  # type: ignore[arg-type]
             with pytest.raises(TypeError, match="deep"):
                 asker.survey("calc.add", deep=True)  # type: ignore[call-arg]
 
@@ -208,6 +216,96 @@ def test_on_its_own_loop_it_raises_instead_of_waiting_for_itself(make_node: Make
     assert ends == ["raised"]
 
 
+CTRL_C = """
+import sys, mesh
+with mesh.Node("asker", mesh=sys.argv[1], discovery=("local",)) as asker:
+    asker.wait_for("calc", timeout=10)
+    survey = asker.survey("calc.health", timeout=60)
+    print("reading", flush=True)
+    try:
+        next(survey)
+    except KeyboardInterrupt:
+        print("interrupted", survey.is_over, len(survey.missing), flush=True)
+"""
+
+
+def test_ctrl_c_ends_the_survey_and_what_it_runs(
+    make_node: MakeNode, run_script: Callable[..., Script], mesh_name: str
+) -> None:
+    started, ended = threading.Event(), threading.Event()
+
+    async def health() -> None:
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    calc(make_node, health)
+    script = run_script(CTRL_C, mesh_name)
+    assert script.process.stdout is not None
+    assert script.process.stdout.readline() == "reading\n"
+    assert started.wait(SOON)
+    script.signal(signal.SIGINT)
+    assert script.process.stdout.readline() == "interrupted True 1\n"
+    assert ended.wait(SOON)
+    assert script.wait(SOON) == 0, script.errors
+
+
+FORK = """
+import os, signal, sys, mesh
+with mesh.Node("calc", mesh=sys.argv[1], discovery=()) as node:
+    node.rpc("health")(lambda: "fine")
+    survey = node.survey("calc.health", timeout=5)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        try:
+            next(survey)
+        except mesh.NodeClosed as error:
+            survey.close()
+            os._exit(7 if "before this process was forked" in str(error) else 1)
+        os._exit(2)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), [reply.value for reply in survey])
+"""
+
+
+def test_in_a_forked_child_a_survey_says_so_and_the_parents_goes_on(
+    run_script: Callable[..., Script], mesh_name: str
+) -> None:
+    script = run_script(FORK, mesh_name)
+    assert script.wait(60) == 0, script.errors
+    assert script.process.stdout is not None
+    assert script.process.stdout.read() == "7 ['fine']\n"
+
+
+def test_a_survey_of_a_handler_in_the_pool_ends_with_the_call_that_it_serves(
+    make_node: MakeNode,
+) -> None:
+    may_end = threading.Event()
+    took: list[float] = []
+    calc(make_node, lambda: may_end.wait(60))
+    front = make_node("front")
+
+    @front.rpc
+    def overview() -> int:
+        began = time.monotonic()
+        survey = front.survey("calc.health", timeout=60).wait()
+        took.append(time.monotonic() - began)
+        return len(survey.missing)
+
+    front.start()
+    front.wait_for("calc", timeout=SOON)
+    asker = make_node("asker").start()
+    asker.wait_for("front", timeout=SOON)
+    time.sleep(1.0)  # until nothing is left of the grace after start
+    with pytest.raises(mesh.CallTimeout):
+        asker.service("front", timeout=0.5).overview()
+    until(lambda: took, within=SOON)
+    may_end.set()
+    assert took[0] < SOON
+
+
 # meshctl survey
 
 
@@ -250,9 +348,9 @@ def test_meshctl_shows_who_answered_who_failed_and_who_is_missing(
 
 
 def test_meshctl_ends_with_0_when_enough_have_answered_and_prints_json_lines(
-    meshctl: Meshctl, crew: list[mesh.Node]
+    inside: Inside, crew: list[mesh.Node]
 ) -> None:
-    done = meshctl.run("survey", "calc.health", "--until", "quorum:0.3", "--json")
+    done = inside("survey", "calc.health", "--until", "quorum:0.3", "--json")
     lines = [json.loads(line) for line in done.out.splitlines()]
     (reply,) = [line for line in lines if line["type"] == "reply"]
     summary = lines[-1]
@@ -265,12 +363,11 @@ def test_meshctl_ends_with_0_when_enough_have_answered_and_prints_json_lines(
 
 
 def test_meshctl_refuses_what_is_no_until_and_says_when_nobody_serves_it(
-    meshctl: Meshctl, crew: list[mesh.Node]
+    inside: Inside, crew: list[mesh.Node]
 ) -> None:
-    for wrong in ("some", "first:0"):
-        done = meshctl.run("survey", "calc.health", "--until", wrong)
-        assert (done.code, done.out) == (2, "")
-        assert is_one_line(done.err)
-    done = meshctl.run("survey", "calc.nothing")
+    done = inside("survey", "calc.health", "--until", "some")
+    assert (done.code, done.out) == (2, "")
+    assert is_one_line(done.err)
+    done = inside("survey", "calc.nothing")
     assert (done.code, done.out) == (1, "")
     assert "its methods: health" in done.err
