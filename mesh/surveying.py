@@ -258,7 +258,7 @@ class AsyncSurveying(ABC):
         Each node gets the call once, at most; this node too, if it serves it, and members in doubt.
         It ends when ``until`` is met, all have answered or failed, or at the timeout, and raises
         for none of that: see ``missing``, ``failed``, ``is_complete`` and ``raise_for_missing()``.
-        In a handler it ends with the call that is served.
+        In a handler it ends with the call that is served; CallTimeout when that is over already.
 
         Raises NoProvider when there is nobody to ask (in the first second after start when it is
         read), BadName, BadPayload, PayloadTooLarge, AccessDenied by the own policy, ConfigError for
