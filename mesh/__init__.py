@@ -47,6 +47,7 @@ from patterns.errors import (
     CallTimeout,
     ConfigError,
     EndOfStream,
+    Incomplete,
     MeshError,
     NodeClosed,
     NoProvider,
@@ -60,6 +61,7 @@ from patterns.errors import (
 )
 from patterns.messages import Message
 from patterns.rpc import Request
+from patterns.survey import Reply, first, quorum
 
 __version__ = "0.1.0"
 
@@ -77,6 +79,7 @@ __all__ = [
     "Found",
     "Gap",
     "Identity",
+    "Incomplete",
     "MeshError",
     "Message",
     "NoProvider",
@@ -97,6 +100,7 @@ __all__ = [
     "Policy",
     "Refuse",
     "RemoteError",
+    "Reply",
     "Request",
     "Rule",
     "SourceReport",
@@ -105,6 +109,8 @@ __all__ = [
     "Timeout",
     "__version__",
     "curve_keys",
+    "first",
     "generate_key",
+    "quorum",
     "register_type",
 ]

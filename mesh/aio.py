@@ -29,6 +29,7 @@ from mesh.serving import DRAIN_TIMEOUT, serve
 from mesh.settings import SOURCES, PolicyInput, Settings
 from mesh.streaming import AsyncStreaming
 from mesh.subscribing import AsyncSubscribing
+from mesh.surveying import AsyncSurveying
 from mesh.transport import PlainEndpoints
 from mesh.views import AsyncViews
 from patterns.errors import NodeClosed
@@ -43,7 +44,7 @@ logger = logging.getLogger("mesh")
 DEFAULT_OPTIONS = CallOptions()
 
 
-class AsyncNode(AsyncViews, AsyncSubscribing, AsyncStreaming, Registrations):
+class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Registrations):
     """A node. All arguments are optional and named but the first.
 
     ``name``       service name; nodes of one name are replicas of one service. None: ``anon-...``

@@ -29,8 +29,9 @@ from mesh.runtime import LoopThread, ThreadWaiter, forget_in_child
 from mesh.services import Service
 from mesh.serving import DRAIN_TIMEOUT, serve_blocking
 from mesh.settings import SOURCES, PolicyInput
-from mesh.streaming import Streaming
+from mesh.streaming import BlockingStreaming
 from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
+from mesh.surveying import BlockingSurveying
 from mesh.transport import PlainEndpoints
 from patterns.backlog import DEFAULT_BUFFER, Policy
 from patterns.errors import NodeClosed
@@ -47,7 +48,7 @@ T = TypeVar("T")
 _open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
-class Node(Streaming, Registrations):
+class Node(BlockingSurveying, BlockingStreaming, Registrations):
     """A node. The arguments are those of ``AsyncNode``; so are the verbs and what they promise."""
 
     _inline_by_default = False

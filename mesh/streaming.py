@@ -25,7 +25,7 @@ from patterns.streams.serving import StreamRequest
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
 
-__all__ = ["AsyncStreaming", "Streaming", "generator_method", "handler_method"]
+__all__ = ["AsyncStreaming", "BlockingStreaming", "generator_method", "handler_method"]
 
 ITEMS_A_TURN = 64
 """Items of a plain generator on the loop before others have their turn."""
@@ -127,7 +127,7 @@ class AsyncStreaming(ABC):
         return AsyncIteration(method, open_stream, iterate, self.host)
 
 
-class Streaming(ABC):
+class BlockingStreaming(ABC):
     """The verbs of ``Node``."""
 
     aio: AsyncNode

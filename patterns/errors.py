@@ -6,6 +6,7 @@
      +-- NoProvider          nobody serves that service, or that method of it
      +-- Timeout             (TimeoutError) a wait ended before what it waited for
      |    +-- CallTimeout    no answer within the call's deadline
+     +-- Incomplete          a survey has not had the replies that it was made until
      +-- PeerLost            (ConnectionError) the peer is gone; the call may have run
      +-- RemoteError         the handler at the other end raised
      +-- BadRequest          the call does not fit the method's signature
@@ -25,6 +26,9 @@ Errors about names and payloads are raised at once in the caller's own process; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 __all__ = [
     "AccessDenied",
     "BadName",
@@ -33,6 +37,7 @@ __all__ = [
     "CallTimeout",
     "ConfigError",
     "EndOfStream",
+    "Incomplete",
     "MeshError",
     "NoProvider",
     "NodeClosed",
@@ -60,6 +65,21 @@ class Timeout(MeshError, TimeoutError):
 
 class CallTimeout(Timeout):
     """Raised when a call had no answer by its deadline. It may have run, or may be running."""
+
+
+class Incomplete(MeshError):
+    """Raised by ``raise_for_missing()`` of a survey whose ``until`` is not met.
+
+    ``missing`` are the peers that have not answered, ``failed`` those that cannot, with the error
+    of each. What the others have answered is in the survey.
+    """
+
+    def __init__(
+        self, message: str, missing: Sequence[Any], failed: Mapping[Any, MeshError]
+    ) -> None:
+        super().__init__(message)
+        self.missing = list(missing)
+        self.failed = dict(failed)
 
 
 class PeerLost(MeshError, ConnectionError):

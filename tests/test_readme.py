@@ -1,6 +1,6 @@
 """The README, executed: its programs print what its transcripts show, its commands exist.
 
-So are the pages on groupcast, on discovery and on testing, each in a mesh of its own.
+So are the pages on groupcast, on discovery, on surveys and on testing, each in a mesh of its own.
 
 A ``python`` block is a program; its first line names its file. A ``console`` block is the
 transcript of a terminal: the command, and what it prints. They run in their order, each in a
@@ -36,7 +36,13 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/groupcast.md", "docs/discovery.md", "docs/testing.md")
+    for name in (
+        "README.md",
+        "docs/groupcast.md",
+        "docs/discovery.md",
+        "docs/surveys.md",
+        "docs/testing.md",
+    )
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mesh.engine.config import LISTEN
@@ -85,17 +85,30 @@ class Conditions:
 
     def _wait_until_settled(self, timeout: float, waiter: Waiter) -> None:
         def check() -> Any:
-            if self._core.clock.now() - self.opened_at < LISTEN or not self._is_settled():
+            if not self._is_settled():
                 self.poll()
                 return NOT_YET
             return self._core.membership.peers()
 
         self._waits.add(check, waiter, timeout, self._core.membership.peers)
 
+    def when_settled(self, is_so: Callable[[], object], seconds: float, waiter: Waiter) -> None:
+        """Until all who were heard of are linked or refused, and ``is_so()``; or so long."""
+
+        def check() -> Any:
+            if self._is_settled() and is_so():
+                return None
+            self.poll()
+            return NOT_YET
+
+        self._waits.add(check, waiter, seconds, lambda: None)
+
     def _is_settled(self) -> bool:
-        return self._dialer.is_settled and all(
-            s.is_joined or s.has_left or s.dial is None for s in self._core.sessions.values()
-        )
+        """Whether there was time to hear of others, and each is linked or refused."""
+        if self._core.clock.now() - self.opened_at < LISTEN or not self._dialer.is_settled:
+            return False
+        sessions = self._core.sessions.values()
+        return all(s.is_joined or s.has_left or s.dial is None for s in sessions)
 
     def confirm(self, timeout: float, waiter: Waiter) -> None:
         """Until every alive peer has what this node wants; gives those that have not, in time."""

@@ -46,6 +46,7 @@ from mesh.engine.roster import Roster
 from mesh.engine.sending import LinkSending
 from mesh.engine.session import Session
 from mesh.engine.stream_plane import StreamPlane
+from mesh.engine.surveys import Surveys
 from mesh.engine.waits import Waits, check_seconds
 from mesh.engine.work_plane import WorkPlane
 from mesh.links import PARCEL_BYTES
@@ -177,6 +178,7 @@ class Engine:
             self._conditions,
             self._update_own_services,
         )
+        self.surveys = Surveys(self, core, self._local, self._providers, self._conditions)
         self.moves = Moves(core, self._dialer, self._links, self._control, self._liveness)
         self.outcome = Outcomes(core, self._dialer).of
         # Of the transport's events, those that go straight on.

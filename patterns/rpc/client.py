@@ -312,11 +312,7 @@ class RpcClient:
         pending.tick = self._deadlines.add(call_id, at)
 
     def _no_provider(self, method: str) -> NoProvider:
-        service, name = split_method(method)
-        if not self._providers.count(service):
-            return NoProvider(f"no reachable node provides the service {service!r}")
-        methods = ", ".join(self._providers.methods(service)) or "none"
-        return NoProvider(f"service {service!r} has no method {name!r}; its methods: {methods}")
+        return self._providers.none_for(method)
 
     def _on_refusal(self, call_id: int, pending: Pending, status: int, error: MeshError) -> None:
         """A peer answered without a value; one that did not start the call allows another try."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from random import Random
 
+from patterns.errors import NoProvider
+from patterns.names import split_method
 from patterns.port import Handle
 
 __all__ = ["Providers"]
@@ -106,6 +108,22 @@ class Providers:
                 if name.startswith(prefix)
             }
         )
+
+    def serving_any(self) -> list[Handle]:
+        """All nodes that provide a service, as nearly all do: that of their own name."""
+        return list(self._services)
+
+    def services(self, handle: Handle) -> Mapping[str, Collection[str]]:
+        """What a node serves: service to methods."""
+        return self._services.get(handle, {})
+
+    def none_for(self, name: str) -> NoProvider:
+        """The error for a method that nobody serves; it says what there is. Raises BadName."""
+        service, method = split_method(name)
+        if not self.count(service):
+            return NoProvider(f"no reachable node provides the service {service!r}")
+        methods = ", ".join(self.methods(service)) or "none"
+        return NoProvider(f"service {service!r} has no method {method!r}; its methods: {methods}")
 
     def count(self, service: str) -> int:
         """How many nodes provide the service."""

@@ -47,7 +47,7 @@ def test_the_commands_print_what_the_page_shows(
     node.start()
     shown = transcripts()
     assert {words[0] for words, _ in shown} == {
-        "peers", "ping", "owner", "call", "pub", "groupcast",
+        "peers", "ping", "owner", "call", "survey", "pub", "groupcast",
     }  # fmt: skip
     for words, output in shown:
         done = inside(*words)

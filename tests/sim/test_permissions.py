@@ -185,6 +185,29 @@ def test_a_call_that_the_own_policy_denies_does_not_leave(
         sim.run(shop.call("orders"))
 
 
+def test_a_survey_is_as_many_calls_and_each_node_decides_for_itself(sim: SimMesh) -> None:
+    strict, open_, shop = orders_of(sim), orders_of(sim, OPEN), sim.node("shop")
+    met(sim, strict, open_, shop)
+
+    async def body() -> Any:
+        return await shop.survey("orders.refund", "x").wait()
+
+    survey = sim.run(body())
+    assert [reply.peer.id for reply in survey.replies] == [open_.id]
+    assert {peer.id: error.rule for peer, error in survey.failed.items()} == {
+        strict.id: "no-refunds"
+    }
+    assert strict.heard == []
+
+
+def test_a_survey_that_the_own_policy_denies_does_not_leave(sim: SimMesh) -> None:
+    orders, shop = orders_of(sim, OPEN), sim.node("shop", policy=POLICY)
+    met(sim, orders, shop)
+    for method in ("orders.refund", "*.refund"):
+        assert denied(sim, lambda method=method: shop.survey(method, "x")).rule == "no-refunds"
+    assert orders.heard == []
+
+
 def test_a_node_without_an_identity_may_nothing(sim: SimMesh) -> None:
     orders, nobody = orders_of(sim), sim.node("nobody")
     met(sim, orders, nobody)

@@ -24,6 +24,7 @@ from mesh.cli.commands.revoke import revoke
 from mesh.cli.commands.rotate import rotate
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
+from mesh.cli.commands.survey import survey
 from mesh.cli.commands.watch import watch
 
 __all__ = ["COMMANDS"]
@@ -36,6 +37,7 @@ COMMANDS: tuple[click.Command, ...] = (
     discovery,
     owner,
     call,
+    survey,
     pub,
     sub,
     broadcast,
