@@ -40,6 +40,7 @@ PAGES = {
         "README.md",
         "docs/groupcast.md",
         "docs/discovery.md",
+        "docs/streams.md",
         "docs/surveys.md",
         "docs/testing.md",
     )

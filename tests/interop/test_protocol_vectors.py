@@ -39,6 +39,7 @@ from patterns import messages as m
 from patterns.errors import NoProvider
 from patterns.groupcast import casts as k
 from patterns.groupcast.sources import Source, read_cast
+from patterns.streams import messages as s
 from tests.test_docs import UNITS, resolve
 
 PAGE = (Path(__file__).parents[2] / "docs/protocol.md").read_text(encoding="utf-8")
@@ -417,7 +418,7 @@ def test_each_kind_of_frame_has_a_vector() -> None:
     kinds = {
         getattr(frames, name)
         for name in (
-            *("CONTROL", "PUBLISH", "SEND", "BROADCAST", "CHUNK", "PARCEL"),
+            *("CONTROL", "PUBLISH", "SEND", "BROADCAST", "CHUNK", "PARCEL", "STREAM"),
             *("REQUEST", "REPLY", "REFUSED", "CANCEL", "CAST"),
         )
     }
@@ -429,6 +430,12 @@ def test_each_kind_of_frame_has_a_vector() -> None:
 def test_each_control_message_has_a_row_and_a_vector() -> None:
     assert {value[0] for value in of("Control messages")} == set(c._SHAPES)
     assert numbers_of(PAGE, "| type | name | fields | meaning |") == set(c._SHAPES)
+
+
+def test_each_message_of_streams_has_a_row_and_a_vector() -> None:
+    kinds = set(range(s.ABORT + 1))
+    assert {value[1] for value in of("Entries", "stream")} == kinds
+    assert numbers_of(PAGE, "| kind | name | fields | meaning |") == kinds
 
 
 def test_each_status_has_a_row_and_a_vector() -> None:
