@@ -243,6 +243,29 @@ def test_what_was_sent_before_a_node_closes_arrives(make_node: Make, mesh_name: 
     until(lambda: len(received) == 200)
 
 
+def test_what_a_thread_sends_keeps_its_order_and_the_end_is_behind_it(
+    make_node: Make, reader: mesh.Node
+) -> None:
+    received: list[Any] = []
+    server = make_node("slow")
+
+    @server.stream("slow")
+    async def slow(stream: mesh.AsyncStream) -> None:
+        await asyncio.sleep(0.2)
+        async for number, _ in stream:
+            received.append(number)
+            if number % 100 == 0:
+                await asyncio.sleep(0.01)
+
+    server.start()
+    reader.wait_for("slow")
+    with reader.open_stream("slow") as stream:
+        for number in range(3000):
+            stream.send([number, bytes(1000)])
+    until(lambda: len(received) == 3000)
+    assert received == list(range(3000))
+
+
 @pytest.mark.parametrize("victim", ["server", "reader"])
 def test_a_process_that_is_killed_is_lost_at_once_to_the_other(
     victim: str, make_async: MakeAsync, mesh_name: str, run_script: Callable[..., Script]
