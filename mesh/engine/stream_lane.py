@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["STALLED_AFTER", "StreamLane"]
 
-FRAME_BYTES = 128 * 1024
-"""A frame is closed above this: with one piece more it is below the bound of the link."""
+FRAME_BYTES = 64 * 1024
+"""A frame is closed from here on, so a piece of data has one to itself: more brings nothing, and what
+comes between would wait longer."""
 
 FRAME_ENTRIES = 4096
 """Messages in a frame: a turn's work for its receiver."""

@@ -101,7 +101,8 @@ class Stream:
         """What this end takes."""
         self.peer_window = 0
         """What the other takes; nothing before it has accepted."""
-        self._queue: deque[tuple[int, Any]] = deque()
+        self._queue: deque[tuple[int, bytes]] = deque()
+        """What it costs, and the packed message; an end costs nothing."""
         self._queued = 0
         self._sent = 0
         self._peer_consumed = 0
@@ -151,8 +152,7 @@ class Stream:
         """Queue bytes, at most ``PIECE_BYTES``; False when there is no room now."""
         if not self._may_queue():
             return False
-        # A copy: its owner may use the memory again when this returns.
-        self._put(m.BYTES, bytes(piece))
+        self._put(m.BYTES, piece)
         return True
 
     def check_may_send(self) -> None:
@@ -172,7 +172,8 @@ class Stream:
         if self.is_ended or self.error is not None:
             return
         self.is_ended = True
-        self._queue.append((m.END, [trailers or {}, *failure]))
+        end = self._desk.pack([self.id, m.END, trailers or {}, *failure])
+        self._queue.append((0, end))
         self._desk.ready(self)
         _wake_all(self._writers)
 
@@ -188,18 +189,15 @@ class Stream:
         """What may leave now, packed; None when there is nothing."""
         if not self._queue:
             return None
-        kind, data = self._queue[0]
-        if kind == m.END:
-            self._queue.popleft()
-            self._desk.settle(self)
-            return self._desk.pack([self.id, kind, *data])
-        price = len(data) + m.ENTRY_COST
-        if self._sent + price - self._peer_consumed > self.peer_window:
+        price, entry = self._queue[0]
+        if price and self._sent + price - self._peer_consumed > self.peer_window:
             return None
         self._queue.popleft()
+        if not price:
+            self._desk.settle(self)
+            return entry
         self._sent += price
         self._queued -= price
-        entry = self._desk.pack([self.id, kind, data])
         if self._writers and self._queued < QUEUED_BYTES:
             _wake(self._writers)
         return entry
@@ -213,9 +211,10 @@ class Stream:
         self.check_may_send()
         return self._queued < QUEUED_BYTES
 
-    def _put(self, kind: int, data: Any) -> None:
-        self._queue.append((kind, data))
-        self._queued += len(data) + m.ENTRY_COST
+    def _put(self, kind: int, data: memoryview) -> None:
+        price = len(data) + m.ENTRY_COST
+        self._queue.append((price, self._desk.pack([self.id, kind, data])))
+        self._queued += price
         if not self.is_queued:
             self._desk.ready(self)
 
@@ -316,7 +315,7 @@ class Stream:
     def on_stop(self) -> None:
         """Nobody reads there: what waits is void, but the end."""
         self.is_stopped_there = True
-        end = [item for item in self._queue if item[0] == m.END]
+        end = [item for item in self._queue if not item[0]]
         self._queue.clear()
         self._queue.extend(end)
         self._queued = 0
