@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["STALLED_AFTER", "StreamLane"]
 
 FRAME_BYTES = 64 * 1024
-"""A frame is closed from here on, so a piece of data has one to itself: larger ones were not faster,
-and what comes between would wait longer."""
+"""A frame is closed from here on, so a piece of data has one to itself: larger ones were not
+faster, and what comes between would wait longer."""
 
 FRAME_ENTRIES = 4096
 """Messages in a frame: a turn's work for its receiver."""
