@@ -23,7 +23,6 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, cast
 
 from patterns import messages as m
-from patterns.deadlines import Deadlines
 from patterns.errors import (
     CallTimeout,
     MeshError,
@@ -34,47 +33,33 @@ from patterns.errors import (
 )
 from patterns.names import split_method
 from patterns.port import Handle, RpcPort, Waiter
+from patterns.rpc.hedging import Hedging
+from patterns.rpc.in_flight import MAX_CALL_BYTES, MAX_CALLS, InFlight
 from patterns.rpc.options import CallOptions
 from patterns.rpc.pending import MAX_BUDGET_MS, Pending, error_of
 from patterns.rpc.placement import FINAL, Placement
 from patterns.rpc.providers import Providers
 from patterns.rpc.retries import MAX_TRIES, PER_SECOND, SHARE, Retries
 
-__all__ = ["MAX_CALLS", "RpcClient"]
-
-MAX_CALLS = 65_536
-"""Calls in flight from one node: past this the caller is far behind its own demand."""
-
-MAX_CALL_BYTES = 256 * 1024 * 1024
-"""Packed requests in flight from one node; a peer that is away can make us keep all of them."""
+__all__ = ["MAX_CALLS", "MAX_CALL_BYTES", "RpcClient"]
 
 _SPENT = (
     f"not tried again: this node's budget for retries ({SHARE:.0%} of its calls and "
     f"{PER_SECOND:g}/s) is spent"
 )
 
-_REDIRECTS = 7
-"""Where a keyed request says how many redirects it has behind it."""
 
-
-class RpcClient:
+class RpcClient(InFlight):
     """Makes calls and matches their replies. ``grace_left()`` is the wait for first providers."""
 
     def __init__(
         self, port: RpcPort, providers: Providers, grace_left: Callable[[], float]
     ) -> None:
-        self._port = port
-        self._now = port.now
-        self._providers = providers
+        super().__init__(port, providers)
         self._placement = Placement(port, providers)
         self._grace_left = grace_left
-        self._pending: dict[int, Pending] = {}
-        self._unplaced: dict[int, Pending] = {}
-        self._last_id = 0
-        self._bytes = 0
-        self._deadlines = Deadlines(port.now, port.call_later, self._on_deadline)
-        self._pauses = Deadlines(port.now, port.call_later, self._on_pause_over)
         self.retries = Retries(port.random, port.now())
+        self.hedging = Hedging(port, self)
         self._closed = False
         self.late_replies = 0
         self.redirects_followed = 0
@@ -107,6 +92,8 @@ class RpcClient:
         redirects = 0
         if options.is_free:
             handle = self._providers.pick(method)
+        elif options.legs:
+            return self.hedging.call(method, args, kwargs, options, waiter, until)
         else:
             handle, redirects = self._chosen(method, options)
         self._last_id = call_id = self._last_id + 1
@@ -140,9 +127,8 @@ class RpcClient:
 
     def cancel(self, call_id: int) -> None:
         """The caller gave up: the peer is told, and a late reply will be dropped."""
-        pending = self._forget(call_id)
-        if pending is not None and pending.handle is not None:
-            self._port.send_cancel(pending.handle, call_id)
+        if not self.hedging.cancel(call_id):
+            self.drop(call_id)
 
     def on_replies(self, sender: Handle, entries: Iterable[Any]) -> int:
         """Settle calls by the reply entries of one frame; returns how many were malformed."""
@@ -186,6 +172,7 @@ class RpcClient:
 
     def on_suspect(self, handle: Handle) -> None:
         """The peer may be dying: calls that may be repeated go to somebody else, if there is."""
+        self.hedging.on_suspect(handle)
         for call_id, pending in list(self._pending.items()):
             if pending.handle is handle and pending.options.retry:
                 other = self._next_for(pending, handle)
@@ -217,13 +204,6 @@ class RpcClient:
             else:
                 self._pause(call_id, pending, handle, error)
 
-    def in_flight_at(self, handle: Handle) -> list[int]:
-        """The ids of the calls sent there and not answered."""
-        return [call_id for call_id, p in self._pending.items() if p.handle is handle]
-
-    def __len__(self) -> int:
-        return len(self._pending)
-
     def close(self) -> None:
         """Fail all that is pending with NodeClosed."""
         self._closed = True
@@ -246,20 +226,6 @@ class RpcClient:
             return options.target(), 0
         return self._placement.pick(method, options.canonical_key or b"")
 
-    def _place(self, pending: Pending, handle: Handle, entry: bytes) -> None:
-        pending.handle = handle
-        handle.outstanding += 1
-        self._port.send_request(handle, entry)
-
-    def _resend(self, call_id: int, pending: Pending, handle: Handle) -> None:
-        """Send the kept entry with what is left of the deadline."""
-        request = self._port.unpack(pending.entry)
-        left = pending.deadline - self._now()
-        request[2] = min(max(0, int(left * 1000)), MAX_BUDGET_MS)
-        if pending.options.key is not None:
-            request[_REDIRECTS] = pending.redirects
-        self._place(pending, handle, self._port.pack(request))
-
     def _next_for(self, pending: Pending, failed: Handle) -> Handle | None:
         """Another healthy member for a call that may be repeated; remembers ``failed``."""
         if pending.options.target is not None:
@@ -279,11 +245,6 @@ class RpcClient:
         pending.redirects = max(pending.redirects, redirects)
         return handle
 
-    def _move(self, call_id: int, pending: Pending, other: Handle) -> None:
-        if pending.handle is not None:
-            pending.handle.outstanding -= 1
-        self._resend(call_id, pending, other)
-
     def _unplace(self, call_id: int, pending: Pending, error: MeshError) -> None:
         """Wait for a provider, as a new call would; ``error`` ends it if there is no wait left."""
         if pending.handle is not None:
@@ -302,10 +263,6 @@ class RpcClient:
             raise self._no_provider(pending.method)
         self._unplaced[call_id] = pending
         self._watch_until(call_id, pending, min(self._now() + wait, pending.deadline))
-
-    def _watch_until(self, call_id: int, pending: Pending, at: float) -> None:
-        self._deadlines.discard(call_id, pending.tick)
-        pending.tick = self._deadlines.add(call_id, at)
 
     def _no_provider(self, method: str) -> NoProvider:
         service, name = split_method(method)
@@ -428,23 +385,6 @@ class RpcClient:
                 "it may have run"
             ),
         )
-
-    def _forget(self, call_id: int) -> Pending | None:
-        pending = self._pending.pop(call_id, None)
-        if pending is not None:
-            self._bytes -= len(pending.entry)
-            self._unplaced.pop(call_id, None)
-            self._deadlines.discard(call_id, pending.tick)
-            if pending.again is not None and pending.again.error is not None:
-                self._pauses.discard(call_id, pending.again.pause_tick)
-            if pending.handle is not None:
-                pending.handle.outstanding -= 1
-        return pending
-
-    def _fail(self, call_id: int, error: MeshError) -> None:
-        pending = self._forget(call_id)
-        if pending is not None and not pending.waiter.done():
-            pending.waiter.set_exception(error)
 
 
 def _told_so(error: MeshError) -> MeshError:
