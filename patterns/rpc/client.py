@@ -36,6 +36,7 @@ from patterns.port import Handle, RpcPort, Waiter
 from patterns.rpc.hedging import Hedging
 from patterns.rpc.in_flight import MAX_CALL_BYTES, MAX_CALLS, InFlight
 from patterns.rpc.options import CallOptions
+from patterns.rpc.outliers import Outliers
 from patterns.rpc.pending import MAX_BUDGET_MS, Pending, error_of
 from patterns.rpc.placement import FINAL, Placement
 from patterns.rpc.providers import Providers
@@ -60,6 +61,7 @@ class RpcClient(InFlight):
         self._grace_left = grace_left
         self.retries = Retries(port.random, port.now())
         self.hedging = Hedging(port, self)
+        self.outliers = Outliers(port, providers)
         self._closed = False
         self.late_replies = 0
         self.redirects_followed = 0
@@ -82,12 +84,8 @@ class RpcClient(InFlight):
         Raises BadName, BadPayload, PayloadTooLarge, Overloaded, PeerLost (``peer=`` is gone),
         NoProvider, and CallTimeout when it is over already, at once.
         """
-        if self._closed:
-            raise NodeClosed("this node is closed")
-        if len(self._pending) >= MAX_CALLS or self._bytes > MAX_CALL_BYTES:
-            raise Overloaded(
-                f"{len(self._pending)} calls of {self._bytes} bytes are in flight from this node"
-            )
+        if self._closed or len(self._pending) >= MAX_CALLS or self._bytes > MAX_CALL_BYTES:
+            raise self._refusal()
         port = self._port
         redirects = 0
         if options.is_free:
@@ -135,6 +133,7 @@ class RpcClient(InFlight):
         malformed = 0
         pending_calls = self._pending
         discard = self._deadlines.discard
+        watched = self.outliers.watched
         for entry in entries:
             try:
                 call_id, status = entry[0], entry[1]
@@ -148,6 +147,8 @@ class RpcClient(InFlight):
                     self._bytes -= len(pending.entry)
                     discard(call_id, pending.tick)
                     sender.outstanding -= 1
+                    if watched:
+                        self.outliers.answered(pending, sender)
                     if not pending.waiter.done():
                         pending.waiter.set_result(value)
                 elif status == m.STATUS_MOVED and pending.may_move:
@@ -156,6 +157,7 @@ class RpcClient(InFlight):
                     self._on_draining(call_id, pending, sender)
                 else:
                     error = error_of(status, entry, pending.method, sender)
+                    self.outliers.failed(pending, sender, error)
                     self._on_refusal(call_id, pending, status, error)
             except (TypeError, ValueError, IndexError, KeyError):
                 malformed += 1
@@ -185,6 +187,7 @@ class RpcClient(InFlight):
         is_there = ids is not None
         if ids is None:
             ids = [call_id for call_id, p in self._pending.items() if p.handle is handle]
+            self.outliers.forget(handle)
         for call_id in ids:
             pending = self._pending.get(call_id)
             if pending is None or pending.handle is not handle:
@@ -193,6 +196,8 @@ class RpcClient(InFlight):
                 # It may have been under way when the peer was asked, and run there by now.
                 self._port.send_cancel(handle, call_id)
             error = PeerLost(f"{pending.method}: {reason}")
+            if is_there:
+                self.outliers.failed(pending, handle, error)
             if not pending.options.retry or pending.options.target is not None:
                 self._fail(call_id, error)
                 continue
@@ -211,6 +216,15 @@ class RpcClient(InFlight):
             self._fail(call_id, NodeClosed("the node was closed while the call was in flight"))
         self._deadlines.close()
         self._pauses.close()
+        self.outliers.close()
+
+    def _refusal(self) -> MeshError:
+        """Why no call is made now."""
+        if self._closed:
+            return NodeClosed("this node is closed")
+        return Overloaded(
+            f"{len(self._pending)} calls of {self._bytes} bytes are in flight from this node"
+        )
 
     def _inherited(self, method: str, until: float) -> float:
         """What is left until then. Raises CallTimeout when that is nothing."""
@@ -374,17 +388,16 @@ class RpcClient(InFlight):
         if pending.paused is not None:
             self._fail(call_id, pending.paused)
             return
-        where = "its peer"
-        if pending.handle is not None:
-            where = pending.handle.peer.name
-            self._port.send_cancel(pending.handle, call_id)
-        self._fail(
-            call_id,
-            CallTimeout(
-                f"{pending.method}: no answer from {where} within {pending.seconds:g} s; "
-                "it may have run"
-            ),
+        handle = pending.handle
+        where = handle.peer.name if handle is not None else "its peer"
+        error = CallTimeout(
+            f"{pending.method}: no answer from {where} within {pending.seconds:g} s; "
+            "it may have run"
         )
+        if handle is not None:
+            self._port.send_cancel(handle, call_id)
+            self.outliers.failed(pending, handle, error)
+        self._fail(call_id, error)
 
 
 def _told_so(error: MeshError) -> MeshError:
