@@ -216,6 +216,7 @@ class RpcClient(InFlight):
             self._fail(call_id, NodeClosed("the node was closed while the call was in flight"))
         self._deadlines.close()
         self._pauses.close()
+        self._counted.close()
         self.outliers.close()
 
     def _refusal(self) -> MeshError:

@@ -13,6 +13,9 @@ Rules:
 * A leg that fails while the other is under way is not tried again: the other is that try, and has
   all that ``retry`` gives from then on. A peer in doubt counts as a failure then. When both have
   failed the call ends with the error that says most (``_weight``).
+* A peer whose leg lost goes on to count it as outstanding for as long again. Calls are balanced by
+  how many are outstanding, and a peer that is slow would else look idle once its calls are
+  cancelled, and be given more of them.
 * Hedges are ``SHARE`` of the hedged calls of a method, and ``FLOOR`` for those who call seldom:
   under overload everything is late, and hedges must not add to it.
 
@@ -74,8 +77,8 @@ class Calls(Protocol):
     def is_at(self, call_id: int, handle: Handle) -> bool:
         """Whether a call is under way there."""
 
-    def drop(self, call_id: int) -> None:
-        """Forget a call, and tell its peer."""
+    def drop(self, call_id: int, count_for: float = 0.0) -> None:
+        """Forget a call, and tell its peer, where it counts as outstanding for so many seconds."""
 
 
 class Hedging:
@@ -212,11 +215,15 @@ class Race:
 
     def on_value(self, leg: Leg, value: Any) -> None:
         """The first value ends the call."""
-        self._hedging.won += leg.call_id != self._call_id
+        seconds = self._hedging.port.now() - self._began
         self._legs.remove(leg)
-        self._end()
+        if leg.call_id == self._call_id:
+            self._end()
+        else:
+            self._hedging.won += 1
+            self._end(count_for=seconds)
         if self._options.quantile is not None:
-            self._measured.latencies.add(self._hedging.port.now() - self._began)
+            self._measured.latencies.add(seconds)
         if not self._waiter.done():
             self._waiter.set_result(value)
 
@@ -247,14 +254,14 @@ class Race:
         """The caller gave up."""
         self._end()
 
-    def _end(self) -> None:
+    def _end(self, count_for: float = 0.0) -> None:
         """No leg goes on."""
         del self._hedging.races[self._call_id]
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for leg in self._legs:
-            self._hedging.calls.drop(leg.call_id)
+            self._hedging.calls.drop(leg.call_id, count_for)
         self._legs.clear()
 
 

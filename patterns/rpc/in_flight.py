@@ -7,6 +7,7 @@ their deadline, sent (again) and ended.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import cast
 
 from patterns.deadlines import Deadlines
 from patterns.errors import MeshError
@@ -40,6 +41,8 @@ class InFlight:
         self._bytes = 0
         self._deadlines = Deadlines(port.now, port.call_later, self._on_deadline)
         self._pauses = Deadlines(port.now, port.call_later, self._on_pause_over)
+        self._counted = Deadlines(port.now, port.call_later, self._on_counted)
+        """Calls that have ended and still count as outstanding at their peer."""
 
     def _on_deadline(self, key: Hashable) -> None:
         raise NotImplementedError
@@ -94,11 +97,23 @@ class InFlight:
         pending = self._pending.get(call_id)
         return pending is not None and pending.handle is handle
 
-    def drop(self, call_id: int) -> None:
-        """Forget a call; the peer is told, and a late reply will be dropped."""
+    def drop(self, call_id: int, count_for: float = 0.0) -> None:
+        """Forget a call; the peer is told, and a late reply will be dropped.
+
+        It goes on to count as outstanding there for so many seconds.
+        """
         pending = self._forget(call_id)
-        if pending is not None and pending.handle is not None:
-            self._port.send_cancel(pending.handle, call_id)
+        if pending is None or pending.handle is None:
+            return
+        self._port.send_cancel(pending.handle, call_id)
+        if count_for:
+            pending.handle.outstanding += 1
+            self._counted.add(pending, self._now() + count_for)
+
+    def _on_counted(self, key: Hashable) -> None:
+        handle = cast(Pending, key).handle
+        if handle is not None:
+            handle.outstanding -= 1
 
     # Sending.
 
