@@ -27,7 +27,7 @@ of this costs one look at an empty table.
 from __future__ import annotations
 
 import logging
-from math import exp
+from math import exp, inf
 
 from patterns.errors import AccessDenied, BadRequest, CallTimeout, MeshError, NoProvider, PeerLost
 from patterns.port import Handle, RpcPort, Timer
@@ -41,6 +41,7 @@ __all__ = [
     "IN_A_ROW",
     "LONGEST",
     "MAX_METHODS",
+    "MAX_TEXT",
     "MEMORY",
     "MOST",
     "Outliers",
@@ -69,6 +70,9 @@ MOST = 0.5
 
 MAX_METHODS = 1024
 """Methods watched at once; the one whose failures began first goes, with what is passed over."""
+
+MAX_TEXT = 200
+"""Characters of an error that are logged."""
 
 logger = logging.getLogger("mesh.rpc")
 
@@ -103,6 +107,12 @@ class Watched(Counts):
         super().__init__(now)
         self.by_peer: dict[Handle, Record] = {}
 
+    @property
+    def is_remembered(self) -> bool:
+        """Whether a peer is passed over, or would be for longer than the first time."""
+        recent = self.at - LONGEST
+        return any(record.is_out or record.back_at > recent for record in self.by_peer.values())
+
     def forgive(self, record: Record) -> None:
         """What a peer did is of no account any more."""
         record.fade(self.at)
@@ -127,7 +137,7 @@ class Record(Counts):
         """Whether it was passed over long enough: the next outcome decides."""
         self.seconds = 0.0
         """For which it is, or was, passed over."""
-        self.back_at = 0.0
+        self.back_at = -inf
         self.timer = None
 
 
@@ -155,7 +165,7 @@ class Outliers:
                 self._release(handle, method, record)
                 record.back_at = self._port.now()
                 logger.info("%s of %s is called again: a call succeeded", method, handle.peer)
-        elif watched.bad < _NOTHING and not any(r.is_out for r in watched.by_peer.values()):
+        elif watched.bad < _NOTHING and not watched.is_remembered:
             del self.watched[method]
 
     def failed(self, pending: Pending, handle: Handle, error: MeshError) -> None:
@@ -175,12 +185,13 @@ class Outliers:
         record.in_a_row = record.in_a_row + 1 if is_silent else 0
         if record.is_out:
             if record.is_tried:
-                self._put_out(handle, method, record, f"it failed again: {error}")
+                self._put_out(handle, method, record, f"it failed again: {_short(error)}")
         elif self._is_outlier(watched, record) and self._providers.may_pass_over(
             handle, method, MOST
         ):
             share = record.bad / (record.good + record.bad)
-            self._put_out(handle, method, record, f"{share:.0%} failed, the last: {error}")
+            why = f"{share:.0%} of the calls failed, the last: {_short(error)}"
+            self._put_out(handle, method, record, why)
 
     def forget(self, handle: Handle) -> None:
         """The peer is gone."""
@@ -273,3 +284,9 @@ class Outliers:
         if record.is_out:
             record.is_out = record.is_tried = False
             self._providers.pass_over(handle, method, is_on=False)
+
+
+def _short(error: MeshError) -> str:
+    """For the log: how long the text of a handler's exception is, is up to the peer."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
