@@ -4,8 +4,9 @@ Circuit breaker and outlier ejection in one: what a breaker opens for, and the c
 others that keeps it from opening where all are in trouble (Nygard, "Release It!"; Envoy's outlier
 detection). Of each method and peer, from this node's own calls:
 
-* It is *passed over* when at least ``HALF`` of its calls failed, being ``IN_A_ROW`` without any
-  answer, or ``ENOUGH`` in all, and at most half that share failed at the others.
+* It is *passed over* when ``IN_A_ROW`` calls were not answered one after the other, and as many as
+  the failures of the others make no chance (``CHANCE``); or when ``HALF`` of at least ``ENOUGH``
+  failed, and at most half that share at the others.
 * That lasts ``FIRST`` seconds, twice as long each time up to ``LONGEST``. Then *one* call tries it:
   a value brings it back, a failure begins the next and longer time.
 * At most ``MOST`` of the healthy providers are passed over at once, so never the last.
@@ -35,6 +36,7 @@ from patterns.rpc.pending import Pending
 from patterns.rpc.providers import Providers
 
 __all__ = [
+    "CHANCE",
     "ENOUGH",
     "FIRST",
     "HALF",
@@ -49,6 +51,10 @@ __all__ = [
 
 IN_A_ROW = 5
 """Calls one after the other that were not answered: Envoy's and most breakers' figure."""
+
+CHANCE = 1e-6
+"""How likely a row may be, if the peer were as the others: where one in ten fails it takes 6, where
+half of them do 20."""
 
 ENOUGH = 20
 """Calls of which a share says something."""
@@ -161,7 +167,6 @@ class Outliers:
         record.in_a_row = 0
         if record.is_out:
             if record.is_tried:
-                watched.forgive(record)
                 self._release(handle, method, record)
                 record.back_at = self._port.now()
                 logger.info("%s of %s is called again: a call succeeded", method, handle.peer)
@@ -189,9 +194,10 @@ class Outliers:
         elif self._is_outlier(watched, record) and self._providers.may_pass_over(
             handle, method, MOST
         ):
-            share = record.bad / (record.good + record.bad)
-            why = f"{share:.0%} of the calls failed, the last: {_short(error)}"
-            self._put_out(handle, method, record, why)
+            what = f"{record.bad / (record.good + record.bad):.0%} of the calls failed"
+            if record.in_a_row >= IN_A_ROW:
+                what = f"{record.in_a_row} calls in a row were not answered"
+            self._put_out(handle, method, record, f"{what}, the last: {_short(error)}")
 
     def forget(self, handle: Handle) -> None:
         """The peer is gone."""
@@ -231,7 +237,8 @@ class Outliers:
         record = watched.by_peer.get(handle)
         if record is None:
             record = watched.by_peer[handle] = Record(now)
-        for counts in (watched, record):
+        # One that is passed over is nothing to compare with.
+        for counts in () if record.is_out else (watched, record):
             counts.fade(now)
             if is_good:
                 counts.good += 1
@@ -241,15 +248,15 @@ class Outliers:
 
     @staticmethod
     def _is_outlier(watched: Watched, record: Record) -> bool:
-        calls = record.good + record.bad
         others = watched.good - record.good + watched.bad - record.bad
-        if record.in_a_row < IN_A_ROW and calls < ENOUGH:
-            return False
+        if others <= _NOTHING:
+            return False  # nothing to compare with
+        others_share = max(0.0, watched.bad - record.bad) / others
+        if record.in_a_row >= IN_A_ROW and others_share**record.in_a_row <= CHANCE:
+            return True
+        calls = record.good + record.bad
         share = record.bad / calls
-        # Without calls of others there is nothing to compare with.
-        return (
-            share >= HALF and others > _NOTHING and watched.bad - record.bad <= others * share / 2
-        )
+        return calls >= ENOUGH and share >= HALF and others_share <= share / 2
 
     def _put_out(self, handle: Handle, method: str, record: Record, why: str) -> None:
         now = self._port.now()
@@ -257,6 +264,7 @@ class Outliers:
         record.seconds = FIRST if is_first else min(LONGEST, max(FIRST, 2 * record.seconds))
         if not record.is_out:
             record.is_out = True
+            self.watched[method].forgive(record)
             self._providers.pass_over(handle, method, is_on=True)
         self.ejections += 1
         self._wait(handle, method, record)

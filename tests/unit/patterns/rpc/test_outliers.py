@@ -97,6 +97,20 @@ def test_one_that_does_not_answer_in_a_row_is_passed_over_for_that_method() -> N
     assert "bad" in mesh.call(50, "calc.sub")
 
 
+def test_one_that_hangs_after_long_service_is_passed_over_as_soon() -> None:
+    mesh = failing(OK)
+    mesh.replies[mesh.nodes["good0"]] = SILENCE
+    mesh.at("good0")
+    mesh.replies[mesh.nodes["good0"]] = OK
+    mesh.call(300)
+    assert mesh.served.count("bad") > 80
+    mesh.replies[mesh.nodes["bad"]] = SILENCE
+    mesh.at("bad", IN_A_ROW - 1)
+    assert not mesh.out()
+    mesh.at("bad")
+    assert mesh.out() == {"bad": ["calc.add"]}
+
+
 def test_an_answer_in_between_begins_the_row_anew() -> None:
     mesh = failing(SILENCE)
     mesh.at("good0", 5)
@@ -142,14 +156,17 @@ def test_where_all_fail_alike_nobody_is_passed_over(reply: Any) -> None:
     assert not mesh.out()
 
 
+@pytest.mark.parametrize("reply", [RAISED, SILENCE])
 @pytest.mark.parametrize("share", [0.2, 0.4])
 @pytest.mark.parametrize("seed", range(5))
-def test_where_a_share_fails_everywhere_nobody_is_passed_over(share: float, seed: int) -> None:
+def test_where_a_share_fails_everywhere_nobody_is_passed_over(
+    share: float, seed: int, reply: tuple[Any, ...]
+) -> None:
     mesh = Mesh("a", "b", "c", "d")
     mesh.random.seed(seed)
     for _ in range(500):
         for node in mesh.nodes.values():
-            mesh.replies[node] = RAISED if mesh.random.random() < share else OK
+            mesh.replies[node] = reply if mesh.random.random() < share else OK
         mesh.call()
     assert not mesh.out()
 
@@ -189,7 +206,7 @@ def test_after_its_time_one_call_tries_it_and_a_value_brings_it_back(
     mesh = failing(SILENCE)
     put_out(mesh)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "calc.add of bad is passed over for 1 s" in caplog.text
+    assert "calc.add of bad is passed over for 1 s: 5 calls in a row" in caplog.text
     mesh.replies[mesh.nodes["bad"]] = OK
     mesh.run(FIRST - 0.5)
     assert "bad" not in mesh.call(20)
