@@ -153,7 +153,7 @@ class RpcClient(InFlight):
                         pending.waiter.set_result(value)
                 elif status == m.STATUS_MOVED and pending.may_move:
                     self._on_moved(call_id, pending, entry[2:3])
-                elif status == m.STATUS_DRAINING and pending.options.target is None:
+                elif status == m.STATUS_DRAINING and pending.may_go_elsewhere:
                     self._on_draining(call_id, pending, sender)
                 else:
                     error = error_of(status, entry, pending.method, sender)

@@ -29,6 +29,7 @@ class CallOptions:
         "canonical_key",
         "headers",
         "hedge",
+        "is_beside",
         "is_free",
         "is_plain",
         "key",
@@ -65,12 +66,16 @@ class CallOptions:
         """The share of calls that end before the hedge is sent, if it was given as one."""
         self.hedge = None if hedge is None else self._checked(hedge)
         """Seconds; 0 with a quantile."""
+        self.is_beside: bool = False
+        """Whether another call is under way for the same, so that this one is not tried again."""
         self.legs: tuple[CallOptions, ...] = ()
         """For the calls that a hedged one is made of: while one goes alone, and beside another."""
         if hedge is not None:
-            self.legs = tuple(
+            alone, beside = (
                 CallOptions(timeout, retry, None, wait, headers) for retry in (True, False)
             )
+            beside.is_beside = True
+            self.legs = (alone, beside)
         self.is_free = key is None and target is None and hedge is None
         """Whether any provider will do, and one is enough."""
         self.is_plain = key is None and not headers

@@ -250,23 +250,20 @@ def test_a_leg_at_a_peer_in_doubt_is_given_up_for_the_other(doubted: int) -> Non
     assert is_clean(port)
 
 
-def test_a_leg_whose_peer_drains_goes_to_neither_of_the_two() -> None:
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_leg_whose_peer_drains_ends_and_the_other_goes_to_a_third_if_need_be(
+    order: tuple[int, int],
+) -> None:
     port, waiter, legs = raced(3)
-    answer(port, legs[0], m.STATUS_DRAINING, "it leaves")
+    answer(port, legs[order[0]], m.STATUS_DRAINING, "it leaves")
+    assert not waiter.done()
+    assert len(port.requests) == 2
+    answer(port, legs[order[1]], m.STATUS_DRAINING, "it leaves")
     third, request = port.requests[2]
     assert third not in (legs[0][0], legs[1][0])
     answer(port, (third, request[0]))
     assert waiter.result() == third.name
-    assert port.cancelled == [legs[1]]
-    assert is_clean(port)
-
-
-def test_a_leg_whose_peer_drains_with_no_third_ends_and_the_other_goes_on() -> None:
-    port, waiter, legs = raced(2)
-    answer(port, legs[0], m.STATUS_DRAINING, "it leaves")
-    assert not waiter.done()
-    answer(port, legs[1])
-    assert waiter.result() == legs[1][0].name
+    assert not port.cancelled
     assert is_clean(port)
 
 
