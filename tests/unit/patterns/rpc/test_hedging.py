@@ -18,6 +18,7 @@ from patterns.errors import (
     NodeClosed,
     NoProvider,
     Overloaded,
+    PeerLost,
     RemoteError,
 )
 from patterns.rpc import CallOptions
@@ -182,6 +183,48 @@ def test_a_peer_that_is_lost_leaves_the_other_leg_and_that_one_is_tried_again_if
     answer(port, (third, request[0]))
     assert waiter.result() == third.name
     assert is_clean(port)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_leg_that_goes_on_is_not_sent_to_where_the_other_failed(
+    order: tuple[int, int],
+) -> None:
+    port, waiter, legs = raced(2)
+    for number in order:
+        node, call_id = legs[number]
+        port.client.on_lost(node, "its connection was replaced", [call_id])
+    assert isinstance(waiter.error, PeerLost)
+    assert len(port.requests) == 2
+    assert is_clean(port)
+
+
+def test_what_comes_for_a_caller_that_was_just_cancelled_is_dropped() -> None:
+    for reply in ((m.STATUS_OK, 1), REPLIES[RemoteError]):
+        port, waiter, legs = raced()
+        waiter.is_cancelled = True
+        for leg in legs:
+            answer(port, leg, *reply)
+        port.client.cancel(legs[0][1])
+        assert waiter.at is None
+        assert is_clean(port)
+
+
+def test_no_timer_outlives_a_call() -> None:
+    port = Port()
+    port.provide("a")
+    port.provide("b")
+    timers = []
+    call_later = port.call_later
+
+    def noted(delay: float, callback: Any) -> Any:
+        timers.append(call_later(delay, callback))
+        return timers[-1]
+
+    port.call_later = noted  # type: ignore[method-assign]
+    call_id, _ = call(port)
+    assert timers[-1].is_pending
+    answer(port, (port.requests[0][0], call_id), m.STATUS_OK, 1)
+    assert not timers[-1].is_pending
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
