@@ -405,6 +405,7 @@ class Ejections(RuleBasedStateMachine):
         for watched in outliers.watched.values():
             for record in watched.by_peer.values():
                 record.fade(self.mesh.now())
+                assert not record.is_out or record.good == record.bad == 0
             watched.fade(self.mesh.now())
             for what in ("good", "bad"):
                 total = sum(getattr(record, what) for record in watched.by_peer.values())
