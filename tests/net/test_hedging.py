@@ -1,4 +1,7 @@
-"""Hedged calls between real processes: a slow member, and one that stands still."""
+"""Hedged calls between real processes: a slow member, and one that stands still.
+
+What the tail gains is asserted where nothing else is at work, in ``tests/sim/test_hedging.py``.
+"""
 
 from __future__ import annotations
 
@@ -39,24 +42,22 @@ def workers() -> Iterator[list[Script]]:
 
 
 @runs
-async def test_of_a_slow_member_less_is_seen_for_little_more_work(
+async def test_calls_that_a_slow_member_has_are_answered_by_others_for_little_more_work(
     workers: list[Script], measured: Measured
 ) -> None:
     async with mesh.AsyncNode(mesh=MESH, discovery=("local",)) as node:
         await node.wait_for("work", count=COUNT, timeout=PROCESS_START)
         rng = random.Random(1)
-        await Load([node], RATE, rng, hedge="p95").run(1.0)
         plain = await Load([node], RATE, rng, retry=True).run(2.0)
-        hedged = await Load([node], RATE, rng, hedge="p95").run(2.0)
+        hedged = await Load([node], RATE, rng, hedge=0.08).run(2.0)
         counters = node.counters()
     for figures in (plain, hedged):
         assert set(figures.outcomes) == {"ok"}
     assert plain.started == plain.calls, "whoever does not ask for a hedge gets none"
     measured("p99, plain, ms:", plain.at(0.99))
     measured("p99, hedged, ms:", hedged.at(0.99))
-    assert hedged.at(0.99) < plain.at(0.99)
     assert hedged.counters["hedges_won"] > 0
-    assert counters["hedges_sent"] <= FLOOR + SHARE * (hedged.calls + RATE * 1.5)
+    assert counters["hedges_sent"] <= FLOOR + SHARE * hedged.calls
     assert 0 <= hedged.started - hedged.calls <= hedged.counters["hedges_sent"]
 
 
