@@ -371,6 +371,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         peer: Peer | str | None = None,
         wait: float | None = None,
         headers: dict[str, str] | None = None,
+        hedge: float | str | None = None,
     ) -> AsyncService:
         """A service to call methods of: ``await node.service("calc", timeout=0.5).add(2, 3)``.
 
@@ -380,10 +381,14 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         ``peer``     this one and no other
         ``wait``     seconds to wait for a first provider; None: what is left of the start's grace
         ``headers``  ``dict[str, str]`` for handlers that take a ``Request``
+        ``hedge``    the methods are idempotent, as with ``retry``, which it brings along: ask a
+                     second member when no answer came for so many seconds, or for as long as a
+                     share of the calls takes ("p95"); at most 5 % more calls. ``docs/calls.md``
 
-        Raises BadName, BadPayload for headers, ConfigError for ``key`` and ``peer`` together.
+        Raises BadName, BadPayload for headers, ConfigError for ``key``, ``peer`` and ``hedge``
+        together with one another.
         """
-        options = self.call_options(timeout, retry, peer, wait, headers, key)
+        options = self.call_options(timeout, retry, peer, wait, headers, key, hedge)
         return AsyncService(self._call, self._iterate, name, options)
 
     def call_options(
@@ -394,11 +399,12 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         wait: float | None,
         headers: dict[str, str] | None,
         key: Key | None,
+        hedge: float | str | None = None,
     ) -> CallOptions:
         target = None
         if peer is not None:
             target = functools.partial(self._session_of, peer)
-        return make_options(timeout, retry, target, wait, headers, key)
+        return make_options(timeout, retry, target, wait, headers, key, hedge)
 
     def _session_of(self, peer: Peer | str) -> Any:
         return self.host.engine.session_of(peer)

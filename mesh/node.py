@@ -278,9 +278,10 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
         peer: Peer | str | None = None,
         wait: float | None = None,
         headers: dict[str, str] | None = None,
+        hedge: float | str | None = None,
     ) -> Service:
         """A service to call methods of: ``node.service("calc", timeout=0.5).add(2, 3)``."""
-        options = self.aio.call_options(timeout, retry, peer, wait, headers, key)
+        options = self.aio.call_options(timeout, retry, peer, wait, headers, key, hedge)
         return Service(self._call, self._iterate, name, options)
 
     def peers(self, *, all: bool = False) -> list[Peer]:

@@ -23,6 +23,7 @@ def make_options(
     wait: float | None,
     headers: dict[str, str] | None,
     key: Key | None = None,
+    hedge: float | str | None = None,
 ) -> CallOptions:
     """Call options, checked. Raises ConfigError, BadName for the key, BadPayload for headers."""
     for name, value in (("timeout", timeout), ("wait", wait)):
@@ -32,7 +33,7 @@ def make_options(
             raise ConfigError(f"{name}={value!r}: give seconds, 0 or more")
     if headers is not None:
         check_headers(headers)
-    return CallOptions(timeout, retry, target, wait, headers, key)
+    return CallOptions(timeout, retry, target, wait, headers, key, hedge)
 
 
 class _Service:

@@ -28,6 +28,7 @@ def as_document(peer: mesh.Peer) -> dict[str, object]:
         "instance": peer.instance,
         "weight": peer.weight,
         "observer": peer.is_observer,
+        "ejected": peer.ejected,
     }
 
 
@@ -37,9 +38,19 @@ def as_row(peer: mesh.Peer) -> Sequence[str]:
         peer.name,
         peer.id[:8],
         peer.address,
-        f"{peer.state}, observer" if peer.is_observer else peer.state,
+        _state(peer),
         relative(peer.since),
         ", ".join(sorted(peer.services)),
         ", ".join(sorted(peer.groups)),
         ", ".join(f"{key}={value}" for key, value in sorted(peer.tags.items())),
     )
+
+
+def _state(peer: mesh.Peer) -> str:
+    """With what else there is to say of how far it takes part."""
+    words = [peer.state]
+    if peer.is_observer:
+        words.append("observer")
+    if peer.ejected:
+        words.append(f"not called for {' '.join(peer.ejected)}")
+    return ", ".join(words)

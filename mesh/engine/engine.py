@@ -31,7 +31,7 @@ from mesh.engine.guard import Guard
 from mesh.engine.link_plane import LinkPlane
 from mesh.engine.liveness import Liveness
 from mesh.engine.local import LocalLane, LocalSession
-from mesh.engine.lookup import find_session
+from mesh.engine.lookup import find_session, with_ejected
 from mesh.engine.moves import Moves
 from mesh.engine.outcomes import Outcomes
 from mesh.engine.own_interest import OwnInterest
@@ -443,7 +443,7 @@ class Engine:
         return self._local.peer
 
     def peers(self, *, all: bool = False) -> list[Peer]:
-        return self._core.membership.peers(all=all)
+        return with_ejected(self._core.membership.peers(all=all), self._client.outliers.out())
 
     def session_of(self, peer: Peer | str) -> Session:
         """The session of a peer given as Peer or id. Raises PeerLost when it is gone."""

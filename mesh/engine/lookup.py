@@ -1,14 +1,16 @@
-"""From a ``Peer``, or an id as text, to the session that stands for it."""
+"""From a ``Peer``, or an id as text, to the session that stands for it, and to what is listed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mesh.engine.core import Core
 from mesh.membership import Peer
 from patterns.errors import ConfigError, PeerLost
 
-__all__ = ["find_session"]
+__all__ = ["find_session", "with_ejected"]
 
 ID_DIGITS = 32
 
@@ -32,3 +34,11 @@ def find_session(core: Core, local: Any, peer: Peer | str) -> Any:
         state = m.state if (m := core.membership.get(id)) is not None else "unknown"
         raise PeerLost(f"peer {text[:8]} is {state}")
     return session
+
+
+def with_ejected(peers: list[Peer], ejected: Mapping[bytes, Sequence[str]]) -> list[Peer]:
+    """The peers, those among them that are passed over for methods with these."""
+    if not ejected:
+        return peers
+    by_id = {id.hex(): tuple(sorted(methods)) for id, methods in ejected.items()}
+    return [replace(peer, ejected=by_id[peer.id]) if peer.id in by_id else peer for peer in peers]

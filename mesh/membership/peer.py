@@ -17,6 +17,8 @@ class Peer:
     methods. ``address`` is the ``host:port`` it is linked at. ``state`` is "alive",
     "unresponsive", "suspect", "failed" or "left", and ``since`` when that began (aware, UTC).
     ``instance`` and ``weight`` are its name and its share in the ring that finds owners of keys.
+    ``ejected`` are the methods ("service.method") for which this node passes it over now, as its
+    calls there failed much more than elsewhere; it is of the moment when ``peers()`` was asked.
     Two are equal when their ids are: one node is one peer, whatever changed.
     """
 
@@ -31,6 +33,7 @@ class Peer:
     is_observer: bool = field(compare=False, default=False)
     instance: str = field(compare=False, default="")
     weight: float = field(compare=False, default=1.0)
+    ejected: tuple[str, ...] = field(compare=False, default=())
 
     def __str__(self) -> str:
         return f"{self.name}/{self.id[:8]}"

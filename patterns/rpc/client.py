@@ -23,7 +23,6 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, cast
 
 from patterns import messages as m
-from patterns.deadlines import Deadlines
 from patterns.errors import (
     CallTimeout,
     MeshError,
@@ -34,47 +33,35 @@ from patterns.errors import (
 )
 from patterns.names import split_method
 from patterns.port import Handle, RpcPort, Waiter
+from patterns.rpc.hedging import Hedging
+from patterns.rpc.in_flight import MAX_CALL_BYTES, MAX_CALLS, InFlight
 from patterns.rpc.options import CallOptions
+from patterns.rpc.outliers import Outliers
 from patterns.rpc.pending import MAX_BUDGET_MS, Pending, error_of
 from patterns.rpc.placement import FINAL, Placement
 from patterns.rpc.providers import Providers
 from patterns.rpc.retries import MAX_TRIES, PER_SECOND, SHARE, Retries
 
-__all__ = ["MAX_CALLS", "RpcClient"]
-
-MAX_CALLS = 65_536
-"""Calls in flight from one node: past this the caller is far behind its own demand."""
-
-MAX_CALL_BYTES = 256 * 1024 * 1024
-"""Packed requests in flight from one node; a peer that is away can make us keep all of them."""
+__all__ = ["MAX_CALLS", "MAX_CALL_BYTES", "RpcClient"]
 
 _SPENT = (
     f"not tried again: this node's budget for retries ({SHARE:.0%} of its calls and "
     f"{PER_SECOND:g}/s) is spent"
 )
 
-_REDIRECTS = 7
-"""Where a keyed request says how many redirects it has behind it."""
 
-
-class RpcClient:
+class RpcClient(InFlight):
     """Makes calls and matches their replies. ``grace_left()`` is the wait for first providers."""
 
     def __init__(
         self, port: RpcPort, providers: Providers, grace_left: Callable[[], float]
     ) -> None:
-        self._port = port
-        self._now = port.now
-        self._providers = providers
+        super().__init__(port, providers)
         self._placement = Placement(port, providers)
         self._grace_left = grace_left
-        self._pending: dict[int, Pending] = {}
-        self._unplaced: dict[int, Pending] = {}
-        self._last_id = 0
-        self._bytes = 0
-        self._deadlines = Deadlines(port.now, port.call_later, self._on_deadline)
-        self._pauses = Deadlines(port.now, port.call_later, self._on_pause_over)
         self.retries = Retries(port.random, port.now())
+        self.hedging = Hedging(port, self)
+        self.outliers = Outliers(port, providers)
         self._closed = False
         self.late_replies = 0
         self.redirects_followed = 0
@@ -97,16 +84,14 @@ class RpcClient:
         Raises BadName, BadPayload, PayloadTooLarge, Overloaded, PeerLost (``peer=`` is gone),
         NoProvider, and CallTimeout when it is over already, at once.
         """
-        if self._closed:
-            raise NodeClosed("this node is closed")
-        if len(self._pending) >= MAX_CALLS or self._bytes > MAX_CALL_BYTES:
-            raise Overloaded(
-                f"{len(self._pending)} calls of {self._bytes} bytes are in flight from this node"
-            )
+        if self._closed or len(self._pending) >= MAX_CALLS or self._bytes > MAX_CALL_BYTES:
+            raise self._refusal()
         port = self._port
         redirects = 0
         if options.is_free:
             handle = self._providers.pick(method)
+        elif options.legs:
+            return self.hedging.call(method, args, kwargs, options, waiter, until)
         else:
             handle, redirects = self._chosen(method, options)
         self._last_id = call_id = self._last_id + 1
@@ -140,15 +125,15 @@ class RpcClient:
 
     def cancel(self, call_id: int) -> None:
         """The caller gave up: the peer is told, and a late reply will be dropped."""
-        pending = self._forget(call_id)
-        if pending is not None and pending.handle is not None:
-            self._port.send_cancel(pending.handle, call_id)
+        if not self.hedging.cancel(call_id):
+            self.drop(call_id)
 
     def on_replies(self, sender: Handle, entries: Iterable[Any]) -> int:
         """Settle calls by the reply entries of one frame; returns how many were malformed."""
         malformed = 0
         pending_calls = self._pending
         discard = self._deadlines.discard
+        watched = self.outliers.watched
         for entry in entries:
             try:
                 call_id, status = entry[0], entry[1]
@@ -162,14 +147,17 @@ class RpcClient:
                     self._bytes -= len(pending.entry)
                     discard(call_id, pending.tick)
                     sender.outstanding -= 1
+                    if watched:
+                        self.outliers.answered(pending, sender)
                     if not pending.waiter.done():
                         pending.waiter.set_result(value)
                 elif status == m.STATUS_MOVED and pending.may_move:
                     self._on_moved(call_id, pending, entry[2:3])
-                elif status == m.STATUS_DRAINING and pending.options.target is None:
+                elif status == m.STATUS_DRAINING and pending.may_go_elsewhere:
                     self._on_draining(call_id, pending, sender)
                 else:
                     error = error_of(status, entry, pending.method, sender)
+                    self.outliers.failed(pending, sender, error)
                     self._on_refusal(call_id, pending, status, error)
             except (TypeError, ValueError, IndexError, KeyError):
                 malformed += 1
@@ -186,6 +174,7 @@ class RpcClient:
 
     def on_suspect(self, handle: Handle) -> None:
         """The peer may be dying: calls that may be repeated go to somebody else, if there is."""
+        self.hedging.on_suspect(handle)
         for call_id, pending in list(self._pending.items()):
             if pending.handle is handle and pending.options.retry:
                 other = self._next_for(pending, handle)
@@ -198,6 +187,7 @@ class RpcClient:
         is_there = ids is not None
         if ids is None:
             ids = [call_id for call_id, p in self._pending.items() if p.handle is handle]
+            self.outliers.forget(handle)
         for call_id in ids:
             pending = self._pending.get(call_id)
             if pending is None or pending.handle is not handle:
@@ -206,6 +196,8 @@ class RpcClient:
                 # It may have been under way when the peer was asked, and run there by now.
                 self._port.send_cancel(handle, call_id)
             error = PeerLost(f"{pending.method}: {reason}")
+            if is_there:
+                self.outliers.failed(pending, handle, error)
             if not pending.options.retry or pending.options.target is not None:
                 self._fail(call_id, error)
                 continue
@@ -221,13 +213,6 @@ class RpcClient:
         """What is known of a call that was just made; its ``handle`` stays when it has ended."""
         return self._pending[call_id]
 
-    def in_flight_at(self, handle: Handle) -> list[int]:
-        """The ids of the calls sent there and not answered."""
-        return [call_id for call_id, p in self._pending.items() if p.handle is handle]
-
-    def __len__(self) -> int:
-        return len(self._pending)
-
     def close(self) -> None:
         """Fail all that is pending with NodeClosed."""
         self._closed = True
@@ -235,6 +220,16 @@ class RpcClient:
             self._fail(call_id, NodeClosed("the node was closed while the call was in flight"))
         self._deadlines.close()
         self._pauses.close()
+        self._counted.close()
+        self.outliers.close()
+
+    def _refusal(self) -> MeshError:
+        """Why no call is made now."""
+        if self._closed:
+            return NodeClosed("this node is closed")
+        return Overloaded(
+            f"{len(self._pending)} calls of {self._bytes} bytes are in flight from this node"
+        )
 
     def _inherited(self, method: str, until: float) -> float:
         """What is left until then. Raises CallTimeout when that is nothing."""
@@ -249,20 +244,6 @@ class RpcClient:
             split_method(method)
             return options.target(), 0
         return self._placement.pick(method, options.canonical_key or b"")
-
-    def _place(self, pending: Pending, handle: Handle, entry: bytes) -> None:
-        pending.handle = handle
-        handle.outstanding += 1
-        self._port.send_request(handle, entry)
-
-    def _resend(self, call_id: int, pending: Pending, handle: Handle) -> None:
-        """Send the kept entry with what is left of the deadline."""
-        request = self._port.unpack(pending.entry)
-        left = pending.deadline - self._now()
-        request[2] = min(max(0, int(left * 1000)), MAX_BUDGET_MS)
-        if pending.options.key is not None:
-            request[_REDIRECTS] = pending.redirects
-        self._place(pending, handle, self._port.pack(request))
 
     def _next_for(self, pending: Pending, failed: Handle) -> Handle | None:
         """Another healthy member for a call that may be repeated; remembers ``failed``."""
@@ -283,11 +264,6 @@ class RpcClient:
         pending.redirects = max(pending.redirects, redirects)
         return handle
 
-    def _move(self, call_id: int, pending: Pending, other: Handle) -> None:
-        if pending.handle is not None:
-            pending.handle.outstanding -= 1
-        self._resend(call_id, pending, other)
-
     def _unplace(self, call_id: int, pending: Pending, error: MeshError) -> None:
         """Wait for a provider, as a new call would; ``error`` ends it if there is no wait left."""
         if pending.handle is not None:
@@ -306,10 +282,6 @@ class RpcClient:
             raise self._no_provider(pending.method)
         self._unplaced[call_id] = pending
         self._watch_until(call_id, pending, min(self._now() + wait, pending.deadline))
-
-    def _watch_until(self, call_id: int, pending: Pending, at: float) -> None:
-        self._deadlines.discard(call_id, pending.tick)
-        pending.tick = self._deadlines.add(call_id, at)
 
     def _no_provider(self, method: str) -> NoProvider:
         return self._providers.none_for(method)
@@ -417,34 +389,16 @@ class RpcClient:
         if pending.paused is not None:
             self._fail(call_id, pending.paused)
             return
-        where = "its peer"
-        if pending.handle is not None:
-            where = pending.handle.peer.name
-            self._port.send_cancel(pending.handle, call_id)
-        self._fail(
-            call_id,
-            CallTimeout(
-                f"{pending.method}: no answer from {where} within {pending.seconds:g} s; "
-                "it may have run"
-            ),
+        handle = pending.handle
+        where = handle.peer.name if handle is not None else "its peer"
+        error = CallTimeout(
+            f"{pending.method}: no answer from {where} within {pending.seconds:g} s; "
+            "it may have run"
         )
-
-    def _forget(self, call_id: int) -> Pending | None:
-        pending = self._pending.pop(call_id, None)
-        if pending is not None:
-            self._bytes -= len(pending.entry)
-            self._unplaced.pop(call_id, None)
-            self._deadlines.discard(call_id, pending.tick)
-            if pending.again is not None and pending.again.error is not None:
-                self._pauses.discard(call_id, pending.again.pause_tick)
-            if pending.handle is not None:
-                pending.handle.outstanding -= 1
-        return pending
-
-    def _fail(self, call_id: int, error: MeshError) -> None:
-        pending = self._forget(call_id)
-        if pending is not None and not pending.waiter.done():
-            pending.waiter.set_exception(error)
+        if handle is not None:
+            self._port.send_cancel(handle, call_id)
+            self.outliers.failed(pending, handle, error)
+        self._fail(call_id, error)
 
 
 def _told_so(error: MeshError) -> MeshError:

@@ -88,6 +88,11 @@ class Pending:
         """Whether its peer may name another owner of its key."""
         return self.options.key is not None and self.redirects < FINAL
 
+    @property
+    def may_go_elsewhere(self) -> bool:
+        """Whether another may be asked when its peer, about to leave, did not start it."""
+        return self.options.target is None and not self.options.is_beside
+
     def once_more(self) -> Again:
         """To write down that it is to be sent again."""
         if self.again is None:

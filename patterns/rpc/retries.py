@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from random import Random
 
+from patterns.rpc.budget import Budget
+
 __all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "MAX_TRIES", "PER_SECOND", "SHARE", "WINDOW", "Retries"]
 
 SHARE = 0.1
@@ -38,44 +40,16 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 """Seconds: past it a growing pause only costs deadlines."""
 
-_AT_LEAST = 0.1
-"""Seconds between looks at how many calls were made: a rate over less says nothing."""
 
-
-class Retries:
+class Retries(Budget):
     """The budget of one node and its pauses."""
 
+    __slots__ = ("_random",)
+
     def __init__(self, random: Random, now: float) -> None:
+        floor = PER_SECOND * WINDOW
+        super().__init__(now, share=SHARE, per_second=PER_SECOND, window=WINDOW, floor=floor)
         self._random = random
-        self._left = PER_SECOND * WINDOW
-        self._looked_at = now
-        self._calls = 0
-        self.made = 0
-        """Calls that were sent once more."""
-        self.denied = 0
-        """Retries that the budget did not allow."""
-
-    def take(self, now: float, calls: int, *, is_free: bool = False) -> bool:
-        """Whether one more try is allowed, of a node that has made ``calls`` calls so far.
-
-        One that ``is_free`` always is; it takes from what is left for the others.
-        """
-        self._earn(now, calls)
-        if self._left < 1 and not is_free:
-            self.denied += 1
-            return False
-        self._left = max(0.0, self._left - 1)
-        self.made += 1
-        return True
-
-    def _earn(self, now: float, calls: int) -> None:
-        seconds = now - self._looked_at
-        if seconds < _AT_LEAST:
-            return
-        earned = PER_SECOND * seconds + SHARE * (calls - self._calls)
-        most = earned / seconds * WINDOW
-        self._left = min(self._left + earned, most)
-        self._looked_at, self._calls = now, calls
 
     def pause(self, tries: int) -> float:
         """Seconds before the next try of a call that has had so many."""

@@ -386,6 +386,27 @@ def test_a_call_outlives_its_node_only_with_retry(
             node.end()
 
 
+def test_a_call_can_be_hedged(meshctl: Meshctl, calc: mesh.Node) -> None:
+    assert meshctl.run("call", "--hedge", "0.05", "calc.add", "2", "3").out == "5\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--hedge", "soon"], '"p50" to "p99"'),
+        (["--hedge", "0.1", "--key", "k"], "a key has one owner"),
+    ],
+)
+def test_a_hedge_that_cannot_work_is_refused_in_one_line(
+    meshctl: Meshctl, calc: mesh.Node, words: list[str], says: str
+) -> None:
+    done = meshctl.run("call", *words, "calc.add", "2", "3")
+    assert done.code != 0
+    assert done.out == ""
+    assert is_one_line(done.err)
+    assert says in done.err
+
+
 # pub and broadcast
 
 

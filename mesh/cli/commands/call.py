@@ -21,6 +21,7 @@ Examples:
   meshctl call calc.add 2 3
   meshctl call users.find name=Ada limit=10
   meshctl call --retry --timeout 0.5 calc.add 2 b=3
+  meshctl call --hedge 0.05 calc.add 2 3       ask another node, too, after 50 ms
   meshctl call --peer 1a2b calc.add 2 3
   meshctl call --key user:7 carts.show         the node that owns the key
   meshctl --key "some words" call calc.add 2   where "some words" is the mesh's key
@@ -32,10 +33,24 @@ Values that JSON lacks are printed as text: bytes in base64, times in ISO 8601, 
 """
 
 
+def _hedge(text: str) -> float | str:
+    """Seconds, or a quantile as it stands; what is neither is refused with the call's options."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 @click.command(cls=ValueCommand, epilog=EPILOG, short_help="Call a method and print the result.")
 @click.argument("method", shell_complete=complete_methods)
 @click.argument("args", nargs=-1)
 @click.option("--retry", is_flag=True, help="Try another node if one is lost: it may run twice.")
+@click.option(
+    "--hedge",
+    metavar="SECONDS",
+    type=_hedge,
+    help="Ask another node, too, if no answer came for so long: it may run twice.",
+)
 @click.option(
     "--peer",
     metavar="PEER",
@@ -57,6 +72,7 @@ def call(
     method: str,
     args: tuple[str, ...],
     retry: bool,
+    hedge: float | str | None,
     peer: str | None,
     key: str | None,
     form: str | None,
@@ -83,6 +99,7 @@ def call(
             retry=retry,
             peer=_find(node, peer) if peer is not None else None,
             headers=headers or None,
+            hedge=hedge,
         )
         try:
             value = proxy[name](*positional, **named)

@@ -33,6 +33,8 @@ HALL = "hall"
 GROUP = "crew"
 QUEUE = "billing"
 SERVICE = "svc"
+HEDGE = 0.02
+"""Seconds until a call that may run twice, anywhere, goes to a second member as well."""
 SLOW = 0.03
 """Above ``PREFETCH_SECONDS``, so that a handler as slow gets no more than it can run."""
 
@@ -162,7 +164,9 @@ class Workload:
             other = run.pick(random)
             target = lambda: engine.session_of(other.id)  # noqa: E731
         wait = random.choice([None, None, 0.5])
-        made = self.make_call(station, name, CallOptions(timeout, retry, target, wait, key=key))
+        hedge = HEDGE if retry and key is None and target is None and timeout > HEDGE else None
+        options = CallOptions(timeout, retry, target, wait, key=key, hedge=hedge)
+        made = self.make_call(station, name, options)
         if made.id is not None and random.random() < 0.1:
             run.sim.clock.call_later(random.random() * timeout, lambda: self._give_up(made))
 

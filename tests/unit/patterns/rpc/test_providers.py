@@ -49,6 +49,83 @@ def test_one_in_doubt_is_picked_only_when_no_other_is_left() -> None:
     assert not providers.is_healthy(doubtful)
 
 
+def test_one_that_is_passed_over_is_picked_when_no_other_is_left_and_for_other_methods() -> None:
+    providers = Providers(Random(1))
+    good, bad = Node("good"), Node("bad")
+    for node in (good, bad):
+        providers.update(node, {"calc": ("add", "sub")}, True)
+    providers.pass_over(bad, "calc.add", is_on=True)
+    assert {providers.pick("calc.add") for _ in range(50)} == {good}
+    assert {providers.pick("calc.sub") for _ in range(50)} == {good, bad}
+    assert providers.pick("calc.add", [good]) is bad
+    assert providers.spare("calc.add", [good]) is None
+    assert providers.spare("calc.add", [bad]) is good
+    assert providers.is_healthy(bad), "for keys it is the owner that it was"
+    assert providers.serving("calc.add") == 2
+    assert providers.methods("calc") == ["add", "sub"]
+    providers.remove(good)
+    assert providers.pick("calc.add") is bad
+    providers.update(good, {"calc": ("add",)}, True)
+    providers.pass_over(bad, "calc.add", is_on=False)
+    assert {providers.pick("calc.add") for _ in range(50)} == {good, bad}
+
+
+def test_one_that_is_passed_over_stays_so_when_its_health_or_its_methods_change() -> None:
+    providers = Providers(Random(1))
+    good, bad = Node("good"), Node("bad")
+    for node in (good, bad):
+        providers.update(node, {"calc": ("add",)}, True)
+    providers.pass_over(bad, "calc.add", is_on=True)
+    for services, is_healthy in (
+        ({"calc": ("add",)}, False),
+        ({"calc": ("add", "sub")}, True),
+        ({"calc": ("sub",)}, True),
+        ({"calc": ("add",)}, True),
+    ):
+        providers.update(bad, services, is_healthy)
+        assert {providers.pick("calc.add") for _ in range(50)} == {good}
+    providers.remove(bad)
+    providers.pass_over(bad, "calc.add", is_on=False)
+    providers.update(bad, {"calc": ("add",)}, True)
+    assert {providers.pick("calc.add") for _ in range(50)} == {good, bad}
+
+
+def test_who_is_to_be_tried_gets_one_call_if_it_can() -> None:
+    providers = Providers(Random(1))
+    good, bad = Node("good"), Node("bad")
+    for node in (good, bad):
+        providers.update(node, {"calc": ("add",)}, True)
+    providers.pass_over(bad, "calc.add", is_on=True)
+    providers.try_next(bad, "calc.add")
+    assert providers.pick("calc.add", [bad]) is good
+    picks = [providers.pick("calc.add") for _ in range(50)]
+    assert picks == [bad] + [good] * 49
+    providers.try_next(bad, "calc.add")
+    providers.update(bad, {"calc": ("sub",)}, True)
+    assert providers.pick("calc.add") is good
+    providers.remove(bad)
+    assert providers.pick("calc.add") is good
+
+
+@given(st.integers(1, 12), st.lists(st.integers(0, 11), max_size=20))
+def test_at_most_half_of_the_healthy_may_be_passed_over_and_never_the_last(
+    count: int, wanted: list[int]
+) -> None:
+    providers = Providers(Random(1))
+    nodes = [Node(str(number)) for number in range(count)]
+    for number, node in enumerate(nodes):
+        providers.update(node, {"calc": ("add",)}, number % 3 != 2)
+    healthy = sum(number % 3 != 2 for number in range(count))
+    over = set()
+    for number in wanted:
+        node = nodes[number % count]
+        if providers.may_pass_over(node, "calc.add", 0.5):
+            providers.pass_over(node, "calc.add", is_on=True)
+            over.add(node)
+    assert len(over) <= healthy / 2
+    assert providers.pick("calc.add") not in over
+
+
 def test_methods_are_listed_over_all_nodes() -> None:
     providers = Providers(Random(1))
     providers.update(Node("a"), {"calc": ("b", "a")}, True)
