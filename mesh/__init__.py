@@ -35,6 +35,7 @@ from mesh.engine.events import (
 from mesh.finding import Found, SourceReport
 from mesh.membership import Peer
 from mesh.node import Node
+from mesh.owning import Active
 from mesh.security import Identity, Policy, Rule, curve_keys, generate_key
 from mesh.transport import PlainEndpoints
 from mesh.wire.codec import register as register_type
@@ -56,12 +57,14 @@ from patterns.errors import (
     Timeout,
 )
 from patterns.messages import Message
+from patterns.ownership import OwnershipChange, Slots
 from patterns.rpc import Request
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AccessDenied",
+    "Active",
     "AsyncNode",
     "BadName",
     "BadPayload",
@@ -78,6 +81,7 @@ __all__ = [
     "Node",
     "NodeClosed",
     "Overloaded",
+    "OwnershipChange",
     "PayloadTooLarge",
     "Peer",
     "PeerFailed",
@@ -94,6 +98,7 @@ __all__ = [
     "RemoteError",
     "Request",
     "Rule",
+    "Slots",
     "SourceReport",
     "Timeout",
     "__version__",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 import types
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from mesh.engine import Engine
 from mesh.host import Attach
+from mesh.owning import Owning
 from patterns.backlog import DEFAULT_BUFFER, Policy, check_policy
 from patterns.errors import ConfigError
 from patterns.names import check_name, check_pattern, group_subject, queue_pool
@@ -31,7 +32,7 @@ RPC_CONCURRENCY = 64
 """Calls of one method that run at once."""
 
 
-class Registrations(ABC):
+class Registrations(Owning):
     """The decorators ``rpc``, ``subscriber``, ``member`` and the verb ``serve``.
 
     A subclass says whether plain functions run on the loop when nothing else is said.
@@ -115,6 +116,11 @@ class Registrations(ABC):
         for name in names:
             self._add_method(service, name, getattr(target, name), concurrency, inline)
 
+    def _take_name(self, service: str, name: str) -> str:
+        full = self._check_is_free(service, name)
+        self._method_names.add(full)
+        return full
+
     def _check_is_free(self, service: str, name: str) -> str:
         full = f"{check_name('service', service)}.{check_name('method', name)}"
         if full in self._method_names:
@@ -130,10 +136,10 @@ class Registrations(ABC):
         inline: bool | None,
     ) -> None:
         self._check_may_serve()
-        full = self._check_is_free(service, name)
+        self._check_is_free(service, name)
         inline = self._inline_by_default if inline is None else inline
         method = Method(name, function, concurrency=concurrency, inline=inline)
-        self._method_names.add(full)
+        self._take_name(service, name)
         self._now_or_at_start(lambda engine, runner: engine.serve(service, method))
 
     def subscriber(

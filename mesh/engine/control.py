@@ -23,6 +23,7 @@ CALLS           [id, ...]                    after a renewed link: do you still 
 CALLS_MISSING   [id, ...]                    I do not have these
 PARCEL_ACK      link, bytes                  taken of the chunks of your link epoch
 LOST            [[subject, count], ...]      these messages for you were dropped here
+OWNED           service, slots, whole, fence  of what is not mine of it, these are not free here yet
 ==============  ===========================  =====================================================
 
 Types 15 to 22, and 25, are groupcast's: see ``patterns.groupcast.casts``.
@@ -49,6 +50,7 @@ __all__ = [
     "LOST",
     "MAX_PEERS_TOLD",
     "OPEN",
+    "OWNED",
     "PARCEL_ACK",
     "PEERS",
     "PING",
@@ -78,6 +80,7 @@ CALLS_MISSING = 13
 DIGEST = 14
 PARCEL_ACK = 23
 LOST = 24
+OWNED = 26
 
 FIRST_QUESTION = 1 << 32
 FIRST_PING = 1 << 48
@@ -109,6 +112,7 @@ _SHAPES: dict[int, tuple[type, ...]] = {
     CALLS_MISSING: (list,),
     PARCEL_ACK: (int, int),
     LOST: (list,),
+    OWNED: (str, bytes, bool, int),
     k.WANT: (str, int, int, int),
     k.GRANT: (str, int, int),
     k.RETURN: (str, int, int, int),

@@ -50,7 +50,8 @@ class ControlLane:
     acknowledgement; ``on_call_control`` and ``on_cast_control`` for the kinds that belong to calls
     and to groupcast; ``on_pong(session, number)`` for the answer to a user's ping;
     ``on_loss(session, subject, count)`` for messages that the peer dropped;
-    ``on_parcel_ack(session, link, received)`` for what the peer has taken of our parcels.
+    ``on_parcel_ack(session, link, received)`` for what the peer has taken of our parcels;
+    ``on_owned(session, service, slots, whole, fence)`` for its statements on ownership.
 
     ``admit(session, record, patterns)`` takes out of a record, of which these patterns are new,
     what the peer may not have.
@@ -76,6 +77,7 @@ class ControlLane:
         self.on_loss: Callable[[Session, str, int], None]
         self.on_pong: Callable[[Session, int], None]
         self.on_parcel_ack: Callable[[Session, int, int], None]
+        self.on_owned: Callable[[Session, str, bytes, bool, int], None]
         self.opened: Callable[[Session], None]
         self.opened_by_peer: Callable[[Session], None]
         self._handlers: dict[int, Callable[[Session, int, list[Any]], None]] = {
@@ -92,6 +94,7 @@ class ControlLane:
             c.PONG: self._on_pong,
             c.PARCEL_ACK: self._on_parcel_ack,
             c.LOST: self._on_lost,
+            c.OWNED: lambda session, _, fields: self.on_owned(session, *fields[:4]),
         }
 
     # Links.
@@ -336,4 +339,4 @@ def _all(session: Session, record: Record, patterns: Iterable[str]) -> None:
 
 def _others(record: Record) -> tuple[object, ...]:
     """What of a record is in force elsewhere, but for its interest."""
-    return record.services, record.queues, record.blocks
+    return record.services, record.queues, record.blocks, record.owns

@@ -35,10 +35,11 @@ from mesh.engine.lookup import find_session
 from mesh.engine.moves import Moves
 from mesh.engine.outcomes import Outcomes
 from mesh.engine.own_interest import OwnInterest
+from mesh.engine.ownership import Ownership
 from mesh.engine.packing import check_headers, check_size
 from mesh.engine.parcel_plane import ParcelPlane
 from mesh.engine.pings import Pings
-from mesh.engine.ports import Clock, Dial, Lane, Transport
+from mesh.engine.ports import Clock, Transport
 from mesh.engine.pressure import Pressure
 from mesh.engine.publisher import Publisher
 from mesh.engine.rings import Rings
@@ -99,6 +100,7 @@ class Engine:
         self._is_leaving = False
         self._closed = False
         self._make_calls(Providers(random))
+        self.ownership = Ownership(core, self._local, self.rings, self.server, wall_clock)
         self._make_messages()
         self._make_links()
         self._make_verbs()
@@ -152,7 +154,7 @@ class Engine:
             self._work,
             self.pings,
             self.absent,
-            self._waits.poke,
+            self._on_members,
         )
         self._wire_control()
         self._local.released = self._waits.poke
@@ -172,6 +174,7 @@ class Engine:
             self.pubsub,
             self._waits,
             self._conditions,
+            self.ownership,
             self._update_own_services,
         )
         self.moves = Moves(core, self._dialer, self._links, self._control, self._liveness)
@@ -179,6 +182,13 @@ class Engine:
         # Of the transport's events, those that go straight on.
         self.on_refused = self._dialer.refused
         self.on_expelled = self.moves.expel
+        self.on_hello = self._links.on_hello
+        self.on_info = self._links.on_info
+        self.on_bye = self._links.on_bye
+        self.on_link_frame = self._links.on_link_frame
+        self.on_request_frame = self._calls.on_request_frame
+        self.on_reply_frame = self._calls.on_reply_frame
+        self.on_work_frame = self._work.on_work_frame
         self.on_stranger = partial(core.count, "strange_frames")
         self.on_work_ready = self._work.on_work_ready
         self.is_member = self._roster.is_member
@@ -198,6 +208,7 @@ class Engine:
     def _wire_control(self) -> None:
         control = self._control
         self._roster.attach(control, self._links.end)
+        self.ownership.attach(control, self._waits.poke)
         control.readdressed = self._links.readdressed
         control.renewed = self._calls.on_link_renewed
         control.confirmed = self._waits.poke
@@ -217,13 +228,19 @@ class Engine:
     def _on_opened(self, session: Session) -> None:
         self._parcels.opened(session)
         self._work.link_opened(session)
+        self.ownership.restate(session)
 
     def _on_opened_by_peer(self, session: Session) -> None:
         self._parcels.restart(session)
         self._work.link_opened_by_peer(session)
+        self.ownership.restate(session)
         if session.is_joined:
             # Replies that came by the link may be lost with the old one.
             self._calls.on_link_renewed(session)
+
+    def _on_members(self) -> None:
+        self._waits.poke()
+        self.ownership.poke()
 
     def _on_change(self, session: Session, state: State, reason: str) -> None:
         self._roster.change(session, state, reason)
@@ -244,6 +261,7 @@ class Engine:
         self._liveness.open()
         self._opened_at = self._clock.now()
         self._update_own_services()
+        self.ownership.open(self._conditions)
         return addresses, rpc_port
 
     def hint(self, id: bytes | None, addresses: Iterable[str]) -> None:
@@ -262,6 +280,7 @@ class Engine:
         self._calls_lost = len(self._client)
         self._client.close()
         self._work.receiver.leave()
+        self.ownership.leave()
         told = self._control.say_goodbye(reason)
         self._core.flush()
         self._conditions.goodbye(told, waiter)
@@ -278,6 +297,7 @@ class Engine:
         calls = self._calls_lost
         self._waits.close(NodeClosed("the node was closed during the wait"))
         self.pings.close()
+        self.ownership.close()
         self._client.close()
         self.server.close()
         casts = self._work.sender.close()
@@ -320,27 +340,6 @@ class Engine:
             self._work.end_turn()
         finally:
             self._core.flush()
-
-    def on_hello(self, id: bytes, link: int) -> None:
-        self._links.on_hello(id, link)
-
-    def on_info(self, topic: bytes) -> None:
-        self._links.on_info(topic)
-
-    def on_bye(self, id: bytes, link: int) -> None:
-        self._links.on_bye(id, link)
-
-    def on_link_frame(self, dial: Dial, frame: bytes, payload: bytes) -> None:
-        self._links.on_link_frame(dial, frame, payload)
-
-    def on_request_frame(self, route: bytes, frame: bytes) -> None:
-        self._calls.on_request_frame(route, frame)
-
-    def on_reply_frame(self, lane: Lane, frame: bytes) -> None:
-        self._calls.on_reply_frame(lane, frame)
-
-    def on_work_frame(self, frame: bytes) -> None:
-        self._work.on_work_frame(frame)
 
     # Verbs: publish/subscribe.
 
