@@ -296,7 +296,6 @@ class Tenure:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._running.clear()
 
     def refresh(self) -> None:
         """Take in who is here now."""

@@ -3,8 +3,7 @@
 A call of a slot that this node may not work on yet waits here, in order, until it may; until the
 key turns out to be another's (MOVED); or until the patience of the handover is over, and then it is
 served. One that was sent on for the last time, or because its caller cannot reach the owner, is not
-served beside an owner that this node sees alive: it is given back not started (DRAINING), and its
-caller asks the next.
+served beside an owner that this node sees alive: it is MOVED, too, and its caller asks anew.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from patterns import messages as m
 from patterns.ownership.tenure import Tenure
-from patterns.port import Handle, RpcPort, Timer
+from patterns.port import RpcPort, Timer
 from patterns.rpc.job import Job
 from patterns.rpc.placement import Placement
 
@@ -26,7 +25,7 @@ __all__ = ["MAX_HELD_UP", "Gate", "OwnedJob"]
 MAX_HELD_UP = 4096
 """Calls that wait for slots at one node: a handover takes a moment, this many more than that."""
 
-FOREIGN_WAIT = 0.25
+FOREIGN_WAIT = 0.1
 """Seconds that a call which was sent on for the last time waits for this node to see what its
 caller saw; views agree within milliseconds, mostly."""
 
@@ -105,11 +104,13 @@ class Gate:
             elif job.may_start:
                 self._leave(job)
                 self._go(job)
-            elif not job.is_final:
-                owner = self._placement.better(job.full_name, job.form)
-                if owner is not None:
-                    self._leave(job)
-                    self._server.move(job, owner)
+            elif (owner := self._placement.better(job.full_name, job.form)) is None:
+                continue
+            elif job.is_final:
+                job.held_until = min(job.held_until, self._port.now() + FOREIGN_WAIT)
+            else:
+                self._leave(job)
+                self._server.move(job, owner)
 
     def drain(self) -> Sequence[OwnedJob]:
         """All that wait; they are the caller's to answer."""
@@ -149,10 +150,9 @@ class Gate:
             self._timer = self._port.call_later(TICK, self._on_tick)
 
     def _give_up(self, job: OwnedJob) -> None:
-        owner: Handle | None = self._placement.better(job.full_name, job.form)
+        owner = self._placement.better(job.full_name, job.form)
         if owner is not None:
-            text = "its key is another node's, which this node sees alive; nothing was started"
-            self._server.refuse(job, m.STATUS_DRAINING, text)
+            self._server.move(job, owner)
             return
         job.is_forced = True
         self._go(job)
