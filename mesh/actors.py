@@ -18,6 +18,7 @@ from patterns.errors import ConfigError, Overloaded
 from patterns.keys import Key, key_bytes, slot_of
 from patterns.ownership import Tenure
 from patterns.port import Runner, Timer
+from patterns.rpc.gate import NotHere
 from patterns.rpc.method import Method, Request, is_async_callable
 
 __all__ = ["IDLE", "MAX_INSTANCES", "ActorHost", "actor_methods"]
@@ -148,13 +149,17 @@ class ActorHost:
             await is_over.wait()
         actor = self._actors.get(form)
         if actor is None:
+            if not self._tenure.owns(slot_of(form)):
+                # It went while the call waited for the instance that is stopped now.
+                raise NotHere
             actor = self._actors[form] = _Actor(key, slot_of(form), self._engine.now())
             self._tenure.began(actor.slot)
             self._set_timer()
         return actor
 
     def _use(self, form: bytes, actor: _Actor) -> None:
-        self._actors[form] = self._actors.pop(form)
+        if self._actors.get(form) is actor:  # not one that is to stop behind this call
+            self._actors[form] = self._actors.pop(form)
         actor.used_at = self._engine.now()
 
     async def _start(self, form: bytes, actor: _Actor) -> None:
@@ -167,8 +172,9 @@ class ActorHost:
         except BaseException:
             # It has never been: nothing to stop.
             actor.is_over = True
-            del self._actors[form]
-            self._tenure.ended(actor.slot)
+            if self._actors.get(form) is actor:
+                del self._actors[form]
+                self._tenure.ended(actor.slot)
             raise
 
     async def _hook(self, instance: Any, name: str) -> None:

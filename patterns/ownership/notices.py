@@ -122,22 +122,20 @@ class Notices:
             self._running.cancel()
 
     def _is_loss_due(self) -> bool:
+        """Whether somebody has come, or this node has left: nothing else takes slots away."""
         view = self._tenure.view
-        if not self._told or self._told[-1] is view:
+        if not self._told or self._told[-1] is view or not self._is_in(self._told[-1]):
             return False
-        known = {(handle.id, name) for handle, name, _ in self._told[-1].members}
-        now = {(handle.id, name) for handle, name, _ in view.members}
-        held = any(handle is self._local for handle, _, _ in self._told[-1].members)
-        is_here = any(handle is self._local for handle, _, _ in view.members)
-        return held and (not is_here or bool(now - known))
+        return not self._is_in(view) or bool(_ids(view) - _ids(self._told[-1]))
 
     def _is_gain_possible(self, view: View) -> bool:
-        if not any(handle is self._local for handle, _, _ in view.members):
+        """Whether this node has come, or somebody has left: nothing else brings slots."""
+        if not self._is_in(view):
             return False
-        now = {handle.id for handle, _, _ in view.members}
-        return not self._told or any(
-            handle.id not in now for past in self._told for handle, _, _ in past.members
-        ) or len(self._told) > 1  # fmt: skip
+        return not self._told or any(_ids(past) - _ids(view) for past in self._told)
+
+    def _is_in(self, view: View) -> bool:
+        return self._local.id in _ids(view)
 
     def _tell_loss(self, view: View) -> None:
         me, told = self._local, list(self._told)
@@ -149,31 +147,37 @@ class Notices:
             return Slots(lambda slot: view.first(slot) is other and had(slot))
 
         lost = Slots(lambda slot: view.first(slot) is not me and had(slot))
-        others = {handle.peer: to(handle) for handle, _, _ in view.members if handle is not me}
+        before = _ids(told[-1]) if self._is_in(view) else {me.id}
+        others = {h.peer: to(h) for h, _, _ in view.members if h.id not in before}
         self._told.append(view)
-        fence = self._tenure.newest_fence()
+        fence = self._tenure.given
         change = OwnershipChange(self._tenure.service, Slots(), lost, {}, others, fence)
         self._start("loss", change)
 
     def _tell_gain(self, view: View) -> None:
         me, told = self._local, list(self._told)
-        before = told[0] if told else None
 
-        def had(slot: int) -> bool:
-            return bool(told) and all(past.first(slot) is me for past in told)
+        def owner_before(slot: int) -> Any:
+            # Who would have it without this node, had it before this node came.
+            past = (each.first(slot) for each in reversed(told))
+            return next((h for h in past if h is not me), None) if told else view.second(slot)
+
+        def came(slot: int) -> bool:
+            return view.first(slot) is me and (not told or owner_before(slot) is not None)
 
         def of(other: Any) -> Slots:
-            if before is None:
-                # Who would have it without this node, had it before this node came.
-                return Slots(lambda s: view.first(s) is me and view.second(s) is other)
-            return Slots(lambda s: view.first(s) is me and before.first(s) is other and not had(s))
+            return Slots(lambda slot: view.first(slot) is me and owner_before(slot) is other)
 
-        gained = Slots(lambda slot: view.first(slot) is me and not had(slot))
-        members = (before or view).members
-        others = {handle.peer: of(handle) for handle, _, _ in members if handle is not me}
+        now = _ids(view)
+        others = {
+            handle.peer: of(handle)
+            for past in told or [view]
+            for handle, _, _ in past.members
+            if handle is not me and not (len(told) == 1 and handle.id in now)
+        }
         self._coming = view
         fence = self._tenure.newest_fence()
-        change = OwnershipChange(self._tenure.service, gained, Slots(), others, {}, fence)
+        change = OwnershipChange(self._tenure.service, Slots(came), Slots(), others, {}, fence)
         self._start("gain", change)
 
     def _start(self, phase: str, change: OwnershipChange) -> None:
@@ -215,3 +219,7 @@ class Notices:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _ids(view: View) -> set[bytes]:
+    return {handle.id for handle, _, _ in view.members}

@@ -154,6 +154,8 @@ class Tenure:
         self._generation = 0
         self._newest: tuple[int, int] = (-1, 0)
         self._is_fence_due = False
+        self.given = 0
+        """The greatest token that was given out here for this service."""
         self.overdue = 0
         """How often somebody was waited for in vain."""
 
@@ -230,6 +232,7 @@ class Tenure:
             known = self.newest_fence()
             self._fence_of[slot] = known
         self._fenced_in[slot] = self._generation
+        self.given = max(self.given, known)
         return known
 
     def newest_fence(self) -> int:
@@ -238,6 +241,7 @@ class Tenure:
         if generation != self._generation:
             fence = self._fences.mint()
             self._newest = self._generation, fence
+            self.given = max(self.given, fence)
             # So that whoever comes after this node, should it die now, is above.
             self._is_fence_due = True
             self._port.poke()

@@ -20,7 +20,7 @@ from patterns.rpc.placement import Placement
 if TYPE_CHECKING:
     from patterns.rpc.server import RpcServer
 
-__all__ = ["MAX_HELD_UP", "Gate", "OwnedJob"]
+__all__ = ["MAX_HELD_UP", "Gate", "NotHere", "OwnedJob"]
 
 MAX_HELD_UP = 4096
 """Calls that wait for slots at one node: a handover takes a moment, this many more than that."""
@@ -31,6 +31,10 @@ caller saw; views agree within milliseconds, mostly."""
 
 TICK = 0.1
 """Seconds between looks at who has waited long enough."""
+
+
+class NotHere(Exception):
+    """Raised by a handler that has begun nothing: the key is another node's by now."""
 
 
 class OwnedJob(Job):

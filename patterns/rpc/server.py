@@ -29,7 +29,7 @@ from patterns.keys import key_bytes, slot_of
 from patterns.names import check_name
 from patterns.ownership.tenure import Tenure
 from patterns.port import Handle, RpcPort, Runner
-from patterns.rpc.gate import Gate, OwnedJob
+from patterns.rpc.gate import Gate, NotHere, OwnedJob
 from patterns.rpc.job import Job
 from patterns.rpc.method import Method, Request
 from patterns.rpc.placement import FINAL, Placement
@@ -373,6 +373,11 @@ class RpcServer:
         job.until = None
         if isinstance(job, OwnedJob):
             job.tenure.ended(job.slot)
+            if isinstance(error, NotHere) and self.has(job):
+                job.is_forced = False
+                self.gate.arrive(job)
+                self._start_waiting(method)
+                return
         if self._jobs.pop((job.caller.id, job.call_id), None) is not None:
             if error is None:
                 self._reply(job.route, method.name, job.call_id, value)
