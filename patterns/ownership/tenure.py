@@ -373,8 +373,12 @@ class Tenure:
                 self._port.state(partner.handle, self.service, *due)
 
     def _due(self, partner: _Partner, lost: frozenset[int]) -> frozenset[int]:
-        """What of it matters there: what it owns now, and what it was told before."""
-        if partner.told is None or not lost:
+        """What of it matters there: what it owns now, and what it was told before.
+
+        No other member can come to own the rest while this node is one: it comes behind. Of a
+        node that leaves any may be an heir, and the heir's heir.
+        """
+        if partner.told is None or self._withdrawn or not lost:
             return lost
         told, holder = partner.told[0], self.view.holder
         return frozenset(s for s in lost if s in told or holder(s) is partner.handle)

@@ -170,7 +170,7 @@ class RpcClient:
                         pending.waiter.set_result(value)
                 elif status == m.STATUS_MOVED and pending.may_move:
                     self._on_moved(call_id, pending, entry[2:3])
-                elif status == m.STATUS_MOVED and pending.options.key is not None:
+                elif status == m.STATUS_ELSEWHERE and pending.options.key is not None:
                     self._on_disagreement(call_id, pending, sender)
                 elif status == m.STATUS_DRAINING and pending.options.target is None:
                     self._on_draining(call_id, pending, sender)
@@ -404,10 +404,7 @@ class RpcClient:
         self._move(call_id, pending, other)
 
     def _on_disagreement(self, call_id: int, pending: Pending, handle: Handle) -> None:
-        """It was to serve, and will not beside an owner that it sees: ask anew in a moment.
-
-        Nothing was started. It says so only of a service whose ownership moves with care.
-        """
+        """It was to serve, and does not beside an owner that it sees: ask anew in a moment."""
         text = f"{pending.method}: the nodes do not agree on who owns the key; not started"
         at = self._now() + DISAGREEMENT_PAUSE * (0.5 + self._port.random.random())
         if at >= pending.deadline:

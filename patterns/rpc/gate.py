@@ -3,7 +3,7 @@
 A call of a slot that this node may not work on yet waits here, in order, until it may; until the
 key turns out to be another's (MOVED); or until the patience of the handover is over, and then it is
 served. One that was sent on for the last time, or because its caller cannot reach the owner, is not
-served beside an owner that this node sees alive: it is MOVED, too, and its caller asks anew.
+served beside an owner that this node sees alive: its caller is told (ELSEWHERE), and asks anew.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Gate:
     def _give_up(self, job: OwnedJob) -> None:
         owner = self._placement.better(job.full_name, job.form)
         if owner is not None:
-            self._server.move(job, owner)
+            self._server.refuse(job, m.STATUS_ELSEWHERE, f"{owner.peer} owns the key; not started")
             return
         job.is_forced = True
         self._go(job)
