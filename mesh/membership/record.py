@@ -34,8 +34,9 @@ MAX_RECORD_BYTES = 240 * 1024
 MAX_TAGS = 64
 MAX_ADDRESSES = 64
 """Addresses of one node that are kept; nobody dials more than a few of them."""
-MAX_OWNED = 256
-"""Services of one node whose ownership is handed over with care; each singleton is one."""
+MAX_OWNED = 32
+"""Services of one node whose ownership is handed over with care; each singleton is one. The ring of
+each is looked at whenever anybody comes or goes, so all must be among those that are kept."""
 MAX_TEXT = 255
 """Characters in a tag, an address or an instance: they are labels, shown in tables."""
 

@@ -305,7 +305,8 @@ class Tenure:
         """Take in who is here now."""
         view = self._port.view(self.service)
         self._refresh_partners(view)
-        if view is not self.view or self._withdrawn:
+        is_other = view is not self.view and view.members != self.view.members
+        if is_other or self._withdrawn:
             self._on_view(view)
         now = self._port.now()
         self._blockers = [partner for partner in self._partners.values() if partner.blocks]
