@@ -36,7 +36,13 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/groupcast.md", "docs/discovery.md", "docs/testing.md")
+    for name in (
+        "README.md",
+        "docs/groupcast.md",
+        "docs/discovery.md",
+        "docs/ownership.md",
+        "docs/testing.md",
+    )
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 

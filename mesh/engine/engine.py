@@ -39,7 +39,7 @@ from mesh.engine.ownership import Ownership
 from mesh.engine.packing import check_headers, check_size
 from mesh.engine.parcel_plane import ParcelPlane
 from mesh.engine.pings import Pings
-from mesh.engine.ports import Clock, Transport
+from mesh.engine.ports import Clock, Dial, Transport
 from mesh.engine.pressure import Pressure
 from mesh.engine.publisher import Publisher
 from mesh.engine.rings import Rings
@@ -185,7 +185,6 @@ class Engine:
         self.on_hello = self._links.on_hello
         self.on_info = self._links.on_info
         self.on_bye = self._links.on_bye
-        self.on_link_frame = self._links.on_link_frame
         self.on_request_frame = self._calls.on_request_frame
         self.on_reply_frame = self._calls.on_reply_frame
         self.on_work_frame = self._work.on_work_frame
@@ -340,6 +339,9 @@ class Engine:
             self._work.end_turn()
         finally:
             self._core.flush()
+
+    def on_link_frame(self, dial: Dial, frame: bytes, payload: bytes) -> None:
+        self._links.on_link_frame(dial, frame, payload)
 
     # Verbs: publish/subscribe.
 
