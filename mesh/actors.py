@@ -98,7 +98,10 @@ class ActorHost:
         """By key, too; set when ``on_stop`` has ended."""
         self._timer: Timer | None = None
         tenure.changed.append(self._on_changed)
-        engine.ownership.released.append(self._is_released)
+        engine.ownership.tenants.append(self)
+
+    def __str__(self) -> str:
+        return f"{len(self._actors) + len(self._stopping)} of {self._cls.__name__}"
 
     def method(self, name: str) -> Method:
         """The method of that name as one that is served."""
@@ -242,8 +245,15 @@ class ActorHost:
         self._tenure.ended(actor.slot)
         self._stopping.pop(form).set()
 
-    def _is_released(self) -> bool:
+    @property
+    def is_released(self) -> bool:
         return not self._actors and not self._stopping
+
+    def close(self) -> None:
+        """No instance is stopped by it: there is no time for that."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _set_timer(self) -> None:
         if self._timer is None and self._actors:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from mesh.engine import control as c
 from mesh.engine.conditions import Conditions
@@ -37,7 +37,7 @@ from patterns.ownership import (
 from patterns.port import Runner, Timer
 from patterns.rpc import RpcServer
 
-__all__ = ["FORGET_AFTER", "SETTLE", "Ownership", "singleton_service"]
+__all__ = ["FORGET_AFTER", "SETTLE", "Ownership", "Tenant", "singleton_service"]
 
 logger = logging.getLogger("mesh.ownership")
 
@@ -56,6 +56,16 @@ def singleton_service(name: object) -> str:
     """The service of those that offer a singleton, of which its name is the key. Raises BadName."""
     service = _PREFIX + check_name("singleton", name)
     return check_name(f"singleton (at most {MAX_NAME_CHARS - len(_PREFIX)} characters)", service)
+
+
+class Tenant(Protocol):
+    """Something that lives on the slots of a service: ``mesh.actors.ActorHost``."""
+
+    @property
+    def is_released(self) -> bool:
+        """Whether nothing of it is left that others wait for."""
+
+    def close(self) -> None: ...
 
 
 class Ownership:
@@ -79,7 +89,7 @@ class Ownership:
         )
         self.tenures: dict[str, Tenure] = {}
         self.singletons: dict[str, Singleton] = {}
-        self.released: list[Callable[[], bool]] = []
+        self.tenants: list[Tenant] = []
         """What else has to be over before this node is released: actors that stop."""
         self._fallen_silent: dict[bytes, float] = {}
         self._is_settled = self._is_poked = self._closed = False
@@ -192,16 +202,19 @@ class Ownership:
     def is_released(self) -> bool:
         """Whether nothing is left to be handed over."""
         tenures = all(tenure.is_released for tenure in self.tenures.values())
-        return tenures and all(is_over() for is_over in self.released)
+        return tenures and all(tenant.is_released for tenant in self.tenants)
 
     def unreleased(self) -> list[str]:
-        """The services of which something is left."""
-        return [name for name, tenure in self.tenures.items() if not tenure.is_released]
+        """What is left, for people."""
+        left = [name for name, tenure in self.tenures.items() if not tenure.is_released]
+        return left + [str(tenant) for tenant in self.tenants if not tenant.is_released]
 
     def close(self) -> None:
         self._closed = True
         for singleton in self.singletons.values():
             singleton.close()
+        for tenant in self.tenants:
+            tenant.close()
         for tenure in self.tenures.values():
             if tenure.notices is not None:
                 tenure.notices.close()

@@ -247,6 +247,10 @@ class Tenure:
             self._port.poke()
         return fence
 
+    def _renew_fences(self) -> None:
+        self._views.clear()
+        self._generation += 1
+
     def _held_since(self, slot: int, generation: int) -> bool:
         for number in range(generation + 1, self._generation + 1):
             view = self._views.get(number)
@@ -279,10 +283,15 @@ class Tenure:
         self._port.poke()
 
     def restate(self, handle: Handle) -> None:
-        """What was told to this node may be lost with its link."""
+        """Its link began anew: what was told to it may be lost.
+
+        And while there was none it may have passed over this node, as one in doubt: what this node
+        does from now on comes after that.
+        """
         partner = self._partners.get(handle.id)
         if partner is not None:
             partner.told = None
+            self._renew_fences()
             self._port.poke()
 
     def act(self) -> None:
@@ -329,8 +338,7 @@ class Tenure:
             if holds and not partner.holds:
                 partner.holds = True
                 # Both may have held the same: whoever goes on is the later one.
-                self._views.clear()
-                self._generation += 1
+                self._renew_fences()
             if not partner.is_member and id in members:
                 self._newcomers.add(id)
                 partner.told = None

@@ -656,6 +656,33 @@ def test_an_actor_is_stopped_at_its_old_node_before_it_is_started_at_its_new_one
         sim.run(body())
 
 
+def test_a_drain_that_waits_for_an_actor_says_so() -> None:
+    with SimMesh(seed=34) as sim:
+
+        def make() -> mesh.AsyncNode:
+            node = mesh.AsyncNode("cart")
+
+            @node.actor("cart")
+            class Slow:
+                async def on_stop(self) -> None:
+                    await asyncio.sleep(20)
+
+                def touch(self) -> None: ...
+
+            return node
+
+        node = sim.add(make)
+
+        async def body() -> None:
+            await asyncio.sleep(1)
+            await node.service("cart", key="k").touch()
+            with pytest.raises(mesh.Timeout, match="1 of Slow is not handed over"):
+                await node.drain(10)
+            await node.drain(20)
+
+        sim.run(body())
+
+
 def _basket_node() -> mesh.AsyncNode:
     node = mesh.AsyncNode("cart")
     node.actor("cart")(Basket)
