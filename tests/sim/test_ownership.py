@@ -134,6 +134,24 @@ def test_the_new_owner_begins_when_the_old_one_has_ended_what_ran() -> None:
         assert second.fence > first.fence
 
 
+def test_what_runs_at_a_node_that_closes_has_ended_before_its_heir_begins() -> None:
+    with SimMesh(seed=12) as sim:
+        cart = Cart(sim)
+        a, b = cart.starting(2, "a", "b")
+
+        async def body() -> None:
+            # The heir asks itself, as soon as it hears the goodbye.
+            running = call(b, key_of(b, "a", "b"), 2.0)
+            await asyncio.sleep(0.5)
+            await a.close()
+            assert await running == "b"
+
+        sim.run(body())
+        first, second = cart.runs
+        assert first.ended is not None
+        assert first.ended <= second.began
+
+
 def test_an_old_owner_that_dies_in_the_middle_is_not_waited_for() -> None:
     with SimMesh(seed=2) as sim:
         cart = Cart(sim)
@@ -248,8 +266,8 @@ def test_what_was_written_out_at_a_loss_is_there_at_the_gain_and_calls_come_afte
                 store[key] = f"written by {instance}"
                 order.append(("lost", instance))
             if change.gained.contains_key(key):
-                await asyncio.sleep(0.5)
                 order.append((store.get(key, "nothing"), instance))
+                await asyncio.sleep(0.5)
 
         key = "k0"
         cart.handler = handler
