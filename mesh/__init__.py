@@ -35,6 +35,7 @@ from mesh.engine.events import (
 from mesh.finding import Found, SourceReport
 from mesh.membership import Peer
 from mesh.node import Node
+from mesh.owning import Active
 from mesh.security import Identity, Policy, Rule, curve_keys, generate_key
 from mesh.transport import PlainEndpoints
 from mesh.tunnels import AsyncStream, Stream
@@ -60,6 +61,7 @@ from patterns.errors import (
     Timeout,
 )
 from patterns.messages import Message
+from patterns.ownership import OwnershipChange, Slots
 from patterns.rpc import Request
 from patterns.survey import Reply, first, quorum
 
@@ -67,6 +69,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccessDenied",
+    "Active",
     "AsyncNode",
     "AsyncStream",
     "BadName",
@@ -86,6 +89,7 @@ __all__ = [
     "Node",
     "NodeClosed",
     "Overloaded",
+    "OwnershipChange",
     "PayloadTooLarge",
     "Peer",
     "PeerFailed",
@@ -103,6 +107,7 @@ __all__ = [
     "Reply",
     "Request",
     "Rule",
+    "Slots",
     "SourceReport",
     "Stream",
     "StreamAborted",

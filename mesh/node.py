@@ -305,6 +305,10 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
         """The owner of a key and who would be next, best first: ``n`` of them, or all."""
         return self._on_loop(lambda: self.aio.owners(name, key, n, group=group))
 
+    def fence(self, service: str, key: Key) -> int | None:
+        """The fencing token with which this node may work on a key now; None if it may not."""
+        return self._on_loop(lambda: self.aio.fence(service, key))
+
     def counters(self) -> dict[str, int]:
         """What was lost, refused or malformed so far, by name; a name appears when it happens."""
         return self._on_loop(self.aio.counters)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 import types
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from mesh.engine import Engine
 from mesh.host import Attach, Host
+from mesh.owning import Owning
 from mesh.streaming import generator_method, handler_method
 from patterns.backlog import DEFAULT_BUFFER, Policy, check_policy
 from patterns.errors import ConfigError
@@ -36,7 +37,7 @@ STREAM_CONCURRENCY = 1024
 """Streams of one name that are served at once: most of their handlers wait."""
 
 
-class Registrations(ABC):
+class Registrations(Owning):
     """The decorators ``rpc``, ``subscriber``, ``member`` and the verb ``serve``.
 
     A subclass says whether plain functions run on the loop when nothing else is said.
@@ -120,10 +121,16 @@ class Registrations(ABC):
         for name in names:
             self._add_method(service, name, getattr(target, name), concurrency, inline)
 
-    def _check_is_free(self, service: str, name: str) -> None:
+    def _take_name(self, service: str, name: str) -> str:
+        full = self._check_is_free(service, name)
+        self._method_names.add(full)
+        return full
+
+    def _check_is_free(self, service: str, name: str) -> str:
         full = f"{check_name('service', service)}.{check_name('method', name)}"
         if full in self._method_names:
             raise ConfigError(f"the method {full!r} is served already; give one another name")
+        return full
 
     def _add_method(
         self,
@@ -182,7 +189,7 @@ class Registrations(ABC):
         return decorate
 
     def _register(self, service: str, method: Method) -> None:
-        self._method_names.add(f"{service}.{method.name}")
+        self._take_name(service, method.name)
         self._now_or_at_start(lambda engine, runner: engine.serve(service, method))
 
     def subscriber(

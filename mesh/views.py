@@ -54,6 +54,15 @@ class AsyncViews(ABC):
         """
         return self.host.engine.rings.owners(name, key, n, group=group)
 
+    def fence(self, service: str, key: Key) -> int | None:
+        """The fencing token with which this node may work on a key of its service now.
+
+        None if it may not: the key is another node's, or is not handed over yet. The same for
+        as long as the key stays here. Raises ConfigError for a service that this node does not
+        hand over: no ``on_ownership``, no ``actor``. ``docs/ownership.md``.
+        """
+        return self.host.engine.ownership.fence(service, key)
+
     def watch(self) -> AsyncWatch:
         """Changes of the mesh: ``async for event in node.watch()``; the known peers first."""
         return AsyncWatch(self.host.engine, self.host.loop)

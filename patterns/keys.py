@@ -7,11 +7,17 @@ process to process.
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from patterns.errors import BadName
 
-__all__ = ["MAX_KEY_BYTES", "Key", "key_bytes"]
+__all__ = ["MAX_KEY_BYTES", "SLOTS", "Key", "key_bytes", "slot_of"]
 
 Key = str | bytes | int
+
+SLOTS = 65_536
+"""Fixed for ever: a slot is the first two bytes of a key's hash. Enough to spread a hundred
+members evenly, and few enough to remember the owners of each."""
 
 MAX_KEY_BYTES = 1024
 """A key travels with its message and names a thing; what is longer is the thing itself."""
@@ -42,6 +48,11 @@ def key_bytes(key: object) -> bytes:
     if form is None or len(form) > MAX_KEY_BYTES:
         raise BadName(f"bad key: it takes more than {MAX_KEY_BYTES} bytes")
     return form
+
+
+def slot_of(key: bytes) -> int:
+    """The slot of a key in its canonical form."""
+    return int.from_bytes(blake2b(key, digest_size=8).digest()[:2], "big")
 
 
 def _encoded(key: str) -> bytes:

@@ -31,6 +31,7 @@ __all__ = [
     "STATUS_BAD_REQUEST",
     "STATUS_DENIED",
     "STATUS_DRAINING",
+    "STATUS_ELSEWHERE",
     "STATUS_ERROR",
     "STATUS_EXPIRED",
     "STATUS_MOVED",
@@ -45,7 +46,8 @@ __all__ = [
 
 # Reply statuses. [id, OK, value] · [id, ERROR, type, message, traceback] · [id, MOVED, node id]
 # · [id, DENIED, text, rule] · [id, other, text]. MOVED: another node owns the key; nothing was
-# started. DRAINING: the node is about to leave and starts no calls any more.
+# started. DRAINING: the node is about to leave and starts no calls any more. ELSEWHERE: this node
+# was to serve a key, and does not beside an owner that it sees alive; nothing was started.
 STATUS_OK = 0
 STATUS_ERROR = 1
 STATUS_BAD_REQUEST = 2
@@ -55,6 +57,7 @@ STATUS_NO_METHOD = 5
 STATUS_MOVED = 6
 STATUS_DRAINING = 7
 STATUS_DENIED = 8
+STATUS_ELSEWHERE = 9
 
 
 class Message:

@@ -42,6 +42,7 @@ PAGES = {
         "docs/discovery.md",
         "docs/streams.md",
         "docs/surveys.md",
+        "docs/ownership.md",
         "docs/testing.md",
     )
 }

@@ -25,6 +25,7 @@ PARCEL_ACK      link, bytes                  taken of the chunks of your link ep
 LOST            [[subject, count], ...]      these messages for you were dropped here
 STREAM_ACK      era, number                  all before it of your messages of streams is here
 STREAMS_LOST    era                          I know nothing of what was before
+OWNED           service, slots, whole, fence  of what is not mine of it, these are not free here yet
 ==============  ===========================  =====================================================
 
 Types 15 to 22, and 25, are groupcast's: see ``patterns.groupcast.casts``.
@@ -51,6 +52,7 @@ __all__ = [
     "LOST",
     "MAX_PEERS_TOLD",
     "OPEN",
+    "OWNED",
     "PARCEL_ACK",
     "PEERS",
     "PING",
@@ -84,6 +86,7 @@ PARCEL_ACK = 23
 LOST = 24
 STREAM_ACK = 26
 STREAMS_LOST = 27
+OWNED = 28
 
 FIRST_QUESTION = 1 << 32
 FIRST_PING = 1 << 48
@@ -117,6 +120,7 @@ _SHAPES: dict[int, tuple[type, ...]] = {
     LOST: (list,),
     STREAM_ACK: (int, int),
     STREAMS_LOST: (int,),
+    OWNED: (str, bytes, bool, int),
     k.WANT: (str, int, int, int),
     k.GRANT: (str, int, int),
     k.RETURN: (str, int, int, int),

@@ -52,7 +52,8 @@ class ControlLane:
     and to groupcast; ``on_pong(session, number)`` for the answer to a user's ping;
     ``on_loss(session, subject, count)`` for messages that the peer dropped;
     ``on_parcel_ack(session, link, received)`` for what the peer has taken of our parcels;
-    ``on_stream_control`` for the kinds that belong to streams.
+    ``on_stream_control`` for the kinds that belong to streams;
+    ``on_owned(session, service, slots, whole, fence)`` for its statements on ownership.
 
     ``admit(session, record, patterns)`` takes out of a record, of which these patterns are new,
     what the peer may not have.
@@ -79,6 +80,7 @@ class ControlLane:
         self.on_pong: Callable[[Session, int], None]
         self.on_parcel_ack: Callable[[Session, int, int], None]
         self.on_stream_control: Callable[[Session, int, list[Any]], None]
+        self.on_owned: Callable[[Session, str, bytes, bool, int], None]
         self.opened: Callable[[Session], None]
         self.opened_by_peer: Callable[[Session], None]
         self._handlers: dict[int, Callable[[Session, int, list[Any]], None]] = {
@@ -95,6 +97,7 @@ class ControlLane:
             c.PONG: self._on_pong,
             c.PARCEL_ACK: self._on_parcel_ack,
             c.LOST: self._on_lost,
+            c.OWNED: lambda session, _, fields: self.on_owned(session, *fields[:4]),
         }
 
     # Links.
@@ -342,4 +345,4 @@ def _all(session: Session, record: Record, patterns: Iterable[str]) -> None:
 
 def _others(record: Record) -> tuple[object, ...]:
     """What of a record is in force elsewhere, but for its interest."""
-    return record.services, record.queues, record.blocks
+    return record.services, record.queues, record.blocks, record.owns

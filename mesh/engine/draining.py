@@ -22,6 +22,7 @@ from typing import Any
 from mesh.engine.conditions import Conditions
 from mesh.engine.control_lane import ControlLane
 from mesh.engine.core import Core
+from mesh.engine.ownership import Ownership
 from mesh.engine.waits import NOT_YET, Waits
 from mesh.engine.work_plane import WorkPlane
 from mesh.membership import State
@@ -52,6 +53,7 @@ class Draining:
         pubsub: PubSub,
         waits: Waits,
         conditions: Conditions,
+        ownership: Ownership,
         services_changed: Callable[[], None],
     ) -> None:
         self._core = core
@@ -61,6 +63,7 @@ class Draining:
         self._pubsub = pubsub
         self._waits = waits
         self._conditions = conditions
+        self._ownership = ownership
         self._services_changed = services_changed
         self._step = _SERVING
         self._version = 0
@@ -88,6 +91,8 @@ class Draining:
     def _withdraw_work(self) -> None:
         self._step = _NO_WORK
         self._core.record.withdraw_work()
+        # Its heirs learn what still runs before they learn that they are heirs.
+        self._ownership.withdraw()
         # Before what goes back: its sender shall know that there is no use in asking here again.
         self._tell()
         self._server.drain()
@@ -121,6 +126,7 @@ class Draining:
         """No call and no cast runs here, and everybody knows what we have withdrawn."""
         return (
             not len(self._server)
+            and self._ownership.is_released
             and self._work.receiver.is_idle
             and not self._control.unconfirmed(self._version)
         )
@@ -142,6 +148,7 @@ class Draining:
         casts = self._work.receiver.reports.running().items()
         left += [f"{count} casts of {pool} run" for pool, count in casts]
         left += [f"the handler of {pattern!r} runs" for pattern in self._pubsub.busy()]
+        left += [f"{what} is not handed over" for what in self._ownership.unreleased()]
         unconfirmed = self._control.unconfirmed(self._version)
         left += [f"{member.peer} has not confirmed" for member in unconfirmed]
         left += self._conditions.unflushed()

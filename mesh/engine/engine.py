@@ -35,6 +35,7 @@ from mesh.engine.lookup import find_session, with_ejected
 from mesh.engine.moves import Moves
 from mesh.engine.outcomes import Outcomes
 from mesh.engine.own_interest import OwnInterest
+from mesh.engine.ownership import Ownership
 from mesh.engine.packing import check_headers, check_size
 from mesh.engine.parcel_plane import ParcelPlane
 from mesh.engine.pings import Pings
@@ -87,6 +88,7 @@ class Engine:
         self.config = config
         self._clock = clock
         self._runner = runner
+        self.now, self.call_later = clock.now, clock.call_later
         self._core = core = Core(config, clock, transport, random, Membership(wall_clock))
         self._pack = core.codec.pack
         self._dialer = Dialer(core, self._is_linked)
@@ -101,6 +103,7 @@ class Engine:
         self._is_leaving = False
         self._closed = False
         self._make_calls(Providers(random))
+        self.ownership = Ownership(core, self._local, self.rings, self.server, wall_clock)
         self._make_messages()
         self._make_links()
         self._make_verbs()
@@ -144,7 +147,7 @@ class Engine:
         self.absent = Absent(core)
         self.publisher = self._new_publisher()
         self.publish = self.publisher.publish
-        self.call = self._client.call
+        self.call, self.cancel = self._client.call, self._client.cancel
         self._roster = Roster(
             core,
             self.pubsub,
@@ -156,7 +159,7 @@ class Engine:
             self._work,
             self.pings,
             self.absent,
-            self._waits.poke,
+            self._on_members,
         )
         self._wire_control()
         self._local.released = self._waits.poke
@@ -176,6 +179,7 @@ class Engine:
             self.pubsub,
             self._waits,
             self._conditions,
+            self.ownership,
             self._update_own_services,
         )
         self.surveys = Surveys(self, core, self._local, self._providers, self._conditions)
@@ -194,6 +198,7 @@ class Engine:
         self.on_request_frame = self._calls.on_request_frame
         self.on_reply_frame = self._calls.on_reply_frame
         self.is_member = self._roster.is_member
+        self.unwatch = self._roster.unwatch
 
     def _new_server(self, providers: Providers) -> RpcServer:
         return RpcServer(self._calls, self._runner, providers)
@@ -210,6 +215,7 @@ class Engine:
     def _wire_control(self) -> None:
         control = self._control
         self._roster.attach(control, self._links.end)
+        self.ownership.attach(control, self._waits.poke)
         control.readdressed = self._links.readdressed
         control.renewed = self._calls.on_link_renewed
         control.confirmed = self._waits.poke
@@ -232,13 +238,19 @@ class Engine:
         self._parcels.opened(session)
         session.streams.open()
         self._work.link_opened(session)
+        self.ownership.restate(session)
 
     def _on_opened_by_peer(self, session: Session) -> None:
         self._parcels.restart(session)
         self._work.link_opened_by_peer(session)
+        self.ownership.restate(session)
         if session.is_joined:
             # Replies that came by the link may be lost with the old one.
             self._calls.on_link_renewed(session)
+
+    def _on_members(self) -> None:
+        self._waits.poke()
+        self.ownership.poke()
 
     def _on_change(self, session: Session, state: State, reason: str) -> None:
         self._roster.change(session, state, reason)
@@ -259,6 +271,7 @@ class Engine:
         self._liveness.open()
         self._opened_at = self._clock.now()
         self._update_own_services()
+        self.ownership.open(self._conditions)
         return addresses, rpc_port
 
     def hint(self, id: bytes | None, addresses: Iterable[str]) -> None:
@@ -278,6 +291,7 @@ class Engine:
         self._client.close()
         self._work.receiver.leave()
         self.streams.close()
+        self.ownership.leave()
         told = self._control.say_goodbye(reason)
         self._core.flush()
         self._conditions.goodbye(told, waiter)
@@ -294,6 +308,7 @@ class Engine:
         calls = self._calls_lost
         self._waits.close(NodeClosed("the node was closed during the wait"))
         self.pings.close()
+        self.ownership.close()
         self._client.close()
         self.streams.close()
         self.server.close()
@@ -321,12 +336,6 @@ class Engine:
         return self._opened_at is not None and not self._closed
 
     # The port of publish/subscribe, and the events of the transport.
-
-    def now(self) -> float:
-        return self._clock.now()
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
-        return self._clock.call_later(delay, callback)
 
     def begin_drain(self) -> None:
         self._core.begin_drain()
@@ -433,9 +442,6 @@ class Engine:
             self._control.record_changed()
             self._update_own_services()
 
-    def cancel(self, call_id: int) -> None:
-        self._client.cancel(call_id)
-
     # Verbs: membership.
 
     @property
@@ -454,9 +460,6 @@ class Engine:
         """A new reader of events, its snapshot first."""
         self._check_open()
         return self._roster.watch()
-
-    def unwatch(self, watcher: Watcher) -> None:
-        self._roster.unwatch(watcher)
 
     def wait_for(
         self, name: str | None, group: str | None, count: int, timeout: float, waiter: Waiter

@@ -48,6 +48,10 @@ class Rings:
         """Who provides the service, the key's owner first, then who would be next (a few)."""
         return self._ring(self._services, service).preferred(key)
 
+    def service(self, service: str) -> Ring[Session]:
+        """All who provide the service; the same object as long as they are the same."""
+        return self._ring(self._services, service)
+
     def group_owners(self, group: str, key: bytes) -> Sequence[Session]:
         """Who is in the group, the key's owner first, then who would be next (a few)."""
         return self._ring(self._groups, group).preferred(key)

@@ -6,10 +6,11 @@ are acknowledged by version. States come from the link alone, never from discove
 
 from mesh.membership.own import OwnRecord
 from mesh.membership.peer import Peer
-from mesh.membership.record import MAX_RECORD_BYTES, MAX_WEIGHT, Record
+from mesh.membership.record import MAX_OWNED, MAX_RECORD_BYTES, MAX_WEIGHT, Record
 from mesh.membership.table import Member, Membership, State
 
 __all__ = [
+    "MAX_OWNED",
     "MAX_RECORD_BYTES",
     "MAX_WEIGHT",
     "Member",

@@ -54,6 +54,8 @@ class OwnRecord:
         """Grows with every change, told to others or not."""
         self.services: dict[str, tuple[str, ...]] = {} if is_observer else {name: ()}
         self.queues: dict[str, tuple[str, ...]] = {}
+        self.owns: dict[str, bool] = {}
+        """Services whose ownership it hands over with care; whether it has ever worked on keys."""
         self.blocks = False
         """Whether it has a subscription that blocks."""
         self._interest: dict[str, None] = {}
@@ -62,7 +64,7 @@ class OwnRecord:
         self._services_changed = False
         self._queues_changed = False
         self._addresses_changed = False
-        self._blocks_changed = False
+        self._blocks_changed = self._owns_changed = False
         self._size = 512 + len(self.instance.encode())
         self._size += sum(len((k + v).encode()) + 8 for k, v in self.tags.items())
 
@@ -131,6 +133,21 @@ class OwnRecord:
         self.services[service] = (*self.services.get(service, ()), method)
         self._services_changed = True
 
+    def provide(self, service: str) -> None:
+        """Be a member of a service, with or without methods."""
+        if service not in self.services:
+            self._grow(len(service) + 6)
+            self.services[service] = ()
+            self._services_changed = True
+
+    def own(self, service: str, holds: bool) -> None:
+        """Hand over what it owns of the service with care; ``holds`` once it has worked on keys."""
+        if service not in self.owns:
+            self._grow(len(service) + 6)
+        self.changes += 1
+        self.owns[service] = holds
+        self._owns_changed = True
+
     def withdraw_work(self) -> None:
         """Serve nothing and be in no group and no queue group any more."""
         for subject in [p for p in self._interest if group_of(p) is not None]:
@@ -160,7 +177,7 @@ class OwnRecord:
     def has_changes(self) -> bool:
         has_interest = self._added or self._removed
         has_lists = self._services_changed or self._queues_changed or self._addresses_changed
-        return bool(has_interest or has_lists or self._blocks_changed)
+        return bool(has_interest or has_lists or self._blocks_changed or self._owns_changed)
 
     @property
     def groups(self) -> frozenset[str]:
@@ -184,10 +201,12 @@ class OwnRecord:
             delta["addresses"] = list(self.addresses)
         if self._blocks_changed:
             delta["blocks"] = self.blocks
+        if self._owns_changed:
+            delta["owns"] = dict(self.owns)
         self._added.clear()
         self._removed.clear()
         self._services_changed = self._queues_changed = self._addresses_changed = False
-        self._blocks_changed = False
+        self._blocks_changed = self._owns_changed = False
         return delta
 
     def to_wire(self) -> dict[str, Any]:
@@ -208,6 +227,8 @@ class OwnRecord:
         }
         if self.blocks:
             fields["blocks"] = True
+        if self.owns:
+            fields["owns"] = dict(self.owns)
         return fields
 
 

@@ -18,6 +18,7 @@ from patterns.errors import BadName, ConfigError
 from patterns.names import check_name, check_pattern, group_of
 
 __all__ = [
+    "MAX_OWNED",
     "MAX_RECORD_BYTES",
     "MAX_WEIGHT",
     "Record",
@@ -33,6 +34,9 @@ MAX_RECORD_BYTES = 240 * 1024
 MAX_TAGS = 64
 MAX_ADDRESSES = 64
 """Addresses of one node that are kept; nobody dials more than a few of them."""
+MAX_OWNED = 32
+"""Services of one node whose ownership is handed over with care; each singleton is one. The ring of
+each is looked at whenever anybody comes or goes, so all must be among those that are kept."""
 MAX_TEXT = 255
 """Characters in a tag, an address or an instance: they are labels, shown in tables."""
 
@@ -45,8 +49,8 @@ class Record:
     """A peer's record as this node holds it."""
 
     __slots__ = ("_groups", "addresses", "blocks", "id", "instance", "interest", "is_observer",
-                 "name", "queues", "rpc_port", "services", "size", "tags", "version", "weight",
-                 "work_port")  # fmt: skip
+                 "name", "owns", "queues", "rpc_port", "services", "size", "tags", "version",
+                 "weight", "work_port")  # fmt: skip
 
     id: bytes
     name: str
@@ -66,6 +70,8 @@ class Record:
     is_observer: bool
     blocks: bool
     """Whether it has a subscription that blocks."""
+    owns: dict[str, bool]
+    """Services whose ownership it hands over with care; whether it has ever worked on keys."""
     size: int
     """Bytes that its interest and its queue groups take in a frame, about."""
     _groups: frozenset[str] | None
@@ -92,6 +98,7 @@ class Record:
         record.work_port = _port(fields.get("work"), "work port")
         record.is_observer = fields.get("observer") is True
         record.blocks = fields.get("blocks") is True
+        record.owns = _owns(fields.get("owns", {}))
         return record
 
     def apply(self, delta: object) -> tuple[list[str], list[str]]:
@@ -111,6 +118,7 @@ class Record:
         addresses = self.addresses
         if "addresses" in delta:
             addresses = _addresses(delta["addresses"])
+        owns = _owns(delta["owns"]) if "owns" in delta else self.owns
         wanted = dict.fromkeys(_patterns(delta.get("add", [])))
         unwanted = dict.fromkeys(_patterns(delta.get("remove", [])))
         added = [p for p in wanted if p not in self.interest]
@@ -124,6 +132,7 @@ class Record:
         self.services = services
         self.queues = queues
         self.addresses = addresses
+        self.owns = owns
         if "blocks" in delta:
             self.blocks = delta["blocks"] is True
         if any(group_of(pattern) is not None for pattern in (*added, *removed)):
@@ -286,6 +295,12 @@ def _services(value: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict):
         raise BadFrame("services must be a map")
     return {_name(name): tuple(_name(m) for m in _list(ms)) for name, ms in value.items()}
+
+
+def _owns(value: object) -> dict[str, bool]:
+    if not isinstance(value, dict) or len(value) > MAX_OWNED:
+        raise BadFrame(f"owns must be a map of up to {MAX_OWNED}")
+    return {_name(name): holds is True for name, holds in value.items()}
 
 
 def _tags(value: object) -> dict[str, str]:

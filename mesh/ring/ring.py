@@ -22,11 +22,9 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["PREFERRED", "SLOTS", "Identified", "Ring", "score", "slot_of"]
+from patterns.keys import SLOTS, slot_of
 
-SLOTS = 65_536
-"""Fixed for ever: a slot is the first two bytes of a key's hash. Enough to spread a hundred
-members evenly, and few enough to remember the owners of each."""
+__all__ = ["PREFERRED", "SLOTS", "Identified", "Ring", "score", "slot_of"]
 
 PREFERRED = 8
 """Members that are remembered for a slot: the owner, and as many to turn to as may be in doubt
@@ -45,11 +43,6 @@ class Identified(Protocol):
 
 
 H = TypeVar("H", bound=Identified)
-
-
-def slot_of(key: bytes) -> int:
-    """The slot of a key in its canonical form."""
-    return int.from_bytes(_slot_bytes(key), "big")
 
 
 def score(slot: int, instance: str, weight: float) -> float:
@@ -91,10 +84,32 @@ class Ring(Generic[H]):
         """Who owns the key and who would be next, best first, at most ``PREFERRED``."""
         slot = blake2b(key, digest_size=8).digest()[:2]  # as _slot_bytes, without the call
         found = self._preferred.get(slot)
+        return found if found is not None else self._preferred_of(slot)
+
+    def _preferred_of(self, slot: bytes) -> tuple[H, ...]:
+        found = self._preferred.get(slot)
         if found is None:
             found = tuple(handle for handle, _ in self._ranked(slot)[:PREFERRED])
             self._preferred[slot] = found
         return found
+
+    def holder(self, slot: int) -> H | None:
+        """Who owns the slot; remembered."""
+        best = self._preferred_of(slot.to_bytes(_SLOT_BYTES, "big"))
+        return best[0] if best else None
+
+    def first(self, slot: int) -> H | None:
+        """The same, computed each time: for who asks for all slots. Any thread may."""
+        name = slot.to_bytes(_SLOT_BYTES, "big")
+        if not self._by_name:
+            return None
+        # Of equal ones ``max`` gives the first, and so does the order of names.
+        return max(self._by_name, key=lambda member: _score(name + member[1], member[2]))[0]
+
+    def second(self, slot: int) -> H | None:
+        """Who would own the slot if its owner went; computed each time."""
+        ranked = self._ranked(slot.to_bytes(_SLOT_BYTES, "big"))
+        return ranked[1][0] if len(ranked) > 1 else None
 
     def owners(self, key: bytes, n: int | None = None) -> list[H]:
         """The first ``n`` of all members for the key, best first; all without ``n``."""

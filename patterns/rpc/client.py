@@ -44,6 +44,10 @@ from patterns.rpc.retries import MAX_TRIES, PER_SECOND, SHARE, Retries
 
 __all__ = ["MAX_CALLS", "MAX_CALL_BYTES", "RpcClient"]
 
+DISAGREEMENT_PAUSE = 0.05
+"""Seconds, about, until a call is placed anew that nobody would start: views agree within some
+milliseconds when somebody comes, and within 0.3 s when somebody is killed."""
+
 _SPENT = (
     f"not tried again: this node's budget for retries ({SHARE:.0%} of its calls and "
     f"{PER_SECOND:g}/s) is spent"
@@ -153,6 +157,8 @@ class RpcClient(InFlight):
                         pending.waiter.set_result(value)
                 elif status == m.STATUS_MOVED and pending.may_move:
                     self._on_moved(call_id, pending, entry[2:3])
+                elif status == m.STATUS_ELSEWHERE and pending.options.key is not None:
+                    self._on_disagreement(call_id, pending, sender)
                 elif status == m.STATUS_DRAINING and pending.may_go_elsewhere:
                     self._on_draining(call_id, pending, sender)
                 else:
@@ -368,6 +374,21 @@ class RpcClient(InFlight):
             return
         self.redirects_followed += 1
         self._move(call_id, pending, other)
+
+    def _on_disagreement(self, call_id: int, pending: Pending, handle: Handle) -> None:
+        """It was to serve, and does not beside an owner that it sees: ask anew in a moment."""
+        text = f"{pending.method}: the nodes do not agree on who owns the key; not started"
+        at = self._now() + DISAGREEMENT_PAUSE * (0.5 + self._port.random.random())
+        if at >= pending.deadline:
+            self._fail(call_id, NoProvider(text))
+            return
+        handle.outstanding -= 1
+        pending.handle = None
+        pending.redirects = 0
+        again = pending.once_more()
+        again.tried.clear()
+        again.error = NoProvider(text)
+        again.pause_tick = self._pauses.add(call_id, at)
 
     def _on_draining(self, call_id: int, pending: Pending, handle: Handle) -> None:
         """The peer is about to leave and started nothing: another one, or who comes next."""

@@ -20,6 +20,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from patterns.errors import BadRequest, ConfigError
 from patterns.keys import Key
+from patterns.ownership.tenure import Tenure
 
 __all__ = ["Method", "Request", "as_handler"]
 
@@ -35,17 +36,25 @@ class Request:
     ``deadline``  seconds that are left until the caller gives up, at the moment of the start
     ``headers``   ``dict[str, str]`` that the caller sent along
     ``key``       the key of a keyed call as its caller gave it, else None
+    ``fence``     of a keyed call of a service with ``on_ownership`` or ``actor`` the fencing token
+                  of this owner, else None: ``docs/ownership.md``
     """
 
-    __slots__ = ("caller", "deadline", "headers", "key")
+    __slots__ = ("caller", "deadline", "fence", "headers", "key")
 
     def __init__(
-        self, caller: Any, deadline: float, headers: dict[str, str], key: Key | None = None
+        self,
+        caller: Any,
+        deadline: float,
+        headers: dict[str, str],
+        key: Key | None = None,
+        fence: int | None = None,
     ) -> None:
         self.caller = caller
         self.deadline = deadline
         self.headers = headers
         self.key = key
+        self.fence = fence
 
     def __repr__(self) -> str:
         return f"<Request from {getattr(self.caller, 'name', self.caller)}, {self.deadline:.3f} s>"
@@ -72,6 +81,7 @@ class Method:
         "name",
         "running",
         "seconds",
+        "tenure",
         "wants_request",
     )
 
@@ -87,6 +97,8 @@ class Method:
         self.running = 0
         self.seconds: float | None = None
         """What one call occupies its slot for, smoothed; None before the first has ended."""
+        self.tenure: Tenure | None = None
+        """Of its service, if the ownership of that moves with care."""
         self._read_signature()
 
     def _read_signature(self) -> None:

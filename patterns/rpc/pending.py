@@ -128,7 +128,7 @@ def error_of(status: int, entry: Any, method: str, sender: Handle) -> MeshError:
         return AccessDenied(text, texts[1])
     if status == m.STATUS_EXPIRED:
         return CallTimeout(f"{method}: {text}")
-    if status in (m.STATUS_NO_METHOD, m.STATUS_DRAINING):
+    if status in (m.STATUS_NO_METHOD, m.STATUS_DRAINING, m.STATUS_ELSEWHERE):
         return NoProvider(text)
     return RemoteError(
         "ProtocolError", f"unknown reply status {reprlib.repr(status)}", "", sender.peer

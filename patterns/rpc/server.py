@@ -12,6 +12,7 @@ Rules:
 * A server that drains starts nothing; callers are told, and ask another node.
 * A keyed request that belongs to another node by this one's view is answered with that node's id,
   and not started; unless it is final: then it is served, and counted.
+* Keyed calls of a service with a tenure pass a gate (``patterns.rpc.gate``) before anything else.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from patterns.errors import (
     Overloaded,
     PayloadTooLarge,
 )
-from patterns.keys import key_bytes
+from patterns.keys import key_bytes, slot_of
 from patterns.names import check_name
+from patterns.ownership.tenure import Tenure
 from patterns.port import Handle, RpcPort, Runner
+from patterns.rpc.gate import Gate, NotHere, OwnedJob
 from patterns.rpc.job import Job
 from patterns.rpc.method import Method, Request
 from patterns.rpc.placement import FINAL, Placement
@@ -71,6 +74,8 @@ class RpcServer:
         self.methods: dict[str, Method] = {}
         self._waiting: dict[Method, dict[Job, None]] = {}
         self._starting: set[Method] = set()
+        self.gate = Gate(self, port, self._placement)
+        self._tenures: dict[str, Tenure] = {}
         self._jobs: dict[tuple[bytes, int], Job] = {}
         self._is_draining = False
         self._closed = False
@@ -94,6 +99,15 @@ class RpcServer:
         if name in self.methods:
             raise ConfigError(f"the method {name!r} is served already; give one another name")
         self.methods[name] = method
+        method.tenure = self._tenures.get(service)
+
+    def govern(self, tenure: Tenure) -> None:
+        """Keyed calls of that service begin only where and when the tenure lets them."""
+        self._tenures[tenure.service] = tenure
+        for name, method in self.methods.items():
+            if name.partition(".")[0] == tenure.service:
+                method.tenure = tenure
+        tenure.changed.append(lambda: self.gate.reconsider(tenure))
 
     def on_requests(
         self, caller: Handle, route: Any, entries: Iterable[Any], arrived_at: float | None = None
@@ -135,10 +149,7 @@ class RpcServer:
             return False
         method = self.methods.get(name)
         if method is None:
-            if self._is_draining:
-                self._hand_on(route, call_id)
-                return True
-            self._refuse(route, call_id, m.STATUS_NO_METHOD, self._unknown(name))
+            self._refuse_unknown(route, call_id, name)
             return True
         if key is not None and self._turns_away(route, entry):
             return True
@@ -151,6 +162,9 @@ class RpcServer:
         except BadRequest as error:
             self._refuse(route, call_id, m.STATUS_BAD_REQUEST, str(error))
             return True
+        if method.tenure is not None and key is not None:
+            self._serve_owned(method, call_id, args, kwargs, headers, now, caller, route, entry)
+            return True
         if method.inline and not method.wants_request:
             if self._now() - now < budget_ms / 1000:
                 self._serve_inline(method, route, call_id, args, kwargs)
@@ -158,7 +172,7 @@ class RpcServer:
                 self._refuse_expired(route, call_id)
             return True
         deadline = now + budget_ms / 1000
-        self._admit(Job(self, method, call_id, args, kwargs, headers, deadline, caller, route, key))
+        self.admit(Job(self, method, call_id, args, kwargs, headers, deadline, caller, route, key))
         return True
 
     def _take_stream(
@@ -176,6 +190,27 @@ class RpcServer:
         else:
             self._reply(route, name, call_id, own)
 
+    def _serve_owned(
+        self,
+        method: Method,
+        call_id: int,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        headers: dict[str, str],
+        now: float,
+        caller: Handle,
+        route: Any,
+        entry: Sequence[Any],
+    ) -> None:
+        tenure, key = method.tenure, entry[6]
+        if tenure is None or self._closed:
+            return
+        form = key_bytes(key)
+        is_final = len(entry) > 7 and not (type(entry[7]) is int and entry[7] < FINAL)
+        parts = self, method, call_id, args, kwargs, headers, now + entry[2] / 1000
+        job = OwnedJob(tenure, form, slot_of(form), entry[1], is_final, *parts, caller, route, key)
+        self.gate.arrive(job)
+
     def _turns_away(self, route: Any, entry: Sequence[Any]) -> bool:
         """Whether a keyed request was answered without serving it: its key belongs elsewhere."""
         call_id, name, key = entry[0], entry[1], entry[6]
@@ -191,9 +226,51 @@ class RpcServer:
         if type(redirects) is not int or redirects >= FINAL:
             self.served_for_others += 1
             return False
+        self._send_moved(route, call_id, owner)
+        return True
+
+    def _send_moved(self, route: Any, call_id: int, owner: Handle) -> None:
         self.moved += 1
         self._port.send_reply(route, self._port.pack([call_id, m.STATUS_MOVED, owner.id]))
-        return True
+
+    # What the gate needs.
+
+    def keep(self, job: Job) -> None:
+        """It is here, and has not been started."""
+        self._jobs[job.caller.id, job.call_id] = job
+
+    def has(self, job: Job) -> bool:
+        """Whether its caller still waits for it."""
+        return self._jobs.get((job.caller.id, job.call_id)) is job
+
+    def move(self, job: Job, owner: Handle) -> None:
+        """Answer that its key is that node's; nothing was started."""
+        self._jobs.pop((job.caller.id, job.call_id), None)
+        self._send_moved(job.route, job.call_id, owner)
+
+    def refuse(self, job: Job, status: int, text: str) -> None:
+        """Answer it so; nothing was started."""
+        self._jobs.pop((job.caller.id, job.call_id), None)
+        self.refused += status == m.STATUS_OVERLOADED
+        self._refuse(job.route, job.call_id, status, text)
+
+    def take_waiting(self, tenure: Tenure) -> list[OwnedJob]:
+        """Out of the lines of its methods: those that may not start any more."""
+        taken = []
+        for method, line in self._waiting.items():
+            if method.tenure is tenure:
+                gone = [j for j in line if isinstance(j, OwnedJob) and not j.may_start]
+                for job in gone:
+                    del line[job]
+                taken += gone
+        return taken
+
+    def abandon_owned(self) -> None:
+        """This node leaves now: what runs on slots that go to others is cancelled before."""
+        for job in [job for job in self._jobs.values() if isinstance(job, OwnedJob)]:
+            del self._jobs[job.caller.id, job.call_id]
+            if job.running is not None:
+                job.running.cancel()
 
     def cancel(self, caller: bytes, call_ids: Iterable[Any]) -> None:
         """The caller has given up on these: what waits is not started, a coroutine is cancelled.
@@ -225,6 +302,9 @@ class RpcServer:
             for job in line:
                 del self._jobs[job.caller.id, job.call_id]
                 self._hand_on(job.route, job.call_id)
+        for job in self.gate.drain():
+            del self._jobs[job.caller.id, job.call_id]
+            self._hand_on(job.route, job.call_id)
 
     def _hand_on(self, route: Any, call_id: int) -> None:
         self.handed_on += 1
@@ -245,6 +325,7 @@ class RpcServer:
     def close(self) -> None:
         """Start nothing more, cancel coroutines that run; callers learn it from the goodbye."""
         self._closed = True
+        self.gate.close()
         self._waiting.clear()
         for job in list(self._jobs.values()):
             if job.running is not None:
@@ -262,7 +343,8 @@ class RpcServer:
             return
         self._reply(route, method.name, call_id, value)
 
-    def _admit(self, job: Job) -> None:
+    def admit(self, job: Job) -> None:
+        """Start it now, have it wait in line, or refuse it."""
         if self._closed:
             return
         method = job.method
@@ -279,6 +361,7 @@ class RpcServer:
                 f"{method.name}: {method.concurrency} calls run and {len(line)} wait already; "
                 f"another would take some {expected:.3g} s and has {left:.3g}"
             )
+            self._jobs.pop((job.caller.id, job.call_id), None)
             self._refuse(job.route, job.call_id, m.STATUS_OVERLOADED, text)
             return
         self._jobs[job.caller.id, job.call_id] = job
@@ -292,9 +375,15 @@ class RpcServer:
             self._jobs.pop((job.caller.id, job.call_id), None)
             self._refuse_expired(job.route, job.call_id)
             return
-        args, kwargs = job.args, job.kwargs
+        args, kwargs, fence = job.args, job.kwargs, None
+        if isinstance(job, OwnedJob):
+            if not job.may_start:
+                self.gate.arrive(job)
+                return
+            job.tenure.began(job.slot)
+            fence = job.tenure.fence(job.slot)
         if method.wants_request:
-            request = Request(job.caller.peer, left, job.headers, job.key)
+            request = Request(job.caller.peer, left, job.headers, job.key, fence)
             args, kwargs = method.inject(args, kwargs, request)
         method.running += 1
         if method.inline:
@@ -314,6 +403,13 @@ class RpcServer:
         # machine, and calls would be refused for it long after.
         method.took(min(self._now(), job.deadline) - job.started_at)
         job.until = None
+        if isinstance(job, OwnedJob):
+            job.tenure.ended(job.slot)
+            if isinstance(error, NotHere) and self.has(job):
+                job.is_forced = False
+                self.gate.arrive(job)
+                self._start_waiting(method)
+                return
         if self._jobs.pop((job.caller.id, job.call_id), None) is not None:
             if error is None:
                 self._reply(job.route, method.name, job.call_id, value)
@@ -358,6 +454,12 @@ class RpcServer:
 
     def _refuse(self, route: Any, call_id: int, status: int, text: str) -> None:
         self._port.send_reply(route, self._port.pack([call_id, status, sendable(text)]))
+
+    def _refuse_unknown(self, route: Any, call_id: int, name: str) -> None:
+        if self._is_draining:
+            self._hand_on(route, call_id)
+        else:
+            self._refuse(route, call_id, m.STATUS_NO_METHOD, self._unknown(name))
 
     def _unknown(self, name: str) -> str:
         prefix = name.partition(".")[0] + "."

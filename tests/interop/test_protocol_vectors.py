@@ -139,6 +139,8 @@ def own_record(v: dict[str, Any]) -> OwnRecord:
             record.want_queue(group, pattern)
     if v.get("blocks"):
         record.block(True)
+    for name, holds in v.get("owns", {}).items():
+        record.own(name, holds)
     record.take_delta()
     record.version = v["version"]
     return record
@@ -297,6 +299,7 @@ def read_record(vector: Vector) -> Any:
         assert list(record.interest) == ["_mesh.g.workers", "a.>"]
     assert record.version == vector.value["version"]
     assert record.blocks == vector.value.get("blocks", False)
+    assert record.owns == vector.value.get("owns", {})
     assert record.services == {n: tuple(ms) for n, ms in vector.value["services"].items()}
     assert record.queues == {n: tuple(ps) for n, ps in vector.value["queues"].items()}
     return told

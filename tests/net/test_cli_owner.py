@@ -8,6 +8,7 @@ import pytest
 
 import mesh
 from mesh.ring import score, slot_of
+from tests.net.processes import until
 from tests.net.test_cli import Meshctl, is_one_line
 
 Make = Callable[..., mesh.Node]
@@ -148,3 +149,20 @@ def test_without_the_only_one_nobody_is_left(meshctl: Meshctl, make_node: Make) 
     done = meshctl.run("owner", "single", KEY, "--without", node.id)
     assert (done.code, done.out) == (1, "")
     assert is_one_line(done.err)
+
+
+def test_a_singletons_owner_is_the_node_that_runs_it(meshctl: Meshctl, make_node: Make) -> None:
+    made = [make_node("bills", instance=name) for name in "ab"]
+    ran: list[mesh.Node] = []
+    for node in made:
+        node.singleton("billing-run")(lambda active, node=node: ran.append(node))
+        node.start()
+    for node in made:
+        node.wait_for("bills", count=2)
+    until(lambda: ran)
+    done = meshctl.run("owner", "--singleton", "billing-run", "--json")
+    assert done.json["owner"]["id"] == ran[-1].id
+    assert done.json["key"] == "billing-run"
+    assert meshctl.run("owner", "--singleton", "billing-run", "key").code == 2
+    assert meshctl.run("owner", "calc").code == 2
+    assert meshctl.run("owner", "--singleton", "no such").code == 2

@@ -13,6 +13,7 @@ from mesh.cli.options import Options, json_option, mesh_options, pass_options
 from mesh.cli.output import print_json, print_table, print_text
 from mesh.cli.peer_names import the_one
 from mesh.cli.value_command import ValueCommand
+from mesh.engine.ownership import singleton_service
 from mesh.ring import SLOTS, score, slot_of
 from patterns.keys import key_bytes
 
@@ -24,13 +25,15 @@ Examples:
   meshctl owner calc user:7 --explain
   meshctl owner calc user:7 --without 1a2b     if that node went
   meshctl owner --group workers user:7
+  meshctl owner --singleton billing-run         which node runs it
 """
 
 
 @click.command(cls=ValueCommand, epilog=EPILOG, short_help="Print which node owns a key.")
 @click.argument("name", metavar="SERVICE", shell_complete=complete_services)
-@click.argument("key")
+@click.argument("key", required=False)
 @click.option("--group", "is_group", is_flag=True, help="SERVICE is the name of a group.")
+@click.option("--singleton", is_flag=True, help="SERVICE is the name of a singleton; no KEY.")
 @click.option("--explain", is_flag=True, help="All candidates, best first, with their scores.")
 @click.option(
     "--without",
@@ -44,16 +47,24 @@ Examples:
 def owner(
     options: Options,
     name: str,
-    key: str,
+    key: str | None,
     is_group: bool,
+    singleton: bool,
     explain: bool,
     without: str | None,
     as_json: bool,
 ) -> None:
     """Print the node that owns KEY among those that provide SERVICE.
 
-    KEY is text; the number 7 and the text 7 are the same key. A higher score is better.
+    KEY is text; the number 7 and the text 7 are the same key. A higher score is better. With
+    --singleton: the node at which that one runs, or is about to; its log says when it began.
     """
+    if singleton:
+        if key is not None or is_group:
+            raise click.UsageError("--singleton NAME: neither a KEY nor --group goes with it")
+        name, key = _checked_singleton(name), name
+    elif key is None:
+        raise click.UsageError("Missing argument 'KEY'.")
     slot = slot_of(key_bytes(key))
     with options.node() as node:
         node.wait_for(timeout=options.timeout)
@@ -75,6 +86,13 @@ def owner(
     else:
         first = left[0]
         print_text(f"{first} at {first.address}, {first.state}")
+
+
+def _checked_singleton(name: str) -> str:
+    try:
+        return singleton_service(name)
+    except mesh.BadName as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _members(node: mesh.Node, name: str, key: str, is_group: bool) -> list[mesh.Peer]:
