@@ -16,7 +16,7 @@ from typing import Any, Self
 from mesh.host import Host
 from mesh.membership import Peer
 from mesh.tunnels import PORTION, AsyncStream, Stream, wait_on_loop
-from patterns.errors import CallTimeout, ConfigError, EndOfStream, NodeClosed
+from patterns.errors import CallTimeout, ConfigError, EndOfStream, NodeClosed, StreamAborted
 
 __all__ = ["AsyncIteration", "IterateOptions", "Iteration"]
 
@@ -63,14 +63,22 @@ class AsyncIteration:
         self._stream: AsyncStream | None = None
         self._until: float | None = None
         self._is_over = False
+        self._opening = asyncio.Lock()
 
     async def stream(self) -> AsyncStream:
-        """The stream beneath, opened at the first use. Raises as a call."""
+        """The stream beneath, opened at the first use; hold the iteration as long as you use it.
+
+        Raises as a call, and StreamAborted when the iteration is over.
+        """
         if self._stream is None:
-            if self._options.total is not None:
-                self._until = self._host.loop.time() + self._options.total
-            self._stream = await self._open()
-        return self._stream
+            async with self._opening:
+                if self._stream is None and not self._is_over:
+                    self._stream = await self._open()
+        stream = self._stream
+        if stream is None or self._is_over:
+            self.close()
+            raise StreamAborted(f"the iteration of {self._method} is over")
+        return stream
 
     @property
     def peer(self) -> Peer | None:
@@ -94,6 +102,8 @@ class AsyncIteration:
         if self._is_over:
             return []
         try:
+            if self._stream is None:
+                await self._begin()
             stream = await self.stream()
             if self._until is None and self._options.item_timeout is None:
                 return await _receive(stream, most)
@@ -112,6 +122,15 @@ class AsyncIteration:
         except BaseException:
             self.close()
             raise
+
+    async def _begin(self) -> None:
+        """The opening has a deadline of its own, and that of the whole."""
+        if self._options.total is None:
+            await self.stream()
+            return
+        self._until = self._host.loop.time() + self._options.total
+        async with asyncio.timeout_at(self._until):
+            await self.stream()
 
     def _deadline(self) -> float:
         item = self._options.item_timeout

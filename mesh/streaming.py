@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from abc import ABC, abstractmethod
@@ -14,7 +15,7 @@ from mesh.iterating import AsyncIteration, IterateOptions, Iteration
 from mesh.membership import Peer
 from mesh.tunnels import AsyncStream, Stream, wait_on_loop
 from patterns import streams
-from patterns.errors import ConfigError
+from patterns.errors import ConfigError, NodeClosed
 from patterns.keys import Key
 from patterns.rpc import CallOptions
 from patterns.rpc.inherited import inherited_deadline
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncStreaming", "BlockingStreaming", "generator_method", "handler_method"]
 
+THREADED_STREAMS = 32
+"""Streams of one plain handler, or generator, at once: each has a thread of the pool for as long as
+it lives, and half of those are for others."""
+
 ITEMS_A_TURN = 64
 """Items of a plain generator on the loop before others have their turn."""
 
@@ -35,9 +40,9 @@ def check_window(window: int | None) -> int:
     """Bytes that one side takes of a stream. Raises ConfigError."""
     if window is None:
         return WINDOW_BYTES
-    if not MIN_WINDOW_BYTES <= window <= MAX_WINDOW_BYTES:
+    if not isinstance(window, int) or not MIN_WINDOW_BYTES <= window <= MAX_WINDOW_BYTES:
         raise ConfigError(
-            f"window={window}: give bytes from {MIN_WINDOW_BYTES} to {MAX_WINDOW_BYTES}"
+            f"window={window!r}: give bytes from {MIN_WINDOW_BYTES} to {MAX_WINDOW_BYTES}"
         )
     return window
 
@@ -96,9 +101,8 @@ class AsyncStreaming(ABC):
         host = self.host
         engine = host.engine
         opened: asyncio.Future[streams.Stream] = host.loop.create_future()
-        options = options.for_stream(window)
-        until = inherited_deadline()
-        core = engine.streams.open(engine.call, method, args, kwargs, options, opened, until)
+        call = engine.call, method, args, kwargs
+        core = engine.streams.open(*call, options, window, opened, inherited_deadline())
         try:
             return AsyncStream(await opened, host)
         except asyncio.CancelledError:
@@ -197,7 +201,7 @@ def generator_method(
         name,
         function,
         run,
-        concurrency=concurrency,
+        concurrency=concurrency if is_async else min(concurrency, THREADED_STREAMS),
         serves_async=is_async,
         window=WINDOW_BYTES,
     )
@@ -222,15 +226,21 @@ def handler_method(
     def nothing() -> None:
         """What the call that opens it may bring along."""
 
-    def run(core: streams.Stream, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        stream = AsyncStream(core, host())
-        return function(stream if is_async else stream.blocking())
+    def run_async(core: streams.Stream, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        return function(AsyncStream(core, host()))
+
+    def run_in_thread(core: streams.Stream, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        stream = AsyncStream(core, host()).blocking()
+        try:
+            function(stream)
+        finally:
+            settle(stream)
 
     return StreamMethod(
         name,
         nothing,
-        run,
-        concurrency=concurrency,
+        run_async if is_async else run_in_thread,
+        concurrency=concurrency if is_async else min(concurrency, THREADED_STREAMS),
         serves_async=is_async,
         window=check_window(window),
     )
@@ -273,6 +283,13 @@ def _generate_in_thread(
             blocking.send(item)
     finally:
         generator.close()
+        settle(blocking)
+
+
+def settle(stream: Stream) -> None:
+    """What its thread has sent is with the loop when the handler's end comes there."""
+    with contextlib.suppress(NodeClosed):
+        stream.settle()
 
 
 def _give_stream(stream: AsyncStream | Stream, args: Sequence[Any], kwargs: dict[str, Any]) -> None:

@@ -48,24 +48,6 @@ def _codec() -> Codec:
     return codec
 
 
-class _Callback:
-    """A ``Waiter`` that calls a function."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        self._function = function
-
-    def done(self) -> bool:
-        return False
-
-    def set_result(self, result: Any) -> None:
-        self._function()
-
-    def set_exception(self, error: BaseException) -> None:
-        self._function()
-
-
 class _Stream:
     """What both faces know of a stream."""
 
@@ -124,12 +106,13 @@ class AsyncStream(_Stream):
 
     def __init__(self, core: streams.Stream, host: Host) -> None:
         super().__init__(core, host)
-        self._put: deque[bytes] = deque()
-        """What a thread has sent and there was no room for; ``AHEAD_BYTES`` at most."""
+        self._blocking: Stream | None = None
 
     def blocking(self) -> Stream:
-        """The same stream for threads."""
-        return Stream(self._core, self._host)
+        """The same stream for threads: always the same, for what it has fetched."""
+        if self._blocking is None:
+            self._blocking = Stream(self, self._core, self._host)
+        return self._blocking
 
     async def send(self, value: Any) -> None:
         """One message, of anything that a call can carry; waits while the other side is behind.
@@ -140,43 +123,17 @@ class AsyncStream(_Stream):
         await self.send_packed(self._host.engine.streams.pack(value))
 
     async def send_packed(self, packed: bytes) -> None:
-        """One message that is packed already, behind those that were put."""
+        """One message that is packed already."""
         core = self._core
         core.check_size(len(packed))
-        while self._put or not core.offer_message(packed):
+        while not core.offer_message(packed):
             await self._until(core.when_writable)
-
-    def put_packed(self, packed: bytes) -> None:
-        """The same for who does not wait, and does so for one of a few."""
-        core = self._core
-        if core.error is not None or core.is_stopped_there:
-            self._put.clear()
-        elif self._put or not core.offer_message(packed):
-            self._put.append(packed)
-            if len(self._put) == 1:
-                core.when_writable(_Callback(self._put_again))
-
-    def _put_again(self) -> None:
-        core = self._core
-        while self._put and core.error is None and not core.is_stopped_there:
-            if not core.offer_message(self._put[0]):
-                core.when_writable(_Callback(self._put_again))
-                return
-            self._put.popleft()
-        self._put.clear()
-        core.wake_writers()
-
-    async def end_behind(self, trailers: dict[str, str] | None) -> None:
-        """``end`` behind those that were put."""
-        core = self._core
-        while self._put and core.error is None:
-            await self._until(core.when_writable)
-        self.end(trailers)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes of any length, without boundaries; waits while the other side is behind."""
         core = self._core
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        view = (view if view.contiguous else memoryview(view.tobytes())).cast("B")
         core.check_may_send()
         for start in range(0, len(view), PIECE_BYTES):
             while not core.offer_bytes(view[start : start + PIECE_BYTES]):
@@ -205,7 +162,10 @@ class AsyncStream(_Stream):
         items = [await self.receive()]
         core = self._core
         while len(items) < most and not core.is_empty:
-            item = core.take()
+            try:
+                item = core.take()
+            except MeshError:
+                break  # and again, when these have been read
             if item is EMPTY:
                 break
             items.append(item)
@@ -215,9 +175,11 @@ class AsyncStream(_Stream):
         """The next bytes, as many as came together; empty at the end. Raises as ``receive``, and
         BadPayload for a message that is no bytes."""
         try:
-            return _as_bytes(await self.receive(timeout))
+            while not (data := _as_bytes(await self.receive(timeout))):
+                continue  # an empty message is no end
         except EndOfStream:
             return b""
+        return data
 
     def end(self, trailers: dict[str, str] | None = None) -> None:
         """Send nothing more; the other direction goes on. ``trailers`` go behind all data."""
@@ -258,15 +220,20 @@ class AsyncStream(_Stream):
     async def _until(self, when: Callable[[asyncio.Future[None]], None]) -> None:
         waiting: asyncio.Future[None] = self._host.loop.create_future()
         when(waiting)
-        await waiting
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled():
+                self._core.nudge()
+            raise
 
 
 class Stream(_Stream):
     """An ordered way both ways to one peer; see ``Node.open_stream`` and ``AsyncStream``."""
 
-    def __init__(self, core: streams.Stream, host: Host) -> None:
+    def __init__(self, aio: AsyncStream, core: streams.Stream, host: Host) -> None:
         super().__init__(core, host)
-        self._aio = AsyncStream(core, host)
+        self._aio = aio
         self._fetched: deque[Any] = deque()
         self._ahead = 0
         """Bytes that were handed over and not waited for, about."""
@@ -279,13 +246,18 @@ class Stream(_Stream):
         """
         packed = _codec().pack(value)
         core = self._core
+        core.check_may_send()
         core.check_size(len(packed))
         self._ahead += len(packed) + ENTRY_COST
-        if self._ahead > AHEAD_BYTES or core.error is not None:
+        if self._ahead > AHEAD_BYTES:
             self._ahead = 0
             self._wait(lambda: self._aio.send_packed(packed))
         else:
-            self._host.hand_over(self._aio.put_packed, packed)
+            self._host.hand_over(core.put_message, packed)
+
+    def settle(self) -> None:
+        """Until the loop has all that was sent: what it does next is behind that."""
+        self._host.on_loop(self._core.nudge)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes of any length, without boundaries; waits while the other side is behind."""
@@ -293,9 +265,11 @@ class Stream(_Stream):
 
     def receive(self, timeout: float | None = None) -> Any:
         """The next message, or the next bytes as they came. Raises as ``AsyncStream.receive``."""
-        if not self._fetched:
-            self._fetched.extend(self._wait(lambda: self._fetch(timeout)))
-        return self._fetched.popleft()
+        while True:
+            try:
+                return self._fetched.popleft()
+            except IndexError:  # nothing, or another thread was quicker
+                self._fetched.extend(self._wait(lambda: self._fetch(timeout)))
 
     async def _fetch(self, timeout: float | None) -> list[Any]:
         if timeout is None:
@@ -305,13 +279,15 @@ class Stream(_Stream):
     def read(self, timeout: float | None = None) -> bytes:
         """The next bytes, as many as came together; empty at the end."""
         try:
-            return _as_bytes(self.receive(timeout))
+            while not (data := _as_bytes(self.receive(timeout))):
+                continue  # an empty message is no end
         except EndOfStream:
             return b""
+        return data
 
     def end(self, trailers: dict[str, str] | None = None) -> None:
         """Send nothing more; the other direction goes on. ``trailers`` go behind all data."""
-        self._wait(lambda: self._aio.end_behind(trailers))
+        self._host.on_loop(self._aio.end, trailers)
 
     def abort(self, reason: str = "given up") -> None:
         """End both ways at once; what is on its way is void. The other side is told why."""
@@ -319,11 +295,7 @@ class Stream(_Stream):
 
     def close(self) -> None:
         """End this side, and read no more. What was sent goes on its way."""
-        self._wait(self._close)
-
-    async def _close(self) -> None:
-        await self._aio.end_behind(None)
-        self._aio.close()
+        self._host.on_loop(self._aio.close)
 
     def __enter__(self) -> Self:
         return self

@@ -165,6 +165,13 @@ class StreamPort(Protocol):
     def count(self, what: str, by: int = 1) -> None:
         """Count an event that people may want to know of."""
 
+    @property
+    def era(self) -> int:
+        """This node's: it grows whenever the node gives a peer up."""
+
+    def peer_era(self, handle: Any) -> int:
+        """The era of what the other node sends; 0: nothing came as yet."""
+
     def stream_ready(self, handle: Any, stream: Any) -> None:
         """Ask ``stream.next_entry()`` for what may leave, in turn with others, until it is None;
         then its ``is_queued`` is cleared."""

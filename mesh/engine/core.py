@@ -67,7 +67,8 @@ class Core:
         self.sessions: dict[bytes, Session] = {}
         self.counters: dict[str, int] = {}
         self.tell = Telling(clock.now)
-        self._eras = 0
+        self.era = 1
+        """The newest of streams; see ``mesh.links.resending``."""
         self._dirty: list[Flushable] = []
         self._is_flush_due = False
         self.expects_batch = False
@@ -82,9 +83,9 @@ class Core:
         return self.codec.pack(fields)
 
     def next_era(self) -> int:
-        """A number that no lane of streams of this node had."""
-        self._eras += 1
-        return self._eras
+        """What began before this is over for somebody."""
+        self.era += 1
+        return self.era
 
     def mark(self, item: Flushable) -> None:
         """Flush ``item`` at the end of this turn."""

@@ -113,6 +113,7 @@ class LinkPlane:
             return False
         session.hang_up()
         del self._core.sessions[session.id]
+        self._core.next_era()
         self.forgotten(session)
         return True
 

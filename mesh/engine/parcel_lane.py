@@ -78,6 +78,9 @@ class ParcelLane:
         core, link = session.core, session.outbox.link
         if link is None:
             return
+        if session.outbox.control:
+            # The epoch's beginning may be among it: what comes before that is void.
+            session.flush()
         header = frames.pack_link(session.id, link, frames.CHUNK, core.id, 0, 0)
         for chunk in self.outgoing.ready(core.clock.now()):
             parcel = chunk.parcel

@@ -37,19 +37,23 @@ more: as long as a dead link takes to be noticed."""
 class StreamLane:
     """``urgent`` goes ahead of the ``ready`` streams' data."""
 
-    __slots__ = ("_is_ack_due", "_is_era_told", "_progress_at", "arrivals", "is_dirty", "outgoing",
-                 "ready", "session", "urgent")  # fmt: skip
+    __slots__ = ("_is_ack_due", "_is_era_told", "_progress_at", "_waiting", "_was_reset",
+                 "arrivals", "is_dirty", "outgoing", "ready", "session", "urgent")  # fmt: skip
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.outgoing = Resending()
+        self.outgoing = Resending(session.core.era)
         self.arrivals = Arrivals()
         self.urgent: deque[bytes] = deque()
         """Bounded by the streams: a few for each, and credit as it is used."""
         self.ready: deque[Stream] = deque()
         self.is_dirty = False
         self._is_ack_due = False
+        self._was_reset = False
         self._is_era_told = True
+        """Whether there is nothing to say of it: of the first one there never is."""
+        self._waiting: dict[Stream, None] = {}
+        """Those that wait for credit."""
         self._progress_at = 0.0
 
     def tell(self, entry: bytes) -> None:
@@ -59,6 +63,7 @@ class StreamLane:
 
     def add(self, stream: Stream) -> None:
         """It has something to send."""
+        self._waiting.pop(stream, None)
         self.ready.append(stream)
         self.mark()
 
@@ -74,13 +79,12 @@ class StreamLane:
             return
         if self._is_ack_due:
             self.acknowledge()
+        if session.outbox.control:
+            # The epoch's beginning may be among it: what comes before that is void.
+            session.flush()
         outgoing = self.outgoing
-        if not outgoing.era:
-            if not (self.urgent or self.ready):
-                return
-            outgoing.begin(core.next_era())
         now = core.clock.now()
-        if not outgoing.is_waited_for:
+        if not (outgoing.is_waited_for or self._waiting):
             self._progress_at = now
         while True:
             first = outgoing.next_number
@@ -114,6 +118,8 @@ class StreamLane:
                 entry = stream.next_entry()
                 if entry is None:
                     stream.is_queued = False
+                    if not stream.is_sent:
+                        self._waiting[stream] = None
                     continue
                 self.ready.append(stream)
             else:
@@ -148,6 +154,8 @@ class StreamLane:
         """Our half of a link began anew."""
         self.outgoing.open()
         self.acknowledge()
+        # It has no number, so nothing says whether the old link has brought it.
+        self._is_era_told = not self._was_reset
         self.mark()
 
     def reset(self) -> None:
@@ -156,14 +164,22 @@ class StreamLane:
         for stream in self.ready:
             stream.is_queued = False
         self.ready.clear()
-        if self.outgoing.era:
-            self.outgoing.begin(self.session.core.next_era())
-            self._is_era_told = False
-            self.mark()
+        self._waiting.clear()
+        self.outgoing.begin(self.session.core.next_era())
+        self._was_reset, self._is_era_told = True, False
+        self.mark()
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether anything ever went this way, or came."""
+        outgoing = self.outgoing
+        is_used = outgoing.acked > 0 or outgoing.is_waited_for or self._was_reset
+        return is_used or bool(self.urgent) or self.arrivals.era > 0
 
     @property
     def is_waiting(self) -> bool:
-        """Whether anything is not acknowledged, though the peer takes some."""
-        if not (self.outgoing.is_waited_for or self.urgent or self.ready):
+        """Whether anything waits, or is not acknowledged, though the peer takes some."""
+        self._waiting = {stream: None for stream in self._waiting if not stream.is_sent}
+        if not (self.outgoing.is_waited_for or self.urgent or self.ready or self._waiting):
             return False
         return self.session.core.clock.now() - self._progress_at <= STALLED_AFTER

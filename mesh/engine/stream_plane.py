@@ -16,10 +16,10 @@ from mesh.engine.local import LocalSession
 from mesh.engine.session import Session
 from mesh.engine.stream_lane import StreamLane
 from mesh.wire.frames import BadFrame, LinkHeader
-from patterns.errors import MeshError
+from patterns.errors import CallTimeout, MeshError, PeerLost
 from patterns.port import Runner, Waiter
 from patterns.rpc import CallOptions, RpcClient, RpcServer
-from patterns.streams import MAX_STREAMS_PER_PEER, WINDOW_BYTES, Stream, Streams, StreamServer
+from patterns.streams import MAX_STREAMS_PER_PEER, Stream, Streams, StreamServer
 from patterns.streams.method import shown_name
 
 __all__ = ["StreamPlane"]
@@ -51,6 +51,13 @@ class StreamPlane:
     def unpack(self, entry: bytes) -> Any:
         return self._core.codec.unpack_all(entry, 1)[0]
 
+    @property
+    def era(self) -> int:
+        return self._core.era
+
+    def peer_era(self, handle: Session) -> int:
+        return handle.streams.arrivals.era
+
     def stream_ready(self, handle: Session, stream: Stream) -> None:
         handle.streams.add(stream)
 
@@ -71,11 +78,13 @@ class StreamPlane:
         args: Sequence[Any],
         kwargs: dict[str, Any],
         options: CallOptions,
+        window: int,
         waiter: Waiter,
         until: float | None,
     ) -> Stream:
         """Ask for a stream; ``waiter`` ends with it once it is accepted. Raises as a call does."""
-        window = options.window = self.streams.room(options.window or WINDOW_BYTES)
+        window = self.streams.room(window)
+        options = options.for_stream([window, self.era])
         opening = _Opening(self.streams, waiter)
         number = call(name, args, kwargs, options, opening, until)
         stream = Stream(
@@ -88,7 +97,7 @@ class StreamPlane:
     def abandon(self, stream: Stream) -> None:
         """Nobody waits for it to be opened any more."""
         self._client.cancel(stream.id)
-        self.streams.refused(stream)
+        self.streams.refused(stream, may_be_taken=True)
         self.streams.abort(stream, "its opener has given up")
 
     # Frames and control messages.
@@ -110,7 +119,7 @@ class StreamPlane:
             session.control(c.STREAMS_LOST, era)
             return
         if arrivals.begins(era):
-            self.streams.on_lost(session, "the other node had given this one up")
+            self.streams.on_lost(session, "the other node had given this one up", before=era)
         known = arrivals.receive(header.first, len(messages))
         if known is None:
             raise BadFrame(f"messages of streams are missing before {header.first}")
@@ -134,8 +143,10 @@ class StreamPlane:
 
     def lost(self, session: Session, reason: str) -> None:
         """The peer is given up: all between us is over."""
-        session.streams.reset()
-        self.streams.on_lost(session, reason)
+        lane = session.streams
+        # Also where nothing was sent as yet: the peer may have streams that are open to us.
+        if self.streams.on_lost(session, reason) or lane.is_in_use:
+            lane.reset()
 
 
 class LocalStreamLane(StreamLane):
@@ -185,6 +196,7 @@ class _Opening:
             self._waiter.set_result(self.stream)
 
     def set_exception(self, error: BaseException) -> None:
-        self._streams.refused(self.stream)
+        is_open_question = isinstance(error, CallTimeout | PeerLost)
+        self._streams.refused(self.stream, may_be_taken=is_open_question)
         if not self._waiter.done():
             self._waiter.set_exception(error)

@@ -4,8 +4,9 @@ Go-back-N, as in any textbook: messages are numbered, kept until they are acknow
 again on a new link epoch, where the receiver drops what it has. Within an epoch the link neither
 loses nor reorders, so nothing is sent twice there. Pure.
 
-Numbers belong to an *era*. A node that gives its peer up begins a new one, from 0; to the peer,
-which may not have noticed, that says that all of the era before is void.
+Numbers belong to an *era*, which only grows in the life of a node. One that gives its peer up
+begins a new one, from number 0; to the peer, which may not have noticed, that says that whatever
+began in an older one is void.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ MAX_WINDOW_BYTES = 1024 * 1024
 
 
 class Resending:
-    """The sending half for one peer. ``era`` 0: nothing was ever sent."""
+    """The sending half for one peer."""
 
     __slots__ = ("_again", "_on_the_way", "_taken", "acked", "era", "window")
 
-    def __init__(self) -> None:
-        self.era = 0
+    def __init__(self, era: int) -> None:
+        self.era = era
         self.acked = 0
         """The first number that the peer has not acknowledged."""
         self._on_the_way: deque[bytes] = deque()
@@ -87,10 +88,10 @@ class Resending:
 
     def acknowledge(self, era: int, number: int, now: float) -> bool:
         """The peer has all before ``number``; False if that cannot be."""
-        if era != self.era:
-            return True
+        if era != self.era or number < self.acked:
+            return True  # it was told on an older link, and came late
         count = number - self.acked
-        if not 0 <= count <= len(self._on_the_way) + len(self._again):
+        if count > len(self._on_the_way) + len(self._again):
             return False
         self.acked = number
         for _ in range(count):
@@ -113,12 +114,11 @@ class Arrivals:
         self.expected = 0
 
     def begins(self, era: int) -> bool:
-        """Whether a frame of this era ends an older one. It is in force from now on."""
-        if era == self.era:
+        """Whether a frame of this era is the first of it. It is in force from now on."""
+        if era <= self.era:
             return False
-        has_ended_one = self.era > 0
         self.era, self.expected = era, 0
-        return has_ended_one
+        return True
 
     def receive(self, first: int, count: int) -> int | None:
         """How many of ``count`` messages from number ``first`` on are known already; None: some

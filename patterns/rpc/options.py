@@ -64,8 +64,8 @@ class CallOptions:
         self.key = key
         """As it was given; the handler sees it like that."""
         self.canonical_key = None if key is None else key_bytes(key)
-        self.window: int | None = None
-        """Of a call that opens a stream, what its caller takes of it; None for any other."""
+        self.window: list[int] | None = None
+        """Of a call that opens a stream, the caller's window and era; None for any other."""
         self.quantile: float | None = None
         """The share of calls that end before the hedge is sent, if it was given as one."""
         self.hedge = None if hedge is None else self._checked(hedge)
@@ -85,7 +85,7 @@ class CallOptions:
         self.is_plain = key is None and not headers
         """Whether the request has nothing behind its arguments."""
 
-    def for_stream(self, window: int) -> CallOptions:
+    def for_stream(self, window: list[int]) -> CallOptions:
         """The same for a call that opens a stream, which is made once: its answer is the stream.
 
         Raises ConfigError with ``hedge``.

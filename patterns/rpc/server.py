@@ -28,6 +28,7 @@ from patterns.errors import (
     BadPayload,
     BadRequest,
     ConfigError,
+    NodeClosed,
     Overloaded,
     PayloadTooLarge,
 )
@@ -180,6 +181,9 @@ class RpcServer:
     ) -> None:
         """A request for a stream: its answer is this side's window, and its number the stream's."""
         call_id, name, budget_ms, window = entry[0], entry[1], entry[2], entry[_WINDOW]
+        if budget_ms <= 0:
+            self._refuse_expired(route, call_id)
+            return
         try:
             own = self.streams.start(name, method, caller, call_id, window, call, budget_ms / 1000)
         except BadRequest as error:
@@ -187,6 +191,8 @@ class RpcServer:
         except Overloaded as error:
             self.refused += 1
             self._refuse(route, call_id, m.STATUS_OVERLOADED, str(error))
+        except NodeClosed:
+            self._hand_on(route, call_id)
         else:
             self._reply(route, name, call_id, own)
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from patterns.errors import (
     BadPayload,
+    BadRequest,
     MeshError,
     NodeClosed,
     Overloaded,
@@ -40,6 +41,10 @@ MAX_STREAMS_PER_PEER = 1024
 WINDOWS_BYTES = 256 * 1024 * 1024
 """The sum of the windows that are given freely; beyond it a stream gets the least one."""
 
+MAX_CALLED_OFF = 4096
+"""Aborts of streams that are not here: most are over already, and only a request that is under way
+on its own connection makes one matter."""
+
 _MALFORMED = (TypeError, ValueError, IndexError, KeyError)
 
 
@@ -60,6 +65,8 @@ class Streams:
         """Those that were asked for, and not accepted as far as is known here."""
         self._of_peer: dict[bytes, int] = {}
         """How many each peer has opened here."""
+        self._called_off: dict[tuple[bytes, int], bool] = {}
+        """Streams that were given up before they were asked for here, the oldest first."""
         self._windows = 0
         self._is_closed = False
         self.pack = port.pack
@@ -85,24 +92,41 @@ class Streams:
         self._opening[stream.id] = stream, opening
         self._windows += stream.window
 
-    def accepted(self, stream: Stream, peer_window: object) -> None:
-        """Whom it was asked of has taken it. Raises RemoteError for a window that is none."""
-        stream_and_opening = self._opening.pop(stream.id, None)
-        if stream_and_opening is None:
+    def accepted(self, stream: Stream, answer: object) -> None:
+        """Whom it was asked of has taken it: ``answer`` is its window and era.
+
+        Raises what broke it meanwhile, and RemoteError for an answer that is none.
+        """
+        found = self._opening.pop(stream.id, None)
+        if found is None or (handle := found[1].handle) is None:
             return
-        handle = stream_and_opening[1].handle
-        if stream.error is None and type(peer_window) is int and handle is not None:
-            stream.peer_window = peer_window
+        match answer:
+            case [int(window), int(era)]:
+                stream.peer_window, stream.peer_era = window, era
+                if era < self._port.peer_era(handle):
+                    stream.fail(PeerLost(f"the stream {stream.name!r}: it has given this node up"))
+            case _:
+                text = f"its answer to a stream was no window: {answer!r:.80}"
+                stream.fail(RemoteError("ProtocolError", text, "", handle.peer))
+        if stream.error is None:
             self._add(stream, handle)
             return
         self._windows -= stream.window
-        text = f"its answer to a stream was no window: {peer_window!r:.80}"
-        raise stream.error or RemoteError("ProtocolError", text, "", handle and handle.peer)
+        self._call_off(stream, handle)
+        raise stream.error
 
-    def refused(self, stream: Stream) -> None:
+    def refused(self, stream: Stream, *, may_be_taken: bool) -> None:
         """It does not come to be, or nobody waits for it any more."""
-        if self._opening.pop(stream.id, None) is not None:
+        found = self._opening.pop(stream.id, None)
+        if found is not None:
             self._windows -= stream.window
+            if may_be_taken and found[1].handle is not None:
+                self._call_off(stream, found[1].handle)
+
+    def _call_off(self, stream: Stream, handle: Handle) -> None:
+        """Whoever has taken it, or will, shall know that nobody is there."""
+        message = [stream.id, m.ABORT, "its opener has given up"]
+        self._port.tell_stream(handle, self.pack(message))
 
     def accept(
         self,
@@ -112,16 +136,24 @@ class Streams:
         windows: tuple[int, int],
         headers: dict[str, str],
         key: Key | None,
+        era: int = 1,
     ) -> Stream:
-        """A stream that ``handle`` opens here; its window and ours. Raises Overloaded."""
+        """A stream that ``handle`` opens here; its window and ours, and its era.
+
+        Raises Overloaded, and BadRequest for one that was called off before it came.
+        """
+        if era < self._port.peer_era(handle) or self._called_off.pop((handle.id, number), False):
+            raise BadRequest("whoever asked for this stream has given it up since")
         of_peer = self._of_peer.get(handle.id, 0)
         if of_peer >= MAX_STREAMS_PER_PEER:
             raise Overloaded(f"{of_peer} streams of yours are open at this node")
+        if len(self) >= MAX_STREAMS - MAX_STREAMS_PER_PEER:
+            raise Overloaded(f"{len(self)} streams are open at this node; it takes no more")
         if (handle.id, number) in self._open:
             raise Overloaded(f"a stream of yours has the number {number} already")
         peer_window, window = windows
         stream = Stream(self, -number, name, self.room(window), headers, key)
-        stream.peer_window = peer_window
+        stream.peer_window, stream.peer_era = peer_window, era
         self._windows += stream.window
         self._of_peer[handle.id] = of_peer + 1
         self._add(stream, handle)
@@ -170,13 +202,23 @@ class Streams:
         if stream is not None and stream.id < 0:
             self._break(stream, StreamAborted("its caller has given up"))
 
-    def on_lost(self, handle: Handle, reason: str) -> None:
-        """The peer is gone, or has given this node up: what there was between us is over."""
-        for stream in [s for s in self._open.values() if s.handle is handle]:
-            self._break(stream, PeerLost(f"the stream {stream.name!r}: {reason}"))
+    def on_lost(self, handle: Handle, reason: str, before: int | None = None) -> int:
+        """The peer is gone, or has given this node up: what there was between us is over.
 
-    def _break(self, stream: Stream, error: MeshError) -> None:
-        stream.fail(error)
+        With ``before`` that of an older era of the peer is. Returns how many streams that were.
+        """
+        lost = [
+            stream
+            for stream in self._open.values()
+            if stream.handle is handle and (before is None or stream.peer_era < before)
+        ]
+        for stream in lost:
+            error = PeerLost(f"the stream {stream.name!r}: {reason}")
+            self._break(stream, error, is_loss=True)
+        return len(lost)
+
+    def _break(self, stream: Stream, error: MeshError, *, is_loss: bool = False) -> None:
+        stream.fail(error, is_loss=is_loss)
         self._forget(stream)
 
     def close(self) -> None:
@@ -189,6 +231,11 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._open) + len(self._opening)
+
+    @property
+    def era(self) -> int:
+        """This node's."""
+        return self._port.era
 
     # What leaves.
 
@@ -213,7 +260,7 @@ class Streams:
                 number, kind = entry[0], entry[1]
                 stream = self._open.get((handle.id, number)) or self._early(handle, number)
                 if stream is None:
-                    self.stale += 1
+                    self._on_stale(handle, number, kind)
                 elif kind in m.DATA_KINDS:
                     stream.on_data(kind, entry[2])
                 elif kind == m.CREDIT:
@@ -236,6 +283,14 @@ class Streams:
             return None
         stream, opening = found
         return stream if opening.handle is handle else None
+
+    def _on_stale(self, handle: Handle, number: Any, kind: Any) -> None:
+        """For a stream that is over here; or that its opener gives up, and that will come yet."""
+        self.stale += 1
+        if kind == m.ABORT and type(number) is int and number > 0:
+            self._called_off[handle.id, number] = True
+            if len(self._called_off) > MAX_CALLED_OFF:
+                del self._called_off[next(iter(self._called_off))]
 
     def _on_abort(self, stream: Stream, handle: Handle, text: object) -> None:
         shown = text[:MAX_TEXT_CHARS] if isinstance(text, str) else ""

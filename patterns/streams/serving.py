@@ -50,25 +50,25 @@ class StreamServer:
         method: Method,
         caller: Handle,
         number: int,
-        peer_window: Any,
+        opener: Any,
         call: tuple[Sequence[Any], dict[str, Any], dict[str, str], Key | None],
         deadline: float,
-    ) -> int:
-        """Take a stream of "service.method" and serve it; returns this side's window.
+    ) -> list[int]:
+        """Take a stream of "service.method" and serve it; returns this side's window and era.
 
-        ``call`` is arguments, keywords, headers and key. Raises BadRequest, Overloaded.
+        ``opener`` is the other's window and era, ``call`` arguments, keywords, headers and key.
+        Raises BadRequest, Overloaded, NodeClosed.
         """
         args, kwargs, headers, key = call
         if not isinstance(method, StreamMethod):
             raise BadRequest(f"{method.name} has one answer, it is no stream: call it")
-        if type(peer_window) is not int or not 0 < peer_window <= MAX_WINDOW_BYTES:
-            raise BadRequest(f"{peer_window!r:.80} is no window for a stream")
+        peer_window, era = _checked(opener)
         args, kwargs = method.check_stream(args, kwargs)
         if method.running >= method.concurrency:
             raise Overloaded(f"{method.name}: {method.running} streams of it are served already")
         windows = max(peer_window, MIN_WINDOW_BYTES), method.window
         name = shown_name(name)
-        stream = self._streams.accept(caller, number, name, windows, headers, key)
+        stream = self._streams.accept(caller, number, name, windows, headers, key, era)
         if method.wants_request:
             args, kwargs = method.inject(args, kwargs, StreamRequest(stream, deadline, caller.peer))
         method.running += 1
@@ -82,19 +82,19 @@ class StreamServer:
         stream.running = self._runner.start(
             method.serve, (stream, args, kwargs), {}, method.serves_async, done
         )
-        return stream.window
+        return [stream.window, self._streams.era]
 
     def _end(self, stream: Stream, error: BaseException | None) -> None:
         """Its handler has ended. What it was told by the stream itself is no failure of its own."""
         stream.running = None
-        if stream.error is not None:
-            return
-        if error is None:
-            stream.end()
-        else:
+        is_fault = isinstance(error, Exception) and error is not stream.error
+        if error is not None and (is_fault or stream.error is None):
             kind, text, trace = error_texts(error)
             logger.warning("%s raised %s: %s", stream.name, kind, text, exc_info=error)
+            if stream.is_ended:
+                self._streams.abort(stream, f"{kind}: {text}")
             stream.end(None, kind, text, trace)
+        stream.end()
         stream.stop()
 
     def give_up(self, caller: bytes, number: int) -> None:
@@ -106,3 +106,11 @@ class StreamServer:
         for stream in list(self.running):
             if stream.running is not None:
                 stream.running.cancel()
+
+
+def _checked(opener: Any) -> tuple[int, int]:
+    """The window and era of who asks. Raises BadRequest."""
+    match opener:
+        case [int(window), int(era)] if 0 < window <= MAX_WINDOW_BYTES and era > 0:
+            return window, era
+    raise BadRequest(f"{opener!r:.80} is no window for a stream")

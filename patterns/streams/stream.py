@@ -8,8 +8,9 @@ Rules:
 * ``end`` is behind all data and leaves the other direction open; ``abort`` overtakes all and ends
   both. ``stop`` says that nobody reads here any more: the other side's sends raise.
 * What breaks a stream (the peer is lost, or has aborted, or broke the rules) comes to whoever sends
-  or reads at once, and a handler is cancelled; what was received and not read is void. A handler
-  that raises *ends* the stream with that: it comes behind all that the handler had sent.
+  or reads at once, and a handler is cancelled; what was received and not read is void, unless the
+  peer had ended its side before it was lost. A handler that raises *ends* the stream with that: it
+  comes behind all that the handler had sent.
 * Messages keep their boundaries, bytes have none. A message is at most as large as the other
   side's window; bytes are of any size.
 
@@ -29,8 +30,15 @@ from patterns.streams import messages as m
 if TYPE_CHECKING:
     from patterns.streams.desk import Streams
 
-__all__ = ["EMPTY", "MAX_WINDOW_BYTES", "MIN_WINDOW_BYTES", "QUEUED_BYTES", "WINDOW_BYTES",
-           "Stream"]  # fmt: skip
+__all__ = [
+    "EMPTY",
+    "MAX_TRAILERS_BYTES",
+    "MAX_WINDOW_BYTES",
+    "MIN_WINDOW_BYTES",
+    "QUEUED_BYTES",
+    "WINDOW_BYTES",
+    "Stream",
+]
 
 WINDOW_BYTES = 1024 * 1024
 """What one end takes that is not consumed, unless it says otherwise: 8 ms of a 1 Gbit/s link."""
@@ -43,6 +51,9 @@ MAX_WINDOW_BYTES = 64 * 1024 * 1024
 
 QUEUED_BYTES = 256 * 1024
 """Waits here for credit or for its turn before a sender waits: a few pieces ahead of the link."""
+
+MAX_TRAILERS_BYTES = 16 * 1024
+"""They travel as one message, whatever the window: a digest, a count, a reason."""
 
 EMPTY: Final = object()
 """Nothing to read as yet."""
@@ -76,6 +87,7 @@ class Stream:
         "is_stopped_there",
         "key",
         "name",
+        "peer_era",
         "peer_window",
         "running",
         "trailers",
@@ -99,6 +111,8 @@ class Stream:
         self.handle: Handle | None = None
         self.window = window
         """What this end takes."""
+        self.peer_era = 0
+        """The other node's era when it accepted, or opened, this: a later one ends it."""
         self.peer_window = 0
         """What the other takes; nothing before it has accepted."""
         self._queue: deque[tuple[int, bytes]] = deque()
@@ -134,11 +148,20 @@ class Stream:
         """Queue one message; False when there is no room now. Raises as ``check_may_send``."""
         if not self._may_queue():
             return False
+        self._put_message(packed)
+        return True
+
+    def put_message(self, packed: bytes) -> None:
+        """Queue one message whether there is room or not, for who bounds that; void if nothing is
+        sent any more."""
+        if self.error is None and not self.is_ended and not self.is_stopped_there:
+            self._put_message(packed)
+
+    def _put_message(self, packed: bytes) -> None:
         pieces = list(m.cut(packed))
         for piece in pieces[:-1]:
             self._put(m.PART, piece)
         self._put(m.WHOLE, pieces[-1])
-        return True
 
     def check_size(self, size: int) -> None:
         """Raises PayloadTooLarge for a message that the other side can never take."""
@@ -167,12 +190,18 @@ class Stream:
     def end(self, trailers: dict[str, str] | None = None, *failure: str) -> None:
         """Nothing more is sent from here; a second time does nothing.
 
-        ``failure`` is the type, text and traceback of what a handler raised.
+        ``failure`` is the type, text and traceback of what a handler raised. Raises PayloadTooLarge
+        for trailers above ``MAX_TRAILERS_BYTES``.
         """
         if self.is_ended or self.error is not None:
             return
-        self.is_ended = True
+        if len(self._desk.pack(trailers or {})) > MAX_TRAILERS_BYTES:
+            raise PayloadTooLarge(
+                f"the trailers of the stream {self.name!r} are above {MAX_TRAILERS_BYTES} bytes: "
+                "send what is long as a message before the end"
+            )
         end = self._desk.pack([self.id, m.END, trailers or {}, *failure])
+        self.is_ended = True
         self._queue.append((0, end))
         self._desk.ready(self)
         _wake_all(self._writers)
@@ -181,9 +210,10 @@ class Stream:
         """Ends ``waiter`` when it is worth while to offer again."""
         self._writers.append(waiter)
 
-    def wake_writers(self) -> None:
-        """There is room, or what a writer waited for is through."""
+    def nudge(self) -> None:
+        """Somebody who was woken has gone: the others look for themselves."""
         _wake_all(self._writers)
+        _wake_all(self._readers)
 
     def next_entry(self) -> bytes | None:
         """What may leave now, packed; None when there is nothing."""
@@ -225,8 +255,6 @@ class Stream:
 
         Raises EndOfStream when the other side has ended, and what broke the stream.
         """
-        if self.error is not None:
-            raise self.error
         while self._buffer:
             kind, data = self._buffer.popleft()
             self._consume(len(data) + m.ENTRY_COST)
@@ -240,6 +268,8 @@ class Stream:
             if kind == m.WHOLE:
                 whole, self._parts = self._parts, bytearray()
                 return self._desk.unpack(self, whole)
+        if self.error is not None and not self.is_ended_there:
+            raise self.error
         if self.has_stopped:
             raise StreamAborted(f"the stream {self.name!r} was closed here")
         if self._failure is not None:
@@ -325,17 +355,22 @@ class Stream:
 
     # The end.
 
-    def fail(self, error: MeshError) -> None:
-        """It is broken: whoever sends or reads gets ``error``, and a handler is cancelled."""
+    def fail(self, error: MeshError, *, is_loss: bool = False) -> None:
+        """It is broken: whoever sends or reads gets ``error``, and a handler is cancelled.
+
+        At a loss of the peer, though, what it had sent to the end can be read to the end.
+        """
         if self.error is not None:
             return
         self.error = error
-        if self.running is not None:
-            self.running.cancel()
         self._queue.clear()
         self._queued = 0
-        self._buffer.clear()
-        self._parts.clear()
+        if not (is_loss and self.is_ended_there):
+            self.is_ended_there = False
+            self._buffer.clear()
+            self._parts.clear()
+            if self.running is not None:
+                self.running.cancel()
         _wake_all(self._readers)
         _wake_all(self._writers)
 

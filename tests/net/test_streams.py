@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import mesh
+from mesh.streaming import THREADED_STREAMS
 from patterns.streams import WINDOW_BYTES
 from tests.net.identities import Mint
 from tests.net.processes import Script, until
@@ -265,6 +266,84 @@ def test_what_a_thread_sends_keeps_its_order_and_the_end_is_behind_it(
                 stream.send([number, bytes(1000)])
         until(lambda: len(received) == count)  # noqa: B023
         assert received == list(range(count))
+
+
+@pytest.mark.parametrize("count", [1, 31, 1239])
+def test_a_plain_handler_ends_behind_all_that_it_has_sent(
+    count: int, make_node: Make, reader: mesh.Node
+) -> None:
+    server = make_node("letters")
+
+    @server.rpc
+    def letters() -> Iterator[list[Any]]:
+        for number in range(count):
+            yield [number, bytes(1000)]
+
+    @server.stream("tunnel")
+    def tunnel(stream: mesh.Stream) -> None:
+        for number in range(count):
+            stream.send([number, bytes(1000)])
+
+    server.start()
+    reader.wait_for("tunnel")
+    items = reader.iterate("letters.letters")
+    time.sleep(0.3)  # it is as far as it can be, and the last ones find no room
+    assert [item[0] for item in items] == list(range(count))
+    with reader.open_stream("tunnel") as stream:
+        time.sleep(0.3)
+        assert [item[0] for item in stream] == list(range(count))
+
+
+def test_trailers_that_are_too_long_harm_nothing(make_node: Make, reader: mesh.Node) -> None:
+    server = make_node("long")
+
+    @server.stream("long")
+    async def long(stream: mesh.AsyncStream) -> None:
+        stream.end({"all": "x" * 300_000})
+
+    server.start()
+    reader.wait_for("long")
+    for _ in range(2):
+        with (
+            reader.open_stream("long") as stream,
+            pytest.raises(mesh.RemoteError, match="trailers"),
+        ):
+            stream.receive(timeout=20)
+    assert "link_resets" not in reader.counters()
+
+
+def test_plain_handlers_leave_threads_for_others(make_node: Make, reader: mesh.Node) -> None:
+    server = make_node("plain")
+    server.stream("wait", concurrency=1000)(lambda stream: stream.read())
+    server.rpc("ping")(lambda: "pong")
+    server.start()
+    reader.wait_for("wait")
+    streams = [reader.open_stream("wait") for _ in range(THREADED_STREAMS)]
+    with pytest.raises(mesh.Overloaded, match="streams of it"):
+        reader.open_stream("wait")
+    assert reader.call("plain.ping") == "pong"
+    for stream in streams:
+        stream.close()
+
+
+def test_a_thread_that_sends_behind_its_end_is_told(logs: Logs, reader: mesh.Node) -> None:
+    with reader.open_stream("hash", headers={"name": "x"}) as stream:
+        stream.end()
+        with pytest.raises(mesh.StreamAborted, match="before end"):
+            stream.send(1)
+
+
+def test_an_iteration_has_one_stream_for_all_threads(logs: Logs, reader: mesh.Node) -> None:
+    items = reader.iterate("logs.count", 5000)
+    taken: list[int] = []
+    threads = [threading.Thread(target=lambda: taken.extend(items)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(taken) == list(range(5000))
+    until(lambda: logs.ends == ["closed"])
+    assert items.peer is not None
 
 
 @pytest.mark.parametrize("victim", ["server", "reader"])

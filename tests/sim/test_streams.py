@@ -4,86 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 
 import mesh
-from mesh.links import Arrivals
-from mesh.testing import SimMesh
-from patterns.rpc import CallOptions
 from patterns.streams import WINDOW_BYTES
-
-CANCELLED = "cancelled"
-
-
-class Logs:
-    """What the nodes that serve here did."""
-
-    def __init__(self) -> None:
-        self.made = 0
-        self.ends: list[str] = []
-
-    def node(self) -> mesh.AsyncNode:
-        node = mesh.AsyncNode("logs")
-        self.serve_counts(node)
-        self.serve_others(node)
-        return node
-
-    def serve_counts(self, node: mesh.AsyncNode) -> None:
-        @node.rpc
-        async def count(pause: float = 0.0, size: int = 0) -> AsyncIterator[Any]:
-            try:
-                for number in itertools.count():
-                    self.made += 1
-                    yield [number, bytes(size)] if size else number
-                    if pause:
-                        await asyncio.sleep(pause)
-            except (asyncio.CancelledError, GeneratorExit):
-                self.ends.append(CANCELLED)
-                raise
-
-    def serve_others(self, node: mesh.AsyncNode) -> None:
-        @node.rpc
-        async def few(number: int) -> AsyncIterator[int]:
-            for item in range(number):
-                yield item
-            if number == 13:
-                raise ValueError("bad luck")
-
-        @node.rpc
-        async def total(request: mesh.Request) -> AsyncIterator[int]:
-            so_far = 0
-            async for item in request.stream:
-                so_far += item
-                yield so_far
-
-        @node.stream("echo")
-        async def echo(stream: mesh.AsyncStream) -> None:
-            async for item in stream:
-                await stream.send(item)
-            stream.end({"by": node.id})
-
-
-def place(seed: int = 1, servers: int = 1) -> tuple[SimMesh, Logs, list[Any], mesh.AsyncNode]:
-    sim = SimMesh(seed=seed)
-    logs = Logs()
-    nodes = [sim.add(logs.node) for _ in range(servers)]
-    return sim, logs, nodes, sim.node("reader")
-
-
-def is_idle(*nodes: Any) -> bool:
-    return all(not len(node.host.engine.streams.streams) for node in nodes)
-
-
-async def soon(condition: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it did not come to pass")
+from tests.sim.streams import CANCELLED, is_idle, place, soon
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -451,81 +377,6 @@ def test_many_streams_at_once_and_each_has_its_own() -> None:
     async def body() -> None:
         await reader.wait_for("echo")
         await asyncio.gather(*(one(number) for number in range(100)))
-        await soon(lambda: is_idle(server, reader))
-
-    with sim:
-        sim.run(body())
-
-
-# What the parts beneath do for it, where no fault of the network brings it about by itself.
-
-
-def session_of(node: Any, other: Any) -> Any:
-    return node.host.engine.session_of(other.id)
-
-
-def test_a_side_that_alone_gives_the_other_up_ends_its_streams_there_too() -> None:
-    sim, _, (server,), reader = place()
-
-    async def body() -> None:
-        await reader.wait_for("logs")
-        stream = await reader.open_stream("echo")
-        await stream.send(1)
-        assert await stream.receive() == 1
-        server.host.engine._liveness.fail(session_of(server, reader), "it was said so")
-        with pytest.raises(mesh.PeerLost):
-            await stream.receive(timeout=30)
-        await soon(lambda: is_idle(server, reader))
-        await reader.wait_for("echo")
-        async with await reader.open_stream("echo") as after:
-            await after.send("after")
-            assert await after.receive(timeout=5) == "after"
-
-    with sim:
-        sim.run(body())
-
-
-def test_a_side_that_has_forgotten_the_other_says_so_and_both_begin_anew() -> None:
-    sim, _, (server,), reader = place()
-
-    async def body() -> None:
-        await reader.wait_for("logs")
-        stream = await reader.open_stream("echo")
-        await stream.send(1)
-        assert await stream.receive() == 1
-        session_of(server, reader).streams.arrivals = Arrivals()
-        with pytest.raises(mesh.PeerLost, match="forgotten"):
-            await keep_sending(stream)
-        async with await reader.open_stream("echo") as after:
-            await after.send("after")
-            assert await after.receive(timeout=5) == "after"
-
-    async def keep_sending(stream: mesh.AsyncStream) -> None:
-        for number in range(100):
-            await stream.send(number)
-            await asyncio.sleep(0.1)
-
-    with sim:
-        sim.run(body())
-
-
-def test_a_stream_whose_opener_has_gone_when_it_is_accepted_is_ended() -> None:
-    sim, logs, (server,), reader = place()
-
-    async def body() -> None:
-        await reader.wait_for("logs")
-        engine = reader.host.engine
-        options = CallOptions().for_stream(WINDOW_BYTES)
-        gone = reader.host.loop.create_future()
-        gone.cancel()
-        engine.streams.open(engine.call, "logs.count", (1.0,), {}, options, gone, None)
-        await soon(lambda: logs.ends == [CANCELLED])
-        waiter = reader.host.loop.create_future()
-        options = CallOptions().for_stream(WINDOW_BYTES)
-        core = engine.streams.open(engine.call, "logs.count", (1.0,), {}, options, waiter, None)
-        await waiter
-        engine.streams.abandon(core)
-        await soon(lambda: logs.ends == [CANCELLED] * 2)
         await soon(lambda: is_idle(server, reader))
 
     with sim:

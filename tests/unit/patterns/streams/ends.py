@@ -28,6 +28,7 @@ class Node:
         self.ready: deque[Stream] = deque()
         self.on_the_way: deque[bytes] = deque()
         self.other: Node
+        self.peer_eras: dict[bytes, int] = {}
         self.streams = Streams(self)
         self.clock = SimClock()
         self.runner = SimRunner(ProcessClock(self.clock))
@@ -38,6 +39,11 @@ class Node:
 
     def count(self, what: str, by: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + by
+
+    era = 1
+
+    def peer_era(self, handle: Node) -> int:
+        return self.peer_eras.get(handle.id, 0)
 
     def stream_ready(self, handle: Node, stream: Stream) -> None:
         self.ready.append(stream)
@@ -90,7 +96,7 @@ def opened(
     here = Stream(near.streams, number, "files", near.streams.room(window), {"a": "b"})
     near.streams.begin(here, Opening(far))
     there = far.streams.accept(near, number, "files", (window, window), {"a": "b"}, None)
-    near.streams.accepted(here, there.window)
+    near.streams.accepted(here, [there.window, far.era])
     return here, there
 
 

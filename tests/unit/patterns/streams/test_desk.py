@@ -16,10 +16,12 @@ from patterns.errors import (
 )
 from patterns.rpc import Method
 from patterns.streams import MIN_WINDOW_BYTES, WINDOW_BYTES, WINDOWS_BYTES, Stream, StreamMethod
-from patterns.streams.desk import MAX_STREAMS, MAX_STREAMS_PER_PEER
+from patterns.streams import messages as m
+from patterns.streams.desk import MAX_CALLED_OFF, MAX_STREAMS, MAX_STREAMS_PER_PEER
 from tests.sim.runner import sleep
 from tests.unit.patterns.streams.ends import WINDOW, Node, Opening, opened, settle, two_nodes
 
+OPENER = [WINDOW, 1]
 NO_CALL: tuple[Any, ...] = ((), {}, {}, None)
 
 
@@ -40,7 +42,7 @@ def test_what_comes_before_the_answer_is_kept_for_who_was_asked() -> None:
     there = far.streams.accept(near, 1, "tail", (WINDOW, WINDOW), {}, None)
     assert there.offer_message(far.pack("early"))
     settle(near, far)
-    near.streams.accepted(here, there.window)
+    near.streams.accepted(here, [there.window, 1])
     assert here.take() == "early"
 
 
@@ -49,13 +51,13 @@ def test_another_node_cannot_put_anything_into_a_stream_that_is_being_opened() -
     here = begun(near, far)
     thief = Node("thief")
     near.streams.on_messages(thief, [[-1, 0, far.pack("forged")]])
-    near.streams.accepted(here, WINDOW)
+    near.streams.accepted(here, [WINDOW, 1])
     near.streams.on_messages(thief, [[-1, 0, far.pack("forged")]])
     assert here.is_empty
     assert near.streams.stale == 2
 
 
-@pytest.mark.parametrize("answer", [None, "much", {}])
+@pytest.mark.parametrize("answer", [None, "much", {}, [WINDOW], [WINDOW, None]])
 def test_an_answer_that_is_no_window_is_the_peers_fault(answer: object) -> None:
     near, far = two_nodes()
     here = begun(near, far)
@@ -66,7 +68,7 @@ def test_an_answer_that_is_no_window_is_the_peers_fault(answer: object) -> None:
 
 def test_one_that_was_refused_leaves_nothing_behind() -> None:
     near, far = two_nodes()
-    near.streams.refused(begun(near, far))
+    near.streams.refused(begun(near, far), may_be_taken=False)
     assert len(near.streams) == 0
     assert near.streams._windows == 0
 
@@ -94,13 +96,13 @@ def test_one_peer_cannot_take_all_streams() -> None:
 
 def test_a_node_has_no_more_streams_than_it_may() -> None:
     node = Node("busy")
-    peers = [Node(str(number)) for number in range(MAX_STREAMS // MAX_STREAMS_PER_PEER + 1)]
+    peers = [Node(str(number)) for number in range(MAX_STREAMS // MAX_STREAMS_PER_PEER)]
     for peer in peers[:-1]:
         for number in range(MAX_STREAMS_PER_PEER):
             node.streams.accept(peer, number + 1, "tail", (1, MIN_WINDOW_BYTES), {}, None)
-    with pytest.raises(Overloaded, match="as many as"):
+    with pytest.raises(Overloaded, match="no more"):
         node.streams.accept(peers[-1], 1, "tail", (1, MIN_WINDOW_BYTES), {}, None)
-    assert len(node.streams) == MAX_STREAMS
+    assert node.streams.room(WINDOW) == MIN_WINDOW_BYTES, "its own ones may be opened yet"
 
 
 def test_when_much_is_given_away_new_streams_get_the_least_window() -> None:
@@ -143,7 +145,7 @@ def test_a_stream_is_ended_when_its_handler_returns() -> None:
         stream.offer_message(far.pack("one"))
 
     near.streams.accepted(
-        here, far.server.start("logs.tail", method(serve), near, 1, WINDOW, NO_CALL, 5.0)
+        here, far.server.start("logs.tail", method(serve), near, 1, OPENER, NO_CALL, 5.0)
     )
     settle(near, far)
     assert here.take() == "one"
@@ -169,7 +171,7 @@ def test_a_handler_is_cancelled_when_nobody_wants_its_stream(end: str) -> None:
 
     served = method(serve)
     near.streams.accepted(
-        here, far.server.start("logs.tail", served, near, 1, WINDOW, NO_CALL, 5.0)
+        here, far.server.start("logs.tail", served, near, 1, OPENER, NO_CALL, 5.0)
     )
     assert list(far.server.running.values()) == ["logs.tail"]
     if end == "abort":
@@ -194,27 +196,27 @@ def test_no_more_than_concurrency_are_served_at_once() -> None:
 
     served = method(serve, concurrency=2)
     for number in (1, 2):
-        far.server.start("logs.tail", served, near, number, WINDOW, NO_CALL, 5.0)
+        far.server.start("logs.tail", served, near, number, OPENER, NO_CALL, 5.0)
     with pytest.raises(Overloaded, match="2 streams"):
-        far.server.start("logs.tail", served, near, 3, WINDOW, NO_CALL, 5.0)
+        far.server.start("logs.tail", served, near, 3, OPENER, NO_CALL, 5.0)
     far.streams.on_lost(near, "gone")
     while far.clock.step(1.0):
         pass
-    far.server.start("logs.tail", served, near, 3, WINDOW, NO_CALL, 5.0)
+    far.server.start("logs.tail", served, near, 3, OPENER, NO_CALL, 5.0)
 
 
-@pytest.mark.parametrize("window", [None, 0, -1, 1 << 40, "much", True])
+@pytest.mark.parametrize("window", [None, 0, -1, 1 << 40, "much"])
 def test_a_window_that_is_none_is_a_bad_request(window: object) -> None:
     near, far = two_nodes()
     with pytest.raises(BadRequest, match="no window"):
-        far.server.start("logs.tail", method(None), near, 1, window, NO_CALL, 5.0)
+        far.server.start("logs.tail", method(None), near, 1, [window, 1], NO_CALL, 5.0)
 
 
 def test_a_method_with_one_answer_is_no_stream_and_a_stream_no_answer() -> None:
     near, far = two_nodes()
     plain = Method("add", lambda: 1, concurrency=1, inline=True)
     with pytest.raises(BadRequest, match="call it"):
-        far.server.start("logs.tail", plain, near, 1, WINDOW, NO_CALL, 5.0)
+        far.server.start("logs.tail", plain, near, 1, OPENER, NO_CALL, 5.0)
     with pytest.raises(BadRequest, match="iterate"):
         method(None).check((), {})
 
@@ -222,7 +224,7 @@ def test_a_method_with_one_answer_is_no_stream_and_a_stream_no_answer() -> None:
 def test_arguments_that_do_not_fit_open_no_stream() -> None:
     near, far = two_nodes()
     with pytest.raises(BadRequest, match="too many positional"):
-        far.server.start("logs.tail", method(None), near, 1, WINDOW, ((1,), {}, {}, None), 5.0)
+        far.server.start("logs.tail", method(None), near, 1, OPENER, ((1,), {}, {}, None), 5.0)
     assert len(far.streams) == 0
 
 
@@ -234,7 +236,7 @@ def test_who_writes_to_a_handler_that_has_ended_is_told() -> None:
         return
 
     near.streams.accepted(
-        here, far.server.start("logs.tail", method(serve), near, 1, WINDOW, NO_CALL, 5.0)
+        here, far.server.start("logs.tail", method(serve), near, 1, OPENER, NO_CALL, 5.0)
     )
     settle(near, far)
     with pytest.raises(StreamAborted, match="reads no more"):
@@ -250,3 +252,77 @@ def test_a_lost_peer_breaks_its_streams_and_no_others() -> None:
     with pytest.raises(PeerLost):
         here.take()
     assert len(near.streams) == 1
+
+
+def test_what_was_opened_before_a_peer_gave_this_node_up_is_over_and_later_is_not() -> None:
+    near, far = two_nodes()
+    old = far.streams.accept(near, 1, "tail", (WINDOW, WINDOW), {}, None, 3)
+    new = far.streams.accept(near, 2, "tail", (WINDOW, WINDOW), {}, None, 4)
+    assert far.streams.on_lost(near, "it gave this one up", before=4) == 1
+    assert isinstance(old.error, PeerLost)
+    assert new.error is None
+
+
+def test_a_request_from_before_its_sender_gave_this_node_up_opens_nothing() -> None:
+    near, far = two_nodes()
+    far.peer_eras[near.id] = 5
+    with pytest.raises(BadRequest, match="given it up"):
+        far.streams.accept(near, 1, "tail", (WINDOW, WINDOW), {}, None, 4)
+
+
+def test_an_answer_from_before_its_sender_gave_this_node_up_is_a_lost_peer() -> None:
+    near, far = two_nodes()
+    here = begun(near, far)
+    near.peer_eras[far.id] = 5
+    with pytest.raises(PeerLost, match="given this node up"):
+        near.streams.accepted(here, [WINDOW, 4])
+    assert len(near.streams) == 0
+
+
+def test_a_stream_that_is_called_off_before_it_is_asked_for_is_not_taken() -> None:
+    near, far = two_nodes()
+    near.streams.refused(begun(near, far), may_be_taken=True)
+    settle(near, far)
+    with pytest.raises(BadRequest, match="given it up"):
+        far.streams.accept(near, 1, "tail", (WINDOW, WINDOW), {}, None)
+    far.streams.accept(near, 2, "tail", (WINDOW, WINDOW), {}, None)
+
+
+def test_what_is_remembered_of_streams_that_were_called_off_is_bounded() -> None:
+    near, far = two_nodes()
+    far.streams.on_messages(near, [[n, m.ABORT, ""] for n in range(1, MAX_CALLED_OFF + 100)])
+    assert len(far.streams._called_off) == MAX_CALLED_OFF
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_a_handler_that_fails_is_told_to_the_other_side_whatever_it_had_said(
+    is_ended: bool,
+) -> None:
+    near, far = two_nodes()
+    here = begun(near, far)
+
+    async def serve(stream: Stream, args: Any, kwargs: Any) -> None:
+        if is_ended:
+            stream.end()
+        raise ValueError("bad")
+
+    window = far.server.start("logs.tail", method(serve), near, 1, OPENER, NO_CALL, 5.0)
+    near.streams.accepted(here, window)
+    settle(near, far)
+    with pytest.raises(StreamAborted if is_ended else RemoteError, match="bad"):
+        here.take()
+
+
+def test_a_handler_that_fails_as_it_is_cancelled_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    near, far = two_nodes()
+
+    def serve(stream: Stream, args: Any, kwargs: Any) -> None:
+        far.streams.on_lost(near, "gone")
+        raise OSError("disk full")
+
+    plain = method(serve, serves_async=False)
+    far.server.start("logs.tail", plain, near, 1, OPENER, NO_CALL, 5.0)
+    far.clock.step(1.0)
+    assert "disk full" in caplog.text

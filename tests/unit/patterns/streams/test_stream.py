@@ -19,7 +19,7 @@ from patterns.errors import (
 )
 from patterns.streams import EMPTY, PIECE_BYTES, Stream
 from patterns.streams import messages as m
-from patterns.streams.stream import QUEUED_BYTES
+from patterns.streams.stream import MAX_TRAILERS_BYTES, QUEUED_BYTES
 from tests.sim.waiter import SimWaiter
 from tests.unit.patterns.streams.ends import WINDOW, Node, opened, settle, two_nodes
 
@@ -255,3 +255,64 @@ def test_what_cannot_be_decoded_is_told_and_ends_the_stream() -> None:
     settle(near, far)
     with pytest.raises(StreamAborted, match="decoded"):
         here.take()
+
+
+def test_what_a_peer_had_sent_to_the_end_is_read_though_it_is_lost() -> None:
+    near, far = two_nodes()
+    here, there = opened(near, far)
+    assert send(here, near, 1)
+    assert send(here, near, 2)
+    here.end()
+    settle(near, far)
+    assert there.take() == 1
+    far.streams.on_lost(near, "it has left")
+    assert take_all(there) == [2, "end"]
+    with pytest.raises(PeerLost):
+        send(there, far, "thanks")
+
+
+def test_what_a_lost_peer_had_not_ended_is_void() -> None:
+    near, far = two_nodes()
+    here, there = opened(near, far)
+    assert send(here, near, 1)
+    settle(near, far)
+    far.streams.on_lost(near, "it has failed")
+    with pytest.raises(PeerLost):
+        there.take()
+
+
+def test_trailers_are_bounded_and_a_refused_end_is_none() -> None:
+    near, far = two_nodes()
+    here, there = opened(near, far)
+    with pytest.raises(PayloadTooLarge, match="trailers"):
+        here.end({"all": "x" * (MAX_TRAILERS_BYTES + 1)})
+    assert send(here, near, "more")
+    here.end({"all": "x" * 1000})
+    settle(near, far)
+    assert take_all(there) == ["more", "end"]
+
+
+def test_what_is_put_without_a_wait_is_before_the_end_and_void_behind_it() -> None:
+    near, far = two_nodes()
+    here, there = opened(near, far)
+    for number in range(10):
+        here.put_message(near.pack([number, bytes(PIECE_BYTES // 2)]))
+    here.end()
+    here.put_message(near.pack("late"))
+    settle(near, far)
+    taken = []
+    while not taken or taken[-1] != "end":
+        taken += take_all(there)
+        settle(near, far)
+    assert [item[0] for item in taken[:-1]] == list(range(10))
+
+
+def test_when_who_was_woken_has_gone_the_others_look_for_themselves() -> None:
+    near, far = two_nodes()
+    here, _ = opened(near, far)
+    reader, writer = waiting(), waiting()
+    here.when_readable(reader)
+    here.when_writable(writer)
+    here.nudge()
+    assert reader.done()
+    assert writer.done()
