@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 
 import mesh
 from mesh.cli.tunnel.address import Address
@@ -50,10 +51,16 @@ class Exposer:
                     target.host, target.port, limit=CHUNK_BYTES
                 )
         except OSError as error:  # among them TimeoutError
-            why = error.strerror or str(error) or f"no answer within {CONNECT_SECONDS:g} s"
+            why = _why(error)
             stream.abort(f"no connection to {target} there: {why}")
             raise OSError(f"no connection to {target}: {why}") from None
         await carry(stream, reader, writer, connection.carried)
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, TimeoutError) and not error.errno:
+        return f"no answer within {CONNECT_SECONDS:g} s"
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _what_broke(stream: mesh.AsyncStream) -> Exception:
