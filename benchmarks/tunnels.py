@@ -110,7 +110,7 @@ def run_stream(what: str, total: int, rate: float) -> bool:
         f"MB/s   memory: writer {told['writer']:.0f} MB, reader {told['reader']:.0f} MB",
         flush=True,
     )
-    return told["bytes"] == total and max(told["writer"], told["reader"]) <= MEMORY_MB
+    return bool(told["bytes"] == total and max(told["writer"], told["reader"]) <= MEMORY_MB)
 
 
 # A TCP connection, straight and through the mesh.

@@ -14,7 +14,7 @@ __all__ = ["forward"]
 
 EPILOG = """\b
 Examples:
-  meshctl forward 8080 web                 localhost:8080 is what 'meshctl expose web' serves
+  meshctl forward 8080 web                 what 'meshctl expose web' serves
   meshctl forward 0 web                    any free port, which is printed
   meshctl forward 0.0.0.0:8080 web         for other machines, too: they need no key then
   meshctl forward 5433 db --peer backup-1

@@ -40,7 +40,7 @@ allow.call = ["meshctl-receive.*"].
     "--dir",
     "folder",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, writable=True),
+    type=click.Path(),
     default=".",
     help="Where to put them. Default: here.",
 )
@@ -62,6 +62,8 @@ def receive(
     from mesh.cli.transfer.folder import Folder
     from mesh.cli.transfer.receiving import MAX_TRANSFERS, Receiver
 
+    if not Path(folder).is_dir():
+        raise click.UsageError(f"--dir {folder} is no folder")
     name = _own_name() if name is None else check_name("node", name)
     is_saved = threading.Event()
 

@@ -35,7 +35,7 @@ def _patience(context: click.Context, parameter: click.Parameter, value: str) ->
 
 
 @click.command(epilog=EPILOG, short_help="Send a file to who runs 'meshctl receive'.")
-@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
+@click.argument("path", metavar="FILE", type=click.Path())
 @click.argument("peer", shell_complete=complete_peers)
 @click.option(
     "--wait",
@@ -58,6 +58,8 @@ def send(options: Options, path: str, peer: str, patience: float, as_json: bool)
     from mesh.cli.transfer.sending import Sender
 
     file = Path(path)
+    if not file.is_file():
+        raise click.UsageError(f"{path} is no file, or not to be found")
     size = file.stat().st_size
     began = monotonic()
     with options.node() as node, bar(printable(file.name), size) as progress:

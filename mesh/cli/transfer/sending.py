@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import click
 
 import mesh
+from mesh.cli.durations import spelled
 from mesh.cli.peer_names import matching, the_one
 from mesh.cli.transfer import CHUNK_BYTES, SERVICE, hash_of
 
@@ -63,6 +64,8 @@ class Sender:
         self._carried = 0
         self._cuts = 0
         self._has_begun = False
+        self._until = 0.0
+        """When the patience is at its end; each byte that is carried renews it."""
 
     def run(self) -> Sent:
         """Raises ClickException when it cannot be sent, is refused or arrives damaged."""
@@ -74,9 +77,10 @@ class Sender:
             except (mesh.PeerLost, mesh.StreamAborted) as error:
                 if not self._has_begun:
                     raise
-                if self._carried > before:
+                if self._carried > before or not self._until:
                     self._cuts += 1
-                self._note(f"cut off: {error}; waiting for {peer.name} to come back")
+                    self._until = monotonic() + self._patience
+                    self._note(f"cut off: {error}; waiting for {peer.name} to come back")
                 peer = self._wait_for(peer)
 
     # Whom.
@@ -98,15 +102,14 @@ class Sender:
 
     def _wait_for(self, lost: mesh.Peer) -> mesh.Peer:
         """The same node, or who has its name now: one that was started again has another id."""
-        until = monotonic() + self._patience
-        while monotonic() < until:
+        while monotonic() < self._until:
             sleep(RETRY_EVERY)
             alike = [p for p in self._receivers() if p.name == lost.name and p.state == "alive"]
             same = [peer for peer in alike if peer.id == lost.id] or alike
             if len(same) == 1:
                 return same[0]
         raise click.ClickException(
-            f"{lost.name} did not come back within {self._patience:g} s; what it has is kept "
+            f"{lost.name} did not come back within {spelled(self._patience)}; what it has is kept "
             "there, and the same command goes on with that"
         )
 
@@ -137,13 +140,12 @@ class Sender:
 
     def _push(self, stream: mesh.Stream, file: BinaryIO, size: int) -> str:
         """All that is missing there; returns the digest of all of it."""
-        answer = stream.receive()
-        offset, theirs = _offset_in(answer)
+        offset, theirs = _offset_in(stream.receive())
+        self._has_begun = True
         digest, done = hash_of(file, min(offset, size))
         if done != offset or digest.hexdigest() != theirs:
             file.seek(0)
             digest, done = hash_of(file, 0)
-        self._has_begun = True
         stream.send({"from": done})
         self._progress(done)
         while done < size:

@@ -21,6 +21,10 @@ __all__ = ["CHUNK_BYTES", "Carried", "carry", "reset"]
 CHUNK_BYTES = 64 * 1024
 """Read from TCP at once: as much as a stream puts into one entry."""
 
+LINGER_SECONDS = 5.0
+"""How long what nobody wants is read from TCP: closed before, it would be reset, and what the other
+side has said last might never be read."""
+
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends a RST, and the other side knows that it is no end."""
 
@@ -82,9 +86,18 @@ def reset(writer: asyncio.StreamWriter) -> None:
 async def _from_tcp(
     reader: asyncio.StreamReader, stream: mesh.AsyncStream, carried: Carried
 ) -> None:
-    while data := await reader.read(CHUNK_BYTES):
-        await stream.write(data)
-        carried.received += len(data)
+    try:
+        while data := await reader.read(CHUNK_BYTES):
+            await stream.write(data)
+            carried.received += len(data)
+    except mesh.StreamAborted:
+        if stream.is_broken:
+            raise
+        # Nobody reads there any more; what comes from there still does.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while await reader.read(CHUNK_BYTES):
+                    continue
     stream.end()
 
 

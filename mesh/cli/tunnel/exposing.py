@@ -35,8 +35,10 @@ class Exposer:
         try:
             await self._serve(stream, connection)
         except asyncio.CancelledError:
-            if stream.is_broken:
-                connection.failed(await _what_broke(stream))
+            if stream.is_broken and not isinstance(
+                error := await _what_broke(stream), mesh.NodeClosed
+            ):
+                connection.failed(error)
             raise
         except (mesh.MeshError, OSError) as error:
             connection.failed(error)

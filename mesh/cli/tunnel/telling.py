@@ -38,7 +38,7 @@ class Teller:
 
     def failed(self, error: Exception, where: str, **fields: Any) -> None:
         """One line on stderr, in any case."""
-        text = errors.one_line(error)
+        text = (errors.plain if isinstance(error, mesh.MeshError) else errors.one_line)(error)
         self.tell("failed", **fields, error=text)
         errors.note(f"{where}: {text}")
 
