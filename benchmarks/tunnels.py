@@ -7,8 +7,9 @@
 ``direct``   a TCP connection from one process to another, for comparison
 ``forward``  the same connection through ``meshctl expose`` and ``meshctl forward``
 
-Shown for each: MB/s, and the highest resident memory of either side in MB (VmHWM, as Linux tells
-it, interpreter and libraries included). The exit code is 1 when a stream's side took more than
+Shown for each: MB/s; and of either side the CPU time for a GB, which other programs on the machine
+change less, and the highest resident memory in MB (VmHWM, as Linux tells it, interpreter and
+libraries included). The exit code is 1 when a stream's side took more than
 ``MEMORY_MB``, or bytes were lost.
 """
 
@@ -49,6 +50,17 @@ def peak_mb(pid: int | str = "self") -> float:
     raise OSError("/proc has no line 'VmHWM:'")
 
 
+def cpu_seconds(pid: int) -> float:
+    """Of all threads of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def side(name: str, cpu: float, total: int, peak: float) -> str:
+    """What one side took."""
+    return f"{name} {cpu / total * 1e9:.1f} s/GB, {peak:.0f} MB"
+
+
 # The reader of a stream, in a process of its own.
 
 
@@ -58,12 +70,13 @@ async def read(name: str, rate: float) -> None:
 
     @node.stream
     async def sink(stream: mesh.AsyncStream) -> None:
-        got, began = 0, time.monotonic()
+        got, began, cpu = 0, time.monotonic(), time.process_time()
         while data := await stream.read():
             got += len(data)
             if rate and (ahead := got / rate - (time.monotonic() - began)) > 0:
                 await asyncio.sleep(ahead)
-        stream.end({"bytes": str(got), "peak": str(peak_mb())})
+        cpu = time.process_time() - cpu
+        stream.end({"bytes": str(got), "cpu": str(cpu), "peak": str(peak_mb())})
 
     await node.run(drain=0)
 
@@ -73,7 +86,7 @@ async def write(name: str, total: int) -> dict[str, float]:
     async with mesh.AsyncNode(mesh=name, discovery=("local",)) as node:
         await node.wait_for("sink", timeout=START_SECONDS)
         async with await node.open_stream("sink") as stream:
-            began = time.monotonic()
+            began, cpu = time.monotonic(), time.process_time()
             left = total
             while left:
                 part = CHUNK if left >= len(CHUNK) else CHUNK[:left]
@@ -82,13 +95,15 @@ async def write(name: str, total: int) -> dict[str, float]:
             stream.end()
             while await stream.read():
                 continue
-            seconds = time.monotonic() - began
+            seconds, cpu = time.monotonic() - began, time.process_time() - cpu
             told = stream.trailers or {}
     return {
         "bytes": int(told["bytes"]),
         "seconds": seconds,
         "writer": peak_mb(),
+        "writer_cpu": cpu,
         "reader": float(told["peak"]),
+        "reader_cpu": float(told["cpu"]),
     }
 
 
@@ -107,7 +122,8 @@ def run_stream(what: str, total: int, rate: float) -> bool:
     told = json.loads(done.stdout)
     print(
         f"{what:<8} {told['bytes'] / 1e9:>6.2f} GB {told['bytes'] / told['seconds'] / MB:>7.0f} "
-        f"MB/s   memory: writer {told['writer']:.0f} MB, reader {told['reader']:.0f} MB",
+        f"MB/s   {side('writer', told['writer_cpu'], total, told['writer'])}; "
+        f"{side('reader', told['reader_cpu'], total, told['reader'])}",
         flush=True,
     )
     return bool(told["bytes"] == total and max(told["writer"], told["reader"]) <= MEMORY_MB)
@@ -185,11 +201,15 @@ def run_tcp(total: int) -> bool:
     print(f"direct   {got / 1e9:>6.2f} GB {got / seconds / MB:>7.0f} MB/s", flush=True)
     with source(total) as port, tunnel(port) as (end, pids):
         time.sleep(1)  # until the forwarder knows the service
+        before = [cpu_seconds(pid) for pid in pids]
         through, seconds = _receive(end)
-        exposer, forwarder = (peak_mb(pid) for pid in pids)
+        sides = [
+            side(name, cpu_seconds(pid) - cpu, total, peak_mb(pid))
+            for name, pid, cpu in zip(("expose", "forward"), pids, before, strict=True)
+        ]
     print(
         f"forward  {through / 1e9:>6.2f} GB {through / seconds / MB:>7.0f} MB/s   "
-        f"memory: expose {exposer:.0f} MB, forward {forwarder:.0f} MB",
+        f"{'; '.join(sides)}",
         flush=True,
     )
     return got == through == total
