@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from mesh.cli.transfer import SERVICE
 from mesh.cli.transfer.folder import Folder
 from mesh.cli.transfer.receiving import Event, Receiver
 from tests.net.inside import Inside, inside, without_multicast
-from tests.net.processes import Script, until
+from tests.net.processes import ROOT, Script, until
 from tests.net.test_cli import RUN_SECONDS, Meshctl, is_one_line
 
 __all__ = ["inside", "without_multicast"]
@@ -272,3 +274,30 @@ def test_nobody_who_receives_is_a_failure(
         assert "meshctl receive" in done.err
     assert inside("send", str(tmp_path), "calc").code == 2
     assert inside("send", path, "calc", "--wait", "soon").code == 2
+
+
+def test_a_terminal_shows_how_far_it_is(
+    mesh_name: str, here: Here, tmp_path: Path, target_folder: Path
+) -> None:
+    path = write(tmp_path / "a\x1b[31m.txt", SMALL)
+    master, slave = os.openpty()
+    environment = dict(os.environ, MESH_NAME=mesh_name, TERM="xterm", COLUMNS="100")
+    sender = subprocess.Popen(
+        [sys.executable, "-m", "mesh.cli", "send", path, "nas"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=slave, text=True,
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    try:
+        while data := os.read(master, 4096):
+            shown += data
+    except OSError:  # so a terminal says that nobody writes to it any more
+        assert sender.wait(RUN_SECONDS) == 0
+    finally:
+        sender.kill()
+        out, _ = sender.communicate()
+        os.close(master)
+    assert b"1.1/1.1 MB" in shown
+    assert b"a\\x1b[31m.txt" in shown
+    assert "sent to nas/" in out
+    assert [p.name for p in target_folder.iterdir()] == ["a_[31m.txt"]
