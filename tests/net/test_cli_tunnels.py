@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,9 +19,12 @@ from typing import Any
 import pytest
 
 import mesh
+from mesh.cli.tunnel import forwarding
+from mesh.cli.tunnel.address import Address
+from mesh.cli.tunnel.telling import Teller
 from tests.net.identities import Mint
 from tests.net.inside import Inside, inside, without_multicast
-from tests.net.processes import Script, free_ports, until
+from tests.net.processes import Script, free_ports, until, until_async
 from tests.net.servers import MIB, RESET_ON_CLOSE, Server, block, connect, read_all
 from tests.net.test_cli import RUN_SECONDS, Meshctl, is_one_line
 
@@ -293,6 +297,48 @@ def test_a_policy_says_who_may_connect(
     with connect(port_of(forwarders["guest"])) as client, pytest.raises(ConnectionResetError):
         read_all(client)
     until(lambda: "guests" in forwarders["guest"].errors, RUN_SECONDS, "the rule")
+
+
+def test_one_connection_too_many_is_reset_and_the_others_go_on(
+    make_async: Callable[..., mesh.AsyncNode],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(forwarding, "MAX_CONNECTIONS", 2)
+
+    async def echo(stream: mesh.AsyncStream) -> None:
+        async for data in stream:
+            await stream.write(data)
+
+    async def ask(client: Any) -> bytes:
+        reader, writer = client
+        writer.write(b"hello")
+        return bytes(await reader.readexactly(5))
+
+    async def run() -> None:
+        async with make_async("web") as node:
+            node.stream("web")(echo)
+            (port,) = free_ports(1)
+            target = forwarding.Target("web", None, None, 5.0)
+            forwarder = forwarding.Forwarder(node, target, Teller("web", True))
+            running = asyncio.ensure_future(forwarder.run(Address("127.0.0.1", port)))
+            await until_async(lambda: "listening" in capsys.readouterr().out)
+            clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            assert [await ask(client) for client in clients] == [b"hello"] * 2
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+            assert "2 connections are open" in capsys.readouterr().err
+            assert [await ask(client) for client in clients] == [b"hello"] * 2
+            running.cancel()
+            await asyncio.wait([running])
+            for reader, writer in clients:
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+                writer.close()
+
+    asyncio.run(run())
 
 
 def test_nobody_there_closes_the_connection_with_a_line(meshctl: Meshctl) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import click
 
 from mesh.cli import errors
@@ -40,11 +42,11 @@ def expose(options: Options, name: str, target: Address, as_json: bool) -> int:
 
 
 async def _expose(options: Options, name: str, target: Address, as_json: bool) -> None:
-    import asyncio
-
     from mesh.cli.tunnel.exposing import MAX_CONNECTIONS, Exposer
+    from mesh.cli.tunnel.open_files import make_room
     from mesh.cli.tunnel.telling import Teller
 
+    make_room(MAX_CONNECTIONS)
     teller = Teller(name, as_json)
     node = options.async_node(name, observer=False)
     node.stream(name, concurrency=MAX_CONNECTIONS)(Exposer(target, teller).serve)

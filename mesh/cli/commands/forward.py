@@ -65,9 +65,11 @@ async def _forward(
     key: str | None,
     as_json: bool,
 ) -> None:
-    from mesh.cli.tunnel.forwarding import Forwarder, Target
+    from mesh.cli.tunnel.forwarding import MAX_CONNECTIONS, Forwarder, Target
+    from mesh.cli.tunnel.open_files import make_room
     from mesh.cli.tunnel.telling import Teller
 
+    make_room(MAX_CONNECTIONS)
     async with options.async_node() as node:
         await node.wait_for(timeout=options.timeout)
         if not any(name.partition(".")[0] in peer.services for peer in node.peers()):

@@ -50,11 +50,11 @@ async def carry(
     Raises MeshError or OSError for what broke it; then, and when it is cancelled, TCP is reset and
     the stream aborted.
     """
-    connection: socket.socket = writer.get_extra_info("socket")
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Who is gone without a word must not be waited for for ever.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     try:
+        connection: socket.socket = writer.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Who is gone without a word must not be waited for for ever.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         async with asyncio.TaskGroup() as both:
             both.create_task(_from_tcp(reader, stream, carried))
             await _to_tcp(stream, writer, carried)
@@ -79,7 +79,8 @@ def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection so that its other end cannot take it for a good one."""
     if not writer.transport.is_closing():
         connection: socket.socket = writer.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        with contextlib.suppress(OSError):  # some systems: of one that was reset already
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     writer.transport.abort()
 
 
