@@ -29,14 +29,18 @@ def safe_name(name: str) -> str:
     Never empty, and it begins with no dot: so it is hidden by nobody, and no unfinished file.
     """
     last = re.split(r"[/\\]", name[:4096])[-1]
-    kept = "".join(
-        "_" if char in _SPECIAL or unicodedata.category(char) in _HIDDEN else char for char in last
-    )
-    kept = kept.strip().lstrip(".").rstrip(". ")
+    kept = "".join(map(_plain, last)).strip(" .")
     stem, suffix = _split(kept)
     room = MAX_NAME_BYTES - len(suffix.encode())
     stem = stem.encode()[:room].decode(errors="ignore").strip()
     return (stem or "file") + suffix
+
+
+def _plain(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "Zs":
+        return " "  # there are blanks that look like others, or like nothing
+    return "_" if char in _SPECIAL or category in _HIDDEN else char
 
 
 def part_name(name: str) -> str:
