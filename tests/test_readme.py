@@ -234,6 +234,8 @@ def test_the_shown_meshctl_commands_work(tour: Tour) -> None:
         meshctl.commands[name].make_context(name, list(rest))
         if name == "sub":
             continue  # ends with Ctrl-C only
+        if name == "iterate":
+            continue  # of a service that has gone: tests/net/test_cli_iterate.py
         if name in ("ca", "invite", "join", "revoke", "rotate"):
             continue  # takes two machines, or changes this one: tests/net, tests/multihost
         terminal = tour.open(["-m", "mesh.cli", *arguments])

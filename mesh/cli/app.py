@@ -16,6 +16,7 @@ import mesh
 from mesh.cli import errors
 from mesh.cli.commands import COMMANDS
 from mesh.cli.groups import OrderedGroup, require_command
+from mesh.cli.loops import wipe_interrupt
 from mesh.cli.options import mesh_options
 
 __all__ = ["meshctl", "run"]
@@ -28,13 +29,16 @@ Examples:
   meshctl sub 'sensors.>'                  listen
   meshctl pub sensors.kitchen.temp 21.5    publish
   meshctl groupcast painters 7             give it to one of a group
+  meshctl expose web 3000                  let the mesh connect to a server here
+  meshctl forward 8080 web                 ... and get at it on another machine
+  meshctl send film.mkv laptop             a file to who runs 'meshctl receive'
   meshctl --mesh lab --seed 10.0.0.7:5555 peers
 
-The options of the mesh may stand before or after the command; only call and groupcast have a
---key of their own, so there the mesh's key goes before the command. What is not given comes from
-MESH_NAME, MESH_KEY, MESH_IDENTITY, MESH_SEEDS, MESH_HOST and MESH_INSECURE in the environment,
-then from the profile (--profile, MESH_PROFILE, default_profile) in ~/.config/mesh/config.toml
-(XDG_CONFIG_HOME, MESH_CONFIG).
+The options of the mesh may stand before or after the command; only call, iterate, groupcast and
+forward have a --key of their own, so there the mesh's key goes before the command. What is not
+given comes from MESH_NAME, MESH_KEY, MESH_IDENTITY, MESH_SEEDS, MESH_HOST and MESH_INSECURE in the
+environment, then from the profile (--profile, MESH_PROFILE, default_profile) in
+~/.config/mesh/config.toml (XDG_CONFIG_HOME, MESH_CONFIG).
 
 NO_COLOR is respected. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C.
 """
@@ -102,9 +106,7 @@ def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _on_interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """Wipe out the ^C that the terminal shows: what is printed from here on begins a line."""
-    if os.isatty(STDERR):
-        os.write(STDERR, b"\r  \r")
+    wipe_interrupt()
     raise KeyboardInterrupt
 
 

@@ -27,7 +27,10 @@ INTERRUPTED = 130
 _ADVICE: tuple[tuple[type[mesh.MeshError], str], ...] = (
     (mesh.NoProvider, "'meshctl services' lists what there is"),
     (mesh.CallTimeout, "--timeout gives it longer"),
-    (mesh.PeerLost, "'meshctl peers' lists who is here; --retry tries others, if it may run twice"),
+    (
+        mesh.PeerLost,
+        "'meshctl peers' lists who is here; call --retry tries others, if it may run twice",
+    ),
     (mesh.BadRequest, "arguments are JSON or text, name=value is a keyword"),
     (mesh.Overloaded, "try again later"),
 )

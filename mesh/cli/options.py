@@ -6,9 +6,9 @@ not given comes from the environment, then from the profile, then from the defau
 Each is gathered into one ``Options`` by a callback, so that commands do not list them as
 parameters.
 
-Surprise: ``call`` and ``groupcast`` have a ``--key`` of their own, the key whose owner is meant.
-For these two the mesh's key can only stand before the command, and they take the options from
-``mesh_options_beside_key``.
+Surprise: ``call``, ``iterate``, ``groupcast`` and ``forward`` have a ``--key`` of their own, the
+key whose owner is meant. For these the mesh's key can only stand before the command, and they take
+the options from ``mesh_options_beside_key``.
 """
 
 from __future__ import annotations
@@ -98,6 +98,10 @@ class Options:
         """
         with mesh.Node(OWN_NAME, observer=observer, **self.settings()) as node:
             yield node
+
+    def async_node(self, name: str = OWN_NAME, *, observer: bool = True) -> mesh.AsyncNode:
+        """One for a loop of the command's own, not started. Raises as ``node``."""
+        return mesh.AsyncNode(name, observer=observer, **self.settings())
 
     def settings(self) -> dict[str, Any]:
         """The arguments of ``mesh.Node``: from the options, else the profile.

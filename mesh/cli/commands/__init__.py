@@ -10,9 +10,12 @@ from mesh.cli.commands.call import call
 from mesh.cli.commands.completion import completion
 from mesh.cli.commands.demo import demo
 from mesh.cli.commands.discovery import discovery
+from mesh.cli.commands.expose import expose
+from mesh.cli.commands.forward import forward
 from mesh.cli.commands.groupcast import groupcast
 from mesh.cli.commands.identity import identity
 from mesh.cli.commands.invite import invite
+from mesh.cli.commands.iterate import iterate
 from mesh.cli.commands.join import join
 from mesh.cli.commands.keygen import keygen
 from mesh.cli.commands.owner import owner
@@ -20,8 +23,10 @@ from mesh.cli.commands.peers import peers
 from mesh.cli.commands.ping import ping
 from mesh.cli.commands.policy import policy
 from mesh.cli.commands.publish import broadcast, pub
+from mesh.cli.commands.receive import receive
 from mesh.cli.commands.revoke import revoke
 from mesh.cli.commands.rotate import rotate
+from mesh.cli.commands.send import send
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
 from mesh.cli.commands.survey import survey
@@ -38,10 +43,15 @@ COMMANDS: tuple[click.Command, ...] = (
     owner,
     call,
     survey,
+    iterate,
     pub,
     sub,
     broadcast,
     groupcast,
+    expose,
+    forward,
+    send,
+    receive,
     bench,
     keygen,
     rotate,

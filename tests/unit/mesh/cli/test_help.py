@@ -99,14 +99,14 @@ def test_an_example_that_is_wrong_is_found_out() -> None:
 
 
 def test_a_command_does_not_import_what_only_others_need() -> None:
-    """They start within a person's patience: the bench and the demo are imported when they run."""
+    """They start within a person's patience: bench, demo and files are imported when they run."""
     script = "import sys, mesh.cli.app; print(*(n for n in sys.modules if n.startswith('mesh.')))"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     loaded = done.stdout.split()
     assert "mesh.cli.commands.bench" in loaded
-    for package in ("mesh.cli.bench", "mesh.cli.demo"):
+    for package in ("mesh.cli.bench", "mesh.cli.demo", "mesh.cli.transfer"):
         assert not any(f"{name}.".startswith(f"{package}.") for name in loaded), package
 
 
