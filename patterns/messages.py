@@ -13,7 +13,7 @@ request    ``[id, method, budget_ms, args, kwargs?, headers?, key?, redirects?]`
 reply      ``[id, status, ...]``                           its outcome, see ``STATUS_*``
 =========  ==============================================  ==============================
 
-A request with a ninth field, the bytes that its caller takes, opens a stream: see
+A request with a ninth field, the window and era of its caller, opens a stream: see
 ``patterns.streams``.
 
 The kinds share one class family whose rare attributes live on the class: a message that needs

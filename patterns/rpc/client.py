@@ -430,8 +430,8 @@ def _told_so(error: MeshError) -> MeshError:
 
 def _add_options(request: list[Any], options: CallOptions, redirects: int) -> None:
     """What follows the keywords; see ``patterns.messages``."""
-    if options.window is not None:
-        request += (options.headers or {}, options.key, redirects, options.window)
+    if options.opener is not None:
+        request += (options.headers or {}, options.key, redirects, options.opener)
     elif options.key is not None:
         # The redirects even if 0, so that the entry does not grow when it is sent again.
         request += (options.headers or {}, options.key, redirects)

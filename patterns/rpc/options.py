@@ -35,12 +35,12 @@ class CallOptions:
         "is_plain",
         "key",
         "legs",
+        "opener",
         "quantile",
         "retry",
         "target",
         "timeout",
         "wait",
-        "window",
     )
 
     def __init__(
@@ -64,7 +64,7 @@ class CallOptions:
         self.key = key
         """As it was given; the handler sees it like that."""
         self.canonical_key = None if key is None else key_bytes(key)
-        self.window: list[int] | None = None
+        self.opener: list[int] | None = None
         """Of a call that opens a stream, the caller's window and era; None for any other."""
         self.quantile: float | None = None
         """The share of calls that end before the hedge is sent, if it was given as one."""
@@ -85,7 +85,7 @@ class CallOptions:
         self.is_plain = key is None and not headers
         """Whether the request has nothing behind its arguments."""
 
-    def for_stream(self, window: list[int]) -> CallOptions:
+    def for_stream(self, opener: list[int]) -> CallOptions:
         """The same for a call that opens a stream, which is made once: its answer is the stream.
 
         Raises ConfigError with ``hedge``.
@@ -97,7 +97,7 @@ class CallOptions:
         options = copy(self)
         options.retry = False
         options.is_plain = False
-        options.window = window
+        options.opener = opener
         return options
 
     @property

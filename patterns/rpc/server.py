@@ -57,8 +57,8 @@ ADMITTED_SHARE = 0.8
 """Of its deadline, what a call may be expected to take here; the rest is for the way, and for those
 that take longer than the mean."""
 
-_WINDOW = 8
-"""Where a request for a stream has the window of its caller; others end before."""
+_OPENER = 8
+"""Where a request for a stream has the window and era of its caller; others end before."""
 
 MAX_MALFORMED = 16
 """Malformed entries after which the rest of a frame is not looked at: it is no honest one."""
@@ -154,7 +154,7 @@ class RpcServer:
             return True
         if key is not None and self._turns_away(route, entry):
             return True
-        if len(entry) > _WINDOW:
+        if len(entry) > _OPENER:
             call = args, kwargs, headers, key
             self._take_stream(method, caller, route, entry, call)
             return True
@@ -180,12 +180,12 @@ class RpcServer:
         self, method: Method, caller: Handle, route: Any, entry: Sequence[Any], call: Any
     ) -> None:
         """A request for a stream: its answer is this side's window, and its number the stream's."""
-        call_id, name, budget_ms, window = entry[0], entry[1], entry[2], entry[_WINDOW]
+        call_id, name, budget_ms, opener = entry[0], entry[1], entry[2], entry[_OPENER]
         if budget_ms <= 0:
             self._refuse_expired(route, call_id)
             return
         try:
-            own = self.streams.start(name, method, caller, call_id, window, call, budget_ms / 1000)
+            own = self.streams.start(name, method, caller, call_id, opener, call, budget_ms / 1000)
         except BadRequest as error:
             self._refuse(route, call_id, m.STATUS_BAD_REQUEST, str(error))
         except Overloaded as error:

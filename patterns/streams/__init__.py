@@ -1,12 +1,11 @@
 """Streams: ordered ways both ways between two nodes, with credit, half-close and abort. Pure."""
 
 from patterns.streams.desk import MAX_STREAMS, MAX_STREAMS_PER_PEER, WINDOWS_BYTES, Streams
-from patterns.streams.messages import PIECE_BYTES
+from patterns.streams.messages import MAX_WINDOW_BYTES, PIECE_BYTES
 from patterns.streams.method import StreamMethod
 from patterns.streams.serving import StreamServer
 from patterns.streams.stream import (
     EMPTY,
-    MAX_WINDOW_BYTES,
     MIN_WINDOW_BYTES,
     WINDOW_BYTES,
     Stream,

@@ -100,14 +100,12 @@ class Streams:
         found = self._opening.pop(stream.id, None)
         if found is None or (handle := found[1].handle) is None:
             return
-        match answer:
-            case [int(window), int(era)]:
-                stream.peer_window, stream.peer_era = window, era
-                if era < self._port.peer_era(handle):
-                    stream.fail(PeerLost(f"the stream {stream.name!r}: it has given this node up"))
-            case _:
-                text = f"its answer to a stream was no window: {answer!r:.80}"
-                stream.fail(RemoteError("ProtocolError", text, "", handle.peer))
+        try:
+            stream.peer_window, stream.peer_era = m.read_terms(answer)
+        except ValueError as error:
+            stream.fail(RemoteError("ProtocolError", f"its answer: {error}", "", handle.peer))
+        if stream.peer_era < self._port.peer_era(handle):
+            stream.fail(PeerLost(f"the stream {stream.name!r}: it has given this node up"))
         if stream.error is None:
             self._add(stream, handle)
             return

@@ -30,12 +30,14 @@ __all__ = [
     "DATA_KINDS",
     "END",
     "ENTRY_COST",
+    "MAX_WINDOW_BYTES",
     "PART",
     "PIECE_BYTES",
     "STOP",
     "WHOLE",
     "cost",
     "cut",
+    "read_terms",
 ]
 
 WHOLE = 0
@@ -51,8 +53,22 @@ DATA_KINDS = frozenset({WHOLE, PART, BYTES})
 PIECE_BYTES = 64 * 1024
 """Data in one entry: what others on the link wait behind is no more, and neither are streams."""
 
+MAX_WINDOW_BYTES = 64 * 1024 * 1024
+"""As large as a payload may be; it is memory of one stream."""
+
 ENTRY_COST = 64
 """Bytes that any data costs beside itself: about what an entry takes in a receiver's memory."""
+
+
+def read_terms(terms: object) -> tuple[int, int]:
+    """The window and era of one side, as a request for a stream and its answer have them.
+
+    Raises ValueError for anything else.
+    """
+    match terms:
+        case [int(window), int(era)] if 0 < window <= MAX_WINDOW_BYTES and era > 0:
+            return window, era
+    raise ValueError(f"{terms!r:.80} is no window for a stream")
 
 
 def cost(size: int) -> int:

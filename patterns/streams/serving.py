@@ -15,9 +15,10 @@ from patterns.errors import BadRequest, Overloaded
 from patterns.keys import Key
 from patterns.port import Handle, Runner
 from patterns.rpc.method import Method, Request
+from patterns.streams import messages as m
 from patterns.streams.desk import Streams
 from patterns.streams.method import StreamMethod, shown_name
-from patterns.streams.stream import MAX_WINDOW_BYTES, MIN_WINDOW_BYTES, Stream
+from patterns.streams.stream import MIN_WINDOW_BYTES, Stream
 from patterns.texts import error_texts
 
 __all__ = ["StreamRequest", "StreamServer"]
@@ -62,7 +63,10 @@ class StreamServer:
         args, kwargs, headers, key = call
         if not isinstance(method, StreamMethod):
             raise BadRequest(f"{method.name} has one answer, it is no stream: call it")
-        peer_window, era = _checked(opener)
+        try:
+            peer_window, era = m.read_terms(opener)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
         args, kwargs = method.check_stream(args, kwargs)
         if method.running >= method.concurrency:
             raise Overloaded(f"{method.name}: {method.running} streams of it are served already")
@@ -106,11 +110,3 @@ class StreamServer:
         for stream in list(self.running):
             if stream.running is not None:
                 stream.running.cancel()
-
-
-def _checked(opener: Any) -> tuple[int, int]:
-    """The window and era of who asks. Raises BadRequest."""
-    match opener:
-        case [int(window), int(era)] if 0 < window <= MAX_WINDOW_BYTES and era > 0:
-            return window, era
-    raise BadRequest(f"{opener!r:.80} is no window for a stream")

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "EMPTY",
     "MAX_TRAILERS_BYTES",
-    "MAX_WINDOW_BYTES",
     "MIN_WINDOW_BYTES",
     "QUEUED_BYTES",
     "WINDOW_BYTES",
@@ -45,9 +44,6 @@ WINDOW_BYTES = 1024 * 1024
 
 MIN_WINDOW_BYTES = 128 * 1024
 """Three quarters of it, which is what a sender has when nothing waits, must hold a piece."""
-
-MAX_WINDOW_BYTES = 64 * 1024 * 1024
-"""As large as a payload may be; it is memory of one stream."""
 
 QUEUED_BYTES = 256 * 1024
 """Waits here for credit or for its turn before a sender waits: a few pieces ahead of the link."""

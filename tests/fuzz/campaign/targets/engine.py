@@ -71,8 +71,12 @@ class Scene:
         if self.stream is None or self.stream.error is not None or self.stream.is_ended:
             streams = self.node.engine.streams.streams
             streams.give_up(self.session.id, STREAM)
-            windows = MIN_WINDOW_BYTES, MIN_WINDOW_BYTES
-            self.stream = streams.accept(self.session, STREAM, "files", windows, {}, None)
+            streams._called_off.clear()
+            windows, era = (
+                (MIN_WINDOW_BYTES, MIN_WINDOW_BYTES),
+                streams._port.peer_era(self.session),
+            )
+            self.stream = streams.accept(self.session, STREAM, "files", windows, {}, None, era)
             self.stream.offer_message(codec.pack("hello"))
 
     def _count_reset(self, session: Any, error: BaseException) -> None:

@@ -79,6 +79,8 @@ CONTROLS: list[list[Any]] = [
     [k.RECALL, CREW, 1],
     [c.STREAM_ACK, 1, 2],
     [c.STREAMS_LOST, 1],
+    [c.OWNED, "cart", b"\x00\x01\x9a\xa9", False, 1 << 60],
+    [c.OWNED, "cart", b"", True, 7],
 ]
 
 codec = Codec()
