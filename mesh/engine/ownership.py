@@ -246,7 +246,10 @@ class Ownership:
     ) -> None:
         slots = unpack_slots(packed)
         tenure = self.tenures.get(service)
-        if slots is None or not self._fences.heard(fence):
+        if not self._fences.heard(fence):
+            # A liar must not make what honest nodes say of their slots void.
+            self._core.count("fences_refused")
+        if slots is None:
             self._core.count("bad_entries")
         elif tenure is not None and session.record is not None and service in session.record.owns:
             tenure.heard(session, slots, whole)
