@@ -102,18 +102,18 @@ class AsyncIteration:
         if self._is_over:
             return []
         try:
-            if self._stream is None:
-                await self._begin()
-            stream = await self.stream()
-            if self._until is None and self._options.item_timeout is None:
-                return await _receive(stream, most)
-            async with asyncio.timeout_at(self._deadline()):
-                return await _receive(stream, most)
+            return await self._take(most)
         except EndOfStream:
             self._is_over = True
             if self._stream is not None:
                 self._stream.close()
             return []
+        except StreamAborted:
+            was_over = self._is_over  # by another reader of it
+            self.close()
+            if was_over:
+                return []
+            raise
         except TimeoutError as error:
             self.close()
             if isinstance(error, CallTimeout):
@@ -122,6 +122,15 @@ class AsyncIteration:
         except BaseException:
             self.close()
             raise
+
+    async def _take(self, most: int) -> list[Any]:
+        if self._stream is None:
+            await self._begin()
+        stream = await self.stream()
+        if self._until is None and self._options.item_timeout is None:
+            return await _receive(stream, most)
+        async with asyncio.timeout_at(self._deadline()):
+            return await _receive(stream, most)
 
     async def _begin(self) -> None:
         """The opening has a deadline of its own, and that of the whole."""
@@ -187,11 +196,14 @@ class Iteration:
         return self
 
     def __next__(self) -> Any:
-        if not self._items:
-            self._items.extend(wait_on_loop(self._host, self._aio.next_some))
-        if not self._items:
-            raise StopIteration
-        return self._items.popleft()
+        while True:
+            try:
+                return self._items.popleft()
+            except IndexError:  # nothing, or another thread was quicker
+                some = wait_on_loop(self._host, self._aio.next_some)
+            if not some:
+                raise StopIteration
+            self._items.extend(some)
 
     def close(self) -> None:
         """Want no more: the generator is cancelled. Idempotent."""
