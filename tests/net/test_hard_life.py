@@ -747,12 +747,12 @@ async def async_generator(message: Any) -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize("function", [generator, async_generator])
-def test_a_generator_is_no_handler(make_node: Make, function: Any) -> None:
+def test_a_generator_is_no_handler_of_messages(make_node: Make, function: Any) -> None:
     node = make_node("calc")
     with pytest.raises(mesh.ConfigError):
         node.subscriber("news")(function)
     with pytest.raises(mesh.ConfigError):
-        node.rpc(function)
+        node.member("workers")(function)
 
 
 class Base:

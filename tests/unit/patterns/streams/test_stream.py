@@ -316,3 +316,13 @@ def test_when_who_was_woken_has_gone_the_others_look_for_themselves() -> None:
     here.nudge()
     assert reader.done()
     assert writer.done()
+
+
+def test_what_its_owner_changes_when_it_was_written_is_not_sent() -> None:
+    near, far = two_nodes()
+    here, there = opened(near, far)
+    mine = bytearray(b"first")
+    assert here.offer_bytes(memoryview(mine))
+    mine[:] = b"later"
+    settle(near, far)
+    assert there.take() == b"first"
