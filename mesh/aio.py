@@ -127,6 +127,8 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         """What the decorators added and no engine has yet."""
         self.started: Host | None = None
         """What it is made of, from its start on: ``host`` without the check."""
+        self._made: Host | None = None
+        """The same from the moment on in which it is made."""
         self.environment: Environment | None = None
         """What it runs on; None until it starts, when that is the context's."""
         self._starting: asyncio.Lock = asyncio.Lock()
@@ -180,7 +182,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
             if self.started is None:
                 environment = self.environment = self.environment or current_environment()
                 self._settings = environment.settings(self._settings)
-                host = Host(self._settings, environment)
+                host = self._made = Host(self._settings, environment)
                 at_start = tuple(self._to_attach)
                 await host.start(at_start)
                 for _ in at_start:
@@ -456,7 +458,10 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
             host.on_loop(self._attach_waiting, host)
 
     def _running_host(self) -> Host:
-        return self.host
+        # From the moment on in which it serves, which is before ``start`` has returned.
+        if self._made is None or self._made.is_closed:
+            raise self.not_running()
+        return self._made
 
     def _attach_waiting(self, host: Host) -> None:
         while self._to_attach:

@@ -455,7 +455,7 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
         self.aio._now_or_at_start(attach)
 
     def _running_host(self) -> Host:
-        return self.aio.host
+        return self.aio._running_host()
 
 
 @atexit.register

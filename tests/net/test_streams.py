@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 import mesh
+from mesh.finding import Finding
 from mesh.streaming import THREADED_STREAMS
 from patterns.streams import WINDOW_BYTES
 from tests.net.identities import Mint
-from tests.net.processes import Script, until
+from tests.net.processes import Script, free_ports, until
 
 Make = Callable[..., mesh.Node]
 MakeAsync = Callable[..., mesh.AsyncNode]
@@ -377,6 +378,38 @@ def test_a_process_that_is_killed_is_lost_at_once_to_the_other(
             with pytest.raises(mesh.PeerLost):
                 await asyncio.gather(*[anext(items) for _ in range(1000)])
             assert time.monotonic() - killed_at < 5
+
+    asyncio.run(body())
+
+
+def test_streams_are_served_before_start_has_returned(
+    make_async: MakeAsync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        (port,) = free_ports(1)
+        late = make_async("late", port=port, discovery=())
+
+        @late.rpc
+        async def few(count: int) -> AsyncIterator[int]:
+            for number in range(count):
+                yield number
+
+        may_start = asyncio.Event()
+        start = Finding.start
+
+        async def slow_start(finding: Finding, *rest: Any) -> None:
+            await may_start.wait()
+            await start(finding, *rest)
+
+        async with make_async("reader", discovery=(), seeds=[f"127.0.0.1:{port}"]) as reader:
+            monkeypatch.setattr(Finding, "start", slow_start)
+            starting = asyncio.create_task(late.start())
+            await reader.wait_for("late", timeout=20)
+            assert not starting.done()
+            assert [item async for item in reader.iterate("late.few", 3)] == [0, 1, 2]
+            may_start.set()
+            await starting
+            await late.close()
 
     asyncio.run(body())
 
