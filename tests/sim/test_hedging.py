@@ -25,7 +25,7 @@ def sim() -> Iterator[SimMesh]:
 @pytest.mark.parametrize(
     ("seed", "hedge", "seconds"),
     [
-        (1, "p95", 8.0),
+        (1, "p95", 4.0),
         *(
             pytest.param(seed, hedge, 60.0, marks=[pytest.mark.slow, pytest.mark.timeout(600)])
             for seed in (2, 3)
