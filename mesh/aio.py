@@ -126,7 +126,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         self._to_attach: deque[Attach] = deque()
         """What the decorators added and no engine has yet."""
         self.started: Host | None = None
-        """What it is made of, from its start on: ``host`` without the check."""
+        """What it is made of, once it is started."""
         self._made: Host | None = None
         """The same from the moment on in which it is made."""
         self.environment: Environment | None = None
@@ -274,7 +274,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         """
         host = self.started
         if host is None or host.is_closed:
-            raise self.not_running()
+            host = self.host
         try:
             publisher: Publisher = host.publishers.here.publisher
         except AttributeError:
@@ -326,7 +326,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         """
         host = self.started
         if host is None or host.is_closed:
-            raise self.not_running()
+            host = self.host
         engine = host.engine
         if key is None and headers is None:
             peer = engine.cast(group, data)
@@ -354,7 +354,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
     ) -> Any:
         host = self.started
         if host is None or host.is_closed:
-            raise self.not_running()
+            host = self.host
         future = host.loop.create_future()
         call_id = host.engine.call(method, args, kwargs, options, future, inherited_deadline())
         try:
@@ -429,9 +429,12 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
 
     @property
     def host(self) -> Host:
-        """What the running node is made of. Raises NodeClosed when it does not run."""
-        host = self.started
-        if host is None or host.is_closed:
+        """What the running node is made of. Raises NodeClosed when it does not run.
+
+        It does from the moment on in which it serves, which is before ``start`` has returned.
+        """
+        host = self._made
+        if host is None or not host.is_open or host.is_closed:
             raise self.not_running()
         return host
 
@@ -458,10 +461,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
             host.on_loop(self._attach_waiting, host)
 
     def _running_host(self) -> Host:
-        # From the moment on in which it serves, which is before ``start`` has returned.
-        if self._made is None or self._made.is_closed:
-            raise self.not_running()
-        return self._made
+        return self.host
 
     def _attach_waiting(self, host: Host) -> None:
         while self._to_attach:

@@ -62,6 +62,8 @@ class Host:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Future[None] | None = None
         self._until_loop_ends = self._stop_with_loop()
+        self.is_open = False
+        """Whether it serves, and has not ceased to unless it ``is_closed``."""
         self.is_closed = False
         forget_in_child(self)
 
@@ -91,6 +93,7 @@ class Host:
             for attach in attachments:
                 attach(self.engine, self.runner)
             addresses, _ = self.engine.open()
+            self.is_open = True
             environment.hosts(self)
         except BaseException:
             self.finding.stop()

@@ -233,7 +233,7 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
         """
         host = self.aio.started
         if host is None or host.is_closed:
-            raise self.aio.not_running()
+            host = self.aio.host
         try:
             publisher: Publisher = host.publishers.here.publisher
         except AttributeError:
@@ -455,7 +455,7 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
         self.aio._now_or_at_start(attach)
 
     def _running_host(self) -> Host:
-        return self.aio._running_host()
+        return self.aio.host
 
 
 @atexit.register

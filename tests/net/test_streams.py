@@ -382,7 +382,7 @@ def test_a_process_that_is_killed_is_lost_at_once_to_the_other(
     asyncio.run(body())
 
 
-def test_streams_are_served_before_start_has_returned(
+def test_handlers_have_their_node_before_start_has_returned(
     make_async: MakeAsync, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def body() -> None:
@@ -393,6 +393,14 @@ def test_streams_are_served_before_start_has_returned(
         async def few(count: int) -> AsyncIterator[int]:
             for number in range(count):
                 yield number
+
+        @late.rpc
+        async def ask() -> Any:
+            return await late.call("late.answer", len(late.peers()))
+
+        @late.rpc
+        def answer(peers: int) -> int:
+            return peers
 
         may_start = asyncio.Event()
         start = Finding.start
@@ -407,6 +415,7 @@ def test_streams_are_served_before_start_has_returned(
             await reader.wait_for("late", timeout=20)
             assert not starting.done()
             assert [item async for item in reader.iterate("late.few", 3)] == [0, 1, 2]
+            assert await reader.call("late.ask") == 1
             may_start.set()
             await starting
             await late.close()
