@@ -19,7 +19,8 @@ from patterns.keys import Key, key_bytes, slot_of
 from patterns.ownership import Tenure
 from patterns.port import Runner, Timer
 from patterns.rpc.gate import NotHere
-from patterns.rpc.method import Method, Request, is_async_callable
+from patterns.rpc.method import Method, Request, hints_of, is_async_callable
+from patterns.streams.method import is_generator
 
 __all__ = ["IDLE", "MAX_INSTANCES", "ActorHost", "actor_methods"]
 
@@ -106,18 +107,32 @@ class ActorHost:
     def method(self, name: str) -> Method:
         """The method of that name as one that is served."""
         function = getattr(self._cls, name)
-
-        async def call(*args: Any, mesh_request: Request, **kwargs: Any) -> Any:
-            return await self._call(name, mesh_request, args, kwargs)
+        if is_generator(function):
+            raise ConfigError(
+                f"{self._cls.__name__}.{name} is a generator; an actor's calls answer"
+            )
+        hints = hints_of(function)
+        theirs = next((n for n, hint in hints.items() if hint is Request), None)
 
         signature = inspect.signature(function)
-        own = [*signature.parameters.values()][1:]
+        all_own = [*signature.parameters.values()][1:]
+        positional = [p.name for p in all_own if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        place = positional.index(theirs) if theirs in positional else len(all_own)
+
+        async def call(*args: Any, mesh_request: Request, **kwargs: Any) -> Any:
+            if theirs is not None and place <= len(args):
+                args = *args[:place], mesh_request, *args[place:]
+            elif theirs is not None:
+                kwargs[theirs] = mesh_request
+            return await self._call(name, mesh_request, args, kwargs)
+
+        own = [p for p in all_own if p.name != theirs]
         asked = inspect.Parameter(
             "mesh_request", inspect.Parameter.KEYWORD_ONLY, annotation=Request
         )
         at = len(own) - (bool(own) and own[-1].kind is inspect.Parameter.VAR_KEYWORD)
         call.__signature__ = signature.replace(parameters=[*own[:at], asked, *own[at:]])  # type: ignore[attr-defined]
-        call.__annotations__ = function.__annotations__ | {"mesh_request": Request}
+        call.__annotations__ = hints | {"mesh_request": Request}
         call.__name__ = name
         return Method(name, call, concurrency=CONCURRENCY, inline=False)
 
@@ -146,6 +161,8 @@ class ActorHost:
                 actor.used_at = self._engine.now()
 
     async def _make(self, form: bytes, key: Key) -> _Actor:
+        if len(self._stopping) >= self._max:
+            raise Overloaded(f"{self._max} instances of {self._cls.__name__} are being stopped")
         if len(self._actors) >= self._max:
             self._drop_idlest()
         while (is_over := self._stopping.get(form)) is not None:
@@ -169,7 +186,8 @@ class ActorHost:
         if actor.instance is not None:
             return
         try:
-            instance = self._cls(actor.key) if self._takes_key else self._cls()
+            key = (actor.key,) if self._takes_key else ()
+            instance = await self._run(self._cls, key, {})
             await self._hook(instance, "on_start")
             actor.instance = instance
         except BaseException:

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["MAX_FENCE", "Fences"]
+__all__ = ["MAX_AHEAD_MS", "MAX_FENCE", "Fences"]
 
 _OWN_BITS = 20
 """Two nodes that cannot hear each other do not make the same token but once in a million."""
 
 MAX_FENCE = (1 << 62) - 1
-"""The greatest that is believed: the wall clock of 2109. A liar must not use up the numbers."""
+"""The greatest that is believed: the wall clock of 2109."""
+
+MAX_AHEAD_MS = 24 * 3600 * 1000
+"""Ahead of this node's clock, what is believed: the clocks of honest nodes are less than a day
+apart, and a liar must not use up the numbers."""
 
 
 class Fences:
@@ -39,7 +43,7 @@ class Fences:
 
     def heard(self, fence: int) -> bool:
         """Somebody has told of this one; False if it is not believed."""
-        if fence > MAX_FENCE:
+        if fence > MAX_FENCE or (fence >> _OWN_BITS) - self._wall_ms() > MAX_AHEAD_MS:
             return False
         self.highest = max(self.highest, fence)
         return True

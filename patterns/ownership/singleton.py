@@ -136,7 +136,11 @@ class Singleton:
             return
         self._tenure.ended(self._slot)
         if self._is_stopping:
-            logger.info("singleton %s has stopped here", self.name)
+            is_fault = isinstance(error, Exception)
+            logger.log(
+                logging.ERROR if is_fault else logging.INFO,
+                "singleton %s has stopped here", self.name, exc_info=error if is_fault else None,
+            )  # fmt: skip
         elif error is None:
             self._is_done = True
             logger.info("singleton %s has returned; it is done here", self.name)

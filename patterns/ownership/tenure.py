@@ -94,7 +94,8 @@ class OwnershipPort(Protocol):
 
 
 class _Partner:
-    __slots__ = ("busy", "handle", "has_stated", "holds", "is_member", "told", "until", "whole")
+    __slots__ = ("busy", "handle", "has_stated", "holds", "is_member", "is_overdue", "told",
+                 "until", "whole")  # fmt: skip
 
     def __init__(self, handle: Handle) -> None:
         self.handle = handle
@@ -105,6 +106,8 @@ class _Partner:
         """Whether all that it lost is not free yet: a handler of its user runs."""
         self.until: float | None = None
         """When it is waited for no more; None: it holds up nothing."""
+        self.is_overdue = False
+        """Whether it was waited for as long as anybody is."""
         self.is_member = False
         self.told: tuple[frozenset[int], bool] | None = None
 
@@ -277,8 +280,9 @@ class Tenure:
         partner = self._partners.get(handle.id)
         if partner is None:
             partner = self._partners[handle.id] = _Partner(handle)
-        if not slots <= partner.busy or (whole and not partner.whole):
-            partner.until = None
+        if partner.is_overdue:
+            # It was waited for in vain; it is believed again on a new link, or with new members.
+            slots, whole = frozenset(), False
         partner.has_stated, partner.busy, partner.whole = True, slots, whole
         self._port.poke()
 
@@ -290,7 +294,7 @@ class Tenure:
         """
         partner = self._partners.get(handle.id)
         if partner is not None:
-            partner.told = None
+            partner.told, partner.is_overdue = None, False
             self._renew_fences()
             self._port.poke()
 
@@ -345,6 +349,9 @@ class Tenure:
             partner.is_member = id in members
 
     def _on_view(self, view: View) -> None:
+        for partner in self._partners.values():
+            # What is lost by this change has its own time.
+            partner.until, partner.is_overdue = None, False
         if view is not self.view:
             self.view = view
             self._generation += 1
@@ -407,7 +414,7 @@ class Tenure:
         for partner in self._blockers:
             if partner.until is not None and partner.until <= now:
                 partner.has_stated, partner.busy, partner.whole = True, frozenset(), False
-                partner.until = None
+                partner.until, partner.is_overdue = None, True
                 self.overdue += 1
                 self._port.count("handovers_overdue")
                 logger.warning(

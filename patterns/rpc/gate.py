@@ -91,7 +91,7 @@ class Gate:
             return
         patience = job.tenure.patience if owner is None else FOREIGN_WAIT
         job.arrived_at = self._port.now()
-        job.held_until = job.arrived_at + patience
+        job.held_until = min(job.arrived_at + patience, job.deadline)
         self._server.keep(job)
         self._lines.setdefault(job.tenure, {})[job] = None
         self._count += 1

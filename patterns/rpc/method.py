@@ -22,7 +22,7 @@ from patterns.errors import BadRequest, ConfigError
 from patterns.keys import Key
 from patterns.ownership.tenure import Tenure
 
-__all__ = ["Method", "Request", "as_handler"]
+__all__ = ["Method", "Request", "as_handler", "hints_of"]
 
 
 SMOOTHING = 16
@@ -111,7 +111,7 @@ class Method:
                     inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
                 ]
             )
-        hints = _hints(self.function)
+        hints = hints_of(self.function)
         visible, self._request, self._request_index = [], None, -1
         for index, parameter in enumerate(signature.parameters.values()):
             if _without_none(hints.get(parameter.name)) is Request:
@@ -215,7 +215,7 @@ def is_async_callable(function: Callable[..., Any]) -> bool:
     )
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotations, resolved where they can be; names that cannot be resolved mean nothing."""
     target = function
     while isinstance(target, partial):
@@ -286,7 +286,7 @@ def _build(cls: type, value: Any) -> Any:
         return value
     if not isinstance(value, dict):
         raise TypeError(f"a map for {cls.__name__} is needed, not {type(value).__name__}")
-    hints = _hints(cls)
+    hints = hints_of(cls)
     known = {field.name for field in fields(cls) if field.init}
     if unknown := sorted(str(name) for name in value.keys() - known):
         raise TypeError(f"{cls.__name__} has no field {', '.join(unknown)}")

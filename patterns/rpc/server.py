@@ -412,8 +412,7 @@ class RpcServer:
         if isinstance(job, OwnedJob):
             job.tenure.ended(job.slot)
             if isinstance(error, NotHere) and self.has(job):
-                job.is_forced = False
-                self.gate.arrive(job)
+                self._begun_nothing(job)
                 self._start_waiting(method)
                 return
         if self._jobs.pop((job.caller.id, job.call_id), None) is not None:
@@ -422,6 +421,15 @@ class RpcServer:
             else:
                 self._reply_error(job.route, method.name, job.call_id, error)
         self._start_waiting(method)
+
+    def _begun_nothing(self, job: OwnedJob) -> None:
+        """The key went while the handler waited for it: the call waits anew, or goes elsewhere."""
+        job.is_forced = False
+        if self._is_draining:
+            del self._jobs[job.caller.id, job.call_id]
+            self._hand_on(job.route, job.call_id)
+        else:
+            self.gate.arrive(job)
 
     def _start_waiting(self, method: Method) -> None:
         # A handler that ends at once comes back here from within ``_start``: one loop is enough.

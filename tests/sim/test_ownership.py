@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
 
 import mesh
+from mesh.engine import control
 from mesh.testing import SimMesh
+from patterns.ownership import MAX_FENCE, pack_slots
 from tests.sim.owners import Churn, Run, fences_that_fell, overlaps
 
 PATIENCE = 6.0
@@ -705,3 +708,70 @@ def _basket_node() -> mesh.AsyncNode:
     node = mesh.AsyncNode("cart")
     node.actor("cart")(Basket)
     return node
+
+
+def test_a_member_that_says_for_ever_that_slots_are_not_free_is_waited_for_once() -> None:
+    with SimMesh(seed=3) as sim:
+        liar = sim.node("liar")
+        sim.advance(2)
+        core = liar.host.engine._core
+        core.record.own("cart", True)  # it serves nothing of it
+        liar.host.engine._control.record_changed()
+        sim.advance(1)
+
+        def make() -> mesh.AsyncNode:
+            node = mesh.AsyncNode("cart")
+            node.on_ownership("cart")(lambda change: None)
+            node.rpc("hi")(lambda: 1)
+            return node
+
+        sim.add(make)
+        caller = sim.node("caller")
+
+        async def lie() -> None:
+            for number in range(1000):
+                for session in list(core.sessions.values()):
+                    slots = pack_slots(frozenset([5] if number % 2 else [5, 6]))
+                    session.control(control.OWNED, "cart", slots, True, MAX_FENCE)
+                await asyncio.sleep(2)
+
+        async def body() -> None:
+            lying = asyncio.create_task(lie())
+            await caller.wait_for("cart")
+            assert await caller.service("cart", key="k", timeout=15).hi() == 1
+            for number in range(20):
+                await asyncio.sleep(1)
+                assert await caller.service("cart", key=number, timeout=1).hi() == 1
+            lying.cancel()
+
+        sim.run(body(), within=1000)
+
+
+def test_an_actors_method_may_have_a_request_and_dataclasses() -> None:
+    with SimMesh(seed=3) as sim:
+
+        def make() -> mesh.AsyncNode:
+            node = mesh.AsyncNode("cart")
+
+            @node.actor("cart")
+            class Cart:
+                def add(self, item: Item, request: mesh.Request, count: int = 1) -> list[Any]:
+                    return [item.name, request.key, request.caller.name, count]
+
+            return node
+
+        sim.add(make)
+        caller = sim.node("caller")
+
+        async def body() -> None:
+            await caller.wait_for("cart")
+            cart = caller.service("cart", key="user:7", timeout=15)
+            assert await cart.add({"name": "tea"}) == ["tea", "user:7", "caller", 1]
+            assert await cart.add({"name": "tea"}, count=3) == ["tea", "user:7", "caller", 3]
+
+        sim.run(body())
+
+
+@dataclass
+class Item:
+    name: str

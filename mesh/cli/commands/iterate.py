@@ -71,6 +71,8 @@ def iterate(
     service, dot, name = method.partition(".")
     if not dot:
         raise click.UsageError(f"{method!r} names no method; write SERVICE.METHOD, as in logs.tail")
+    if peer is not None and key is not None:
+        raise click.UsageError("--peer and --key are both given; use one")
     positional, named = split_words(args, Bodies(form).value)
 
     async def work() -> None:

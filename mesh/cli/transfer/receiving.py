@@ -20,6 +20,9 @@ MAX_TRANSFERS = 8
 GOODBYE_SECONDS = 5.0
 """For the sender to say that it knows how it ended."""
 
+SILENCE_SECONDS = 60.0
+"""Without a byte from a sender that is there: its place is for others then."""
+
 MAX_SIZE_DIGITS = 18
 """Of an exabyte."""
 
@@ -61,6 +64,7 @@ class Receiver:
         except _RefusedError as error:
             self._refuse(stream, name, str(error))
         except mesh.MeshError as error:  # before OSError, which PeerLost is, too
+            stream.abort("nothing came, or it was cut off")
             self._tell(Event("cut", stream.peer, name, 0, reason=str(error)))
         except OSError as error:
             self._refuse(stream, name, f"it cannot be kept: {error.strerror or error}")
@@ -70,7 +74,7 @@ class Receiver:
         if not self._folder.has_room(size - offset):
             raise _RefusedError("there is no room for it on the disk")
         stream.send({"offset": offset, "digest": digest.hexdigest()})
-        start = _field(stream.receive(), "from", int)
+        start = _field(stream.receive(SILENCE_SECONDS), "from", int)
         if start not in (0, offset):
             raise _RefusedError(f"it has {offset} bytes, and was sent those from {start}")
         if start != offset:
@@ -90,7 +94,7 @@ class Receiver:
 
     def _take(self, stream: mesh.Stream, file: BinaryIO, digest: Any, left: int) -> str:
         """The bytes; returns the digest that the sender gives for all of it."""
-        while isinstance(data := stream.receive(), bytes):
+        while isinstance(data := stream.receive(SILENCE_SECONDS), bytes):
             left -= len(data)
             if left < 0:
                 raise _RefusedError("more came than was offered")

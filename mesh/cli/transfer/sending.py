@@ -118,7 +118,9 @@ class Sender:
     def _send(self, peer: mesh.Peer) -> Sent:
         with self._path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            headers = {"name": self._path.name, "size": str(size)}
+            # A name that is no text goes as well as it can.
+            name = os.fsencode(self._path.name).decode(errors="replace")
+            headers = {"name": name, "size": str(size)}
             try:
                 stream = self._node.open_stream(
                     SERVICE, headers=headers, peer=peer, timeout=self._timeout
@@ -128,7 +130,7 @@ class Sender:
                     raise mesh.StreamAborted(str(error)) from error
                 raise
             with stream:
-                digest = ""
+                digest: str | None = None
                 try:
                     digest = self._push(stream, file, size)
                     stream.receive()
@@ -170,12 +172,19 @@ class Sender:
         except mesh.EndOfStream:
             return stream.trailers or {}
 
-    def _judge(self, peer: mesh.Peer, trailers: dict[str, str], digest: str, size: int) -> Sent:
+    def _judge(
+        self, peer: mesh.Peer, trailers: dict[str, str], digest: str | None, size: int
+    ) -> Sent:
         refused, saved = trailers.get("refused"), trailers.get("saved")
         if "busy" in trailers and self._has_begun:
             raise mesh.StreamAborted(f"{peer} says: {refused}")
         if refused is not None or saved is None:
-            raise click.ClickException(f"{peer} did not take it: {refused or 'it did not say why'}")
+            advice = "; try again in some seconds" if "busy" in trailers else ""
+            raise click.ClickException(
+                f"{peer} did not take it: {refused or 'it did not say why'}{advice}"
+            )
+        if digest is None:
+            raise click.ClickException(f"{peer} ended before it had all of it")
         if trailers.get("digest") != digest:
             raise click.ClickException(
                 f"{peer} has other bytes than were sent: SHA-256 {trailers.get('digest')} there, "

@@ -52,6 +52,10 @@ class AddressType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(f"{value!r}: put an IPv6 address into brackets, as in [::1]:3000", param, ctx)
         if not (port.isascii() and port.isdigit()) or (colon and not host):
             self.fail(f"{value!r}: write PORT or HOST:PORT", param, ctx)
-        if not self._least <= int(port) <= MAX_PORT:
-            self.fail(f"{value!r}: a port is a number up to {MAX_PORT}", param, ctx)
+        if len(port) > len(str(MAX_PORT)) or not self._least <= int(port) <= MAX_PORT:
+            self.fail(f"{value!r:.80}: a port is a number up to {MAX_PORT}", param, ctx)
+        try:
+            host.encode("idna")
+        except UnicodeError:
+            self.fail(f"{value!r:.80}: that is no name of a host", param, ctx)
         return Address(host or LOOPBACK, int(port))

@@ -27,7 +27,23 @@ def test_an_address_is_a_port_with_or_without_a_host(
     assert AddressType(0).convert(address, None, None) == address
 
 
-@pytest.mark.parametrize("word", ["", "web", ":80", "a:", "a:b", "::1:80", "65536", "-1", "a:٣"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "",
+        "web",
+        ":80",
+        "a:",
+        "a:b",
+        "::1:80",
+        "65536",
+        "-1",
+        "a:٣",
+        "9" * 5000,
+        "db..lan:80",
+        "x" * 64 + ":80",
+    ],
+)
 def test_anything_else_is_wrong_usage(word: str) -> None:
     with pytest.raises(click.BadParameter):
         AddressType(0).convert(word, None, None)
