@@ -16,7 +16,7 @@ import pytest
 
 from tests.sim.campaign import LAWS, LawBroken, Run, make_plan
 
-SEEDS = 800
+SEEDS = 600
 CHUNK = 50
 
 RARE = frozenset({"capacity", "drops are missed", "goodbye", "not again"})
