@@ -775,3 +775,38 @@ def test_an_actors_method_may_have_a_request_and_dataclasses() -> None:
 @dataclass
 class Item:
     name: str
+
+
+def test_a_drain_does_not_wait_for_a_call_whose_actor_has_been_stopped() -> None:
+    with SimMesh(seed=1) as sim:
+
+        def make() -> mesh.AsyncNode:
+            node = mesh.AsyncNode("cart")
+
+            @node.actor("cart", idle=5)
+            class Cart:
+                async def on_stop(self) -> None:
+                    await asyncio.sleep(2)
+
+                def hi(self) -> int:
+                    return 1
+
+            return node
+
+        owner = sim.add(make)
+        caller = sim.node("caller")
+
+        async def body() -> None:
+            await caller.wait_for("cart")
+            cart = caller.service("cart", key="k", timeout=100)
+            assert await cart.hi() == 1
+            await asyncio.sleep(5.5)
+            waiting = asyncio.create_task(cart.hi())
+            await asyncio.sleep(0.2)
+            started = sim.now
+            await owner.drain(30)
+            assert sim.now - started < 5
+            with pytest.raises(mesh.NoProvider):
+                await waiting
+
+        sim.run(body())
