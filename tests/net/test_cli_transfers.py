@@ -16,6 +16,7 @@ import pytest
 
 import mesh
 from mesh.cli.transfer import SERVICE
+from mesh.cli.transfer import receiving as receiving_module
 from mesh.cli.transfer.folder import Folder
 from mesh.cli.transfer.receiving import Event, Receiver
 from tests.net.inside import Inside, inside, without_multicast
@@ -301,3 +302,16 @@ def test_a_terminal_shows_how_far_it_is(
     assert b"a\\x1b[31m.txt" in shown
     assert "sent to nas/" in out
     assert [p.name for p in target_folder.iterdir()] == ["a_[31m.txt"]
+
+
+def test_a_sender_that_says_nothing_gives_its_place_to_others(
+    make_node: MakeNode, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving_module, "SILENCE_SECONDS", 0.2)
+    node = make_node("mute").start()
+    node.wait_for(SERVICE)
+    stream = node.open_stream(SERVICE, headers={"name": "a.txt", "size": "1"})
+    assert stream.receive(RUN_SECONDS)["offset"] == 0
+    with pytest.raises(mesh.StreamAborted, match="nothing came"):
+        stream.receive(RUN_SECONDS)
+    until(lambda: here.kinds == ["cut"], RUN_SECONDS)
