@@ -1,0 +1,34 @@
+"""What is published goes to all who listen.
+
+python -m demos.tutorials.fanout            # all, in this process
+python -m demos.tutorials.fanout ana        # or each in a terminal of its own
+python -m demos.tutorials.fanout ben
+python -m demos.tutorials.fanout publish    # before they listen it goes to nobody, and is gone
+"""
+
+import sys
+
+import mesh
+
+NAMES = ("ana", "ben", "cleo")
+
+
+def listener(name: str) -> mesh.Node:
+    node = mesh.Node(name)
+
+    @node.subscriber("news")
+    def hear(message: mesh.Message) -> None:
+        print(f"{name}: {message.data}")
+
+    return node
+
+
+if sys.argv[-1] in NAMES:
+    listener(sys.argv[-1]).run()
+else:
+    listeners = [listener(name).start() for name in NAMES if not sys.argv[1:]]
+    with mesh.Node("editor") as editor:
+        editor.wait_for()  # until it is linked with all that it has heard of
+        print("editor: it goes to", editor.publish("news", "rain at noon"))
+    for node in listeners:
+        node.drain()  # until all that came is handled

@@ -1,0 +1,35 @@
+"""Each listener gets the subjects that it asks for.
+
+python -m demos.tutorials.routing           # all, in this process
+python -m demos.tutorials.routing pager     # or each in a terminal of its own
+python -m demos.tutorials.routing screen
+python -m demos.tutorials.routing app
+"""
+
+import sys
+
+import mesh
+
+SUBJECTS = {"pager": "logs.error", "screen": "logs.info", "archive": "logs.error"}
+
+
+def listener(name: str) -> mesh.Node:
+    node = mesh.Node(name)
+
+    @node.subscriber(SUBJECTS[name])
+    def show(message: mesh.Message) -> None:
+        print(f"{name}: {message.subject}, {message.data}")
+
+    return node
+
+
+if sys.argv[-1] in SUBJECTS:
+    listener(sys.argv[-1]).run()
+else:
+    listeners = [listener(name).start() for name in SUBJECTS if not sys.argv[1:]]
+    with mesh.Node("app") as app:
+        app.wait_for()  # until it is linked with all that it has heard of
+        for subject, text in ("logs.info", "up"), ("logs.error", "no disk"), ("logs.debug", "a=1"):
+            print(f"app: {subject} goes to {app.publish(subject, text)}")
+    for node in listeners:
+        node.drain()  # until all that came is handled
