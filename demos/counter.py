@@ -164,12 +164,16 @@ def play(path: str, replicas: ExitStack) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments:
-        serve(*arguments)
-        return 0
-    os.environ["MESH_NAME"] = f"counter-{os.getpid()}"  # for the replicas, too
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as replicas:
-        return 0 if play(str(Path(folder, "counts.db")), replicas) else 1
+    match arguments:
+        case []:
+            os.environ["MESH_NAME"] = f"counter-{os.getpid()}"  # for the replicas, too
+            with tempfile.TemporaryDirectory() as folder, ExitStack() as replicas:
+                return 0 if play(str(Path(folder, "counts.db")), replicas) else 1
+        case [instance, path]:
+            serve(instance, path)
+            return 0
+    print("usage: python -m demos.counter", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import mesh
 def worker(name: str) -> mesh.Node:
     node = mesh.Node(name)
 
-    @node.member("painters")
+    @node.member("jobs")
     def paint(job: mesh.Message) -> None:
-        print(f"{name}: {job.data}, redelivered: {job.redelivered}")
+        sys.stdout.write(f"{name}: {job.data}, redelivered: {job.redelivered}\n")
         if not job.redelivered:
             node.close()  # gone in the middle of it; `raise mesh.Refuse` would pass it on, too
 
@@ -28,8 +28,8 @@ if sys.argv[-1] in ("ana", "ben"):
 else:
     workers = [worker(name).start() for name in ("ana", "ben") if not sys.argv[1:]]
     with mesh.Node("sender") as sender:
-        print("sender: a publish goes to", sender.publish("painters", "the hall"))
-        sender.wait_for(group="painters", count=2)
-        print("sender: a groupcast goes to", sender.groupcast("painters", "the hall").name)
+        print(f"sender: a publish goes to {sender.publish('jobs', 'door')}")
+        sender.wait_for(group="jobs", count=2)
+        sys.stdout.write(f"sender: a groupcast goes to {sender.groupcast('jobs', 'door').name}\n")
         sender.flush()  # until a handler has returned at a member that is there
         print("sender: it is acknowledged")

@@ -18,7 +18,7 @@ def listener(name: str) -> mesh.Node:
 
     @node.subscriber("news")
     def hear(message: mesh.Message) -> None:
-        print(f"{name}: {message.data}")
+        sys.stdout.write(f"{name}: {message.data}\n")
 
     return node
 
@@ -29,6 +29,7 @@ else:
     listeners = [listener(name).start() for name in NAMES if not sys.argv[1:]]
     with mesh.Node("editor") as editor:
         editor.wait_for()  # until it is linked with all that it has heard of
-        print("editor: it goes to", editor.publish("news", "rain at noon"))
+        count = editor.publish("news", "rain at noon")
+        sys.stdout.write(f"editor: it goes to {count}\n")
     for node in listeners:
         node.drain()  # until all that came is handled

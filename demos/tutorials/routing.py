@@ -18,7 +18,7 @@ def listener(name: str) -> mesh.Node:
 
     @node.subscriber(SUBJECTS[name])
     def show(message: mesh.Message) -> None:
-        print(f"{name}: {message.subject}, {message.data}")
+        sys.stdout.write(f"{name}: {message.subject}, {message.data}\n")
 
     return node
 
@@ -30,6 +30,6 @@ else:
     with mesh.Node("app") as app:
         app.wait_for()  # until it is linked with all that it has heard of
         for subject, text in ("logs.info", "up"), ("logs.error", "no disk"), ("logs.debug", "a=1"):
-            print(f"app: {subject} goes to {app.publish(subject, text)}")
+            sys.stdout.write(f"app: {subject} goes to {app.publish(subject, text)}\n")
     for node in listeners:
         node.drain()  # until all that came is handled

@@ -18,7 +18,7 @@ def listener(name: str) -> mesh.Node:
 
     @node.subscriber(PATTERNS[name])
     def show(message: mesh.Message) -> None:
-        print(f"{name}: {message.subject} is {message.data}")
+        sys.stdout.write(f"{name}: {message.subject} is {message.data}\n")
 
     return node
 
@@ -30,6 +30,7 @@ else:
     with mesh.Node("sensors") as sensors:
         sensors.wait_for()  # until it is linked with all that it has heard of
         for place in ("kitchen.temp", "hall.temp", "kitchen.door", "kitchen.oven.temp"):
-            print(f"sensors: {place} goes to {sensors.publish(f'home.{place}', 21)}")
+            count = sensors.publish(f"home.{place}", 21)
+            sys.stdout.write(f"sensors: {place} goes to {count}\n")
     for node in listeners:
         node.drain()  # until all that came is handled

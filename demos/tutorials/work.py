@@ -20,7 +20,7 @@ def worker(name: str) -> mesh.Node:
     @node.member("workers")
     def work(job: mesh.Message) -> None:
         time.sleep(SECONDS[name])
-        print(f"{name}: job {job.data} is done")
+        sys.stdout.write(f"{name}: job {job.data} is done\n")
 
     return node
 
