@@ -3,7 +3,8 @@
 python -m demos.tutorials.fanout            # all, in this process
 python -m demos.tutorials.fanout ana        # or each in a terminal of its own
 python -m demos.tutorials.fanout ben
-python -m demos.tutorials.fanout publish    # before they listen it goes to nobody, and is gone
+python -m demos.tutorials.fanout cleo
+python -m demos.tutorials.fanout publish
 """
 
 import sys
@@ -28,7 +29,8 @@ if sys.argv[-1] in NAMES:
 else:
     listeners = [listener(name).start() for name in NAMES if not sys.argv[1:]]
     with mesh.Node("editor") as editor:
-        editor.wait_for()  # until it is linked with all that it has heard of
+        for name in NAMES:
+            editor.wait_for(name)  # wherever it is; 5 s at most
         count = editor.publish("news", "rain at noon")
         sys.stdout.write(f"editor: it goes to {count}\n")
     for node in listeners:

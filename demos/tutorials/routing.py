@@ -1,8 +1,9 @@
 """Each listener gets the subjects that it asks for.
 
-python -m demos.tutorials.routing           # all, in this process
-python -m demos.tutorials.routing pager     # or each in a terminal of its own
+python -m demos.tutorials.routing            # all, in this process
+python -m demos.tutorials.routing pager      # or each in a terminal of its own
 python -m demos.tutorials.routing screen
+python -m demos.tutorials.routing archive
 python -m demos.tutorials.routing app
 """
 
@@ -28,7 +29,8 @@ if sys.argv[-1] in SUBJECTS:
 else:
     listeners = [listener(name).start() for name in SUBJECTS if not sys.argv[1:]]
     with mesh.Node("app") as app:
-        app.wait_for()  # until it is linked with all that it has heard of
+        for name in SUBJECTS:
+            app.wait_for(name)  # wherever it is; 5 s at most
         for subject, text in ("logs.info", "up"), ("logs.error", "no disk"), ("logs.debug", "a=1"):
             sys.stdout.write(f"app: {subject} goes to {app.publish(subject, text)}\n")
     for node in listeners:

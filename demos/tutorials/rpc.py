@@ -25,9 +25,9 @@ else:
     if not sys.argv[1:]:
         server.start()
     with mesh.Node("shop") as shop:
-        calc = shop.service("calc", timeout=0.3, wait=5)
-        for arguments in (6, 3), (1, 0), (6,), (6, 3, 10):
+        shop.wait_for("calc")  # wherever it is; 5 s at most
+        for timeout, *arguments in (5, 6, 3), (5, 1, 0), (5, 6), (0.3, 6, 3, 10):
             try:
-                print(arguments, "->", calc.divide(*arguments))
+                print(arguments, "->", shop.service("calc", timeout=timeout).divide(*arguments))
             except mesh.MeshError as error:
                 print(arguments, "->", f"{type(error).__name__}: {error}")

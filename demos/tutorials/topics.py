@@ -2,6 +2,7 @@
 
 python -m demos.tutorials.topics            # all, in this process
 python -m demos.tutorials.topics kitchen    # or each in a terminal of its own
+python -m demos.tutorials.topics heating
 python -m demos.tutorials.topics archive
 python -m demos.tutorials.topics sensors
 """
@@ -28,9 +29,9 @@ if sys.argv[-1] in PATTERNS:
 else:
     listeners = [listener(name).start() for name in PATTERNS if not sys.argv[1:]]
     with mesh.Node("sensors") as sensors:
-        sensors.wait_for()  # until it is linked with all that it has heard of
+        for name in PATTERNS:
+            sensors.wait_for(name)  # wherever it is; 5 s at most
         for place in ("kitchen.temp", "hall.temp", "kitchen.door", "kitchen.oven.temp"):
-            count = sensors.publish(f"home.{place}", 21)
-            sys.stdout.write(f"sensors: {place} goes to {count}\n")
+            sys.stdout.write(f"{place} goes to {sensors.publish(f'home.{place}', 21)}\n")
     for node in listeners:
         node.drain()  # until all that came is handled
