@@ -66,7 +66,7 @@ class Store:
 
 
 def serve(instance: str, path: str) -> None:
-    """One replica, until SIGTERM: then it hands over."""
+    """One replica, until SIGTERM: then it hands over; or until who started it is gone."""
     node, store = mesh.Node("counter", instance=instance), Store(path)
 
     @node.actor("counter")
@@ -84,6 +84,11 @@ def serve(instance: str, path: str) -> None:
                 self.count, self.last = self.count + 1, number
             return instance, self.count, request.fence
 
+    def end_with_parent() -> None:
+        os.read(0, 1)  # a pipe that nothing is written to
+        node.close()
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     node.run()
 
 
@@ -128,7 +133,9 @@ def play(path: str, replicas: ExitStack) -> bool:
 
     def start(instance: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "demos.counter", instance, path]
-        process = replicas.enter_context(subprocess.Popen(command))  # noqa: S603
+        process = replicas.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603
+        )
         replicas.callback(process.kill)
         return process
 
@@ -168,7 +175,10 @@ def main(arguments: list[str]) -> int:
         case []:
             os.environ["MESH_NAME"] = f"counter-{os.getpid()}"  # for the replicas, too
             with tempfile.TemporaryDirectory() as folder, ExitStack() as replicas:
-                return 0 if play(str(Path(folder, "counts.db")), replicas) else 1
+                try:
+                    return 0 if play(str(Path(folder, "counts.db")), replicas) else 1
+                except KeyboardInterrupt:
+                    return 130
         case [instance, path]:
             serve(instance, path)
             return 0

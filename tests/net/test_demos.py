@@ -39,7 +39,7 @@ ROLES = {
 NODES = {"receive": "receiver", "serve": "calc"}
 """The nodes of roles whose name is another."""
 
-RUN_SECONDS = 60.0
+RUN_SECONDS = 100.0
 """For one demo, on a machine under load."""
 
 CHANCE = {
