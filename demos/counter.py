@@ -115,16 +115,17 @@ class Tally:
             time.sleep(PACE if self.live.console.is_terminal else 0)
 
     def table(self) -> Table:
-        table = Table("word", *self.acts, box=None)
+        acts = self.acts.copy()  # rich asks from a thread of its own
+        table = Table("word", *acts, box=None)
         for word in self.words:
             cells, before = [], ""
-            for done in self.acts.values():
+            for done in acts.values():
                 owner, count, _ = done.get(word, ("", "", 0))
                 moved = "*" if before and owner not in ("", before) else " "
                 cells.append(Text(f"{owner} {count:>3}{moved}", COLOURS.get(owner, "")))
                 before = owner
             table.add_row(word, *cells)
-        table.add_row("longest wait", *(f"{seconds:.2f} s" for seconds in self.longest.values()))
+        table.add_row("longest wait", *(f"{self.longest.get(act, 0):.2f} s" for act in acts))
         return table
 
 
