@@ -146,11 +146,11 @@ def play(path: str, replicas: ExitStack) -> bool:
     with mesh.Node("teller") as node:
         tally = Tally(node)
         with tally.live:
-            node.wait_for("counter", count=2, timeout=30)
+            node.wait_for("counter", count=2, timeout=60)
             tally.count("at first")
             start("counter-3")
             tally.count("a third joins")  # while it starts
-            node.wait_for("counter", count=3, timeout=30)
+            node.wait_for("counter", count=3, timeout=60)
             tally.count("a third joins")
             threading.Timer(PACE, first.kill).start()  # in the middle of it
             tally.count("1 is killed")
