@@ -2,6 +2,7 @@
 
 - ``word``, two blanks or more, and a text, line by line, is a list.
 - A line that ends with two colons and an indented block is a program.
+- ``docs/calls.md`` is a page of the site. All docstrings are shown one folder below its top.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import griffe
 
 _ITEM = re.compile(r"``([^`]+)``\s{2,}(.*)")
+_ITEM_AFTER_OTHERS = re.compile(r"``([^`]+)`` (.*)")
+_PAGE = re.compile(r"``docs/(\w+)\.md``")
 _BLOCK = re.compile(r"::\n\n((?: {4}.*\n|\n)+)")
 
 
@@ -30,7 +33,8 @@ def as_markdown(text: str) -> str:
     lines: list[str] = []
     is_list = False
     for line in text.splitlines():
-        if (item := _ITEM.match(line)) is not None:
+        item = _ITEM.match(line) or (is_list and _ITEM_AFTER_OTHERS.match(line))
+        if item:
             if not is_list:
                 lines.append("")
             is_list = True
@@ -42,7 +46,7 @@ def as_markdown(text: str) -> str:
                 lines.append("")
             is_list = False
             lines.append(line)
-    return "\n".join(lines)
+    return _PAGE.sub(r"[\1](../\1.md)", "\n".join(lines))
 
 
 def _fenced(block: re.Match[str]) -> str:
