@@ -585,3 +585,26 @@ def test_each_picture_is_shown_and_can_be_read_aloud() -> None:
         source = (ROOT / "docs" / path).read_text(encoding="utf-8")
         assert "<title" in source
         assert "http" not in source.replace('xmlns="http://www.w3.org/2000/svg"', "")
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """First cell -> the others, of all tables."""
+    lines = re.findall(r"^\| ([^|]+?) \|(.*)\|$", text, flags=re.MULTILINE)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in lines}
+
+
+def test_the_comparison_has_figures_of_the_results_and_no_others() -> None:
+    results = (ROOT / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    section = TEXTS["docs/comparison.md"].partition("## Measured")[2].partition("## Coming")[0]
+    header = re.findall(r"^\| \|(.*)\|$", section, flags=re.MULTILINE)[0].split("|")
+    contestants = [name.strip().removesuffix(" pyzmq") for name in header]
+    checked = 0
+    for name, cells in rows(section).items():
+        for contestant, cell in zip(contestants, cells, strict=True):
+            found = re.match(r"[\d.,]+(?: [kM])?", cell)
+            if found is None:
+                continue
+            measured = re.findall(rf"^\| {contestant} \|.*$", results, flags=re.MULTILINE)
+            assert any(f"| {found[0]} " in line for line in measured), (name, contestant, cell)
+            checked += 1
+    assert checked > 20

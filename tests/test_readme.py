@@ -39,6 +39,7 @@ PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in (
         "README.md",
+        "docs/index.md",
         "docs/groupcast.md",
         "docs/discovery.md",
         "docs/streams.md",

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def is_installed(module: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Page]]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
     """Path on the site -> page."""
     for module in NEEDED:
         if not is_installed(module):
@@ -79,7 +78,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Page]]:
     )
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr, done.stderr
-    yield {
+    return {
         path.relative_to(folder).as_posix(): Page(path) for path in sorted(folder.rglob("*.html"))
     }
 
@@ -165,7 +164,11 @@ def test_a_docstring_becomes_markdown() -> None:
     assert spec.loader is not None
     docstrings: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(docstrings)
-    text = "A node::\n\n    go()\n\n``name``  its name,\n          short\n``longer`` 1\n\nSee ``docs/a.md``."
+    text = (
+        "A node::\n\n    go()\n\n"
+        "``name``  its name,\n          short\n``longer`` 1\n\n"
+        "See ``docs/a.md``."
+    )
     assert docstrings.as_markdown(text) == (
         "A node:\n\n```python\ngo()\n```\n\n\n- `name`: its name,\n    short\n- `longer`: 1\n\n"
         "See [a](../a.md)."
