@@ -1,6 +1,7 @@
 """The page on all of ``meshctl``, made from the commands themselves when the site is built.
 
-The man page is made of the same (``mesh.cli.manual``): what help says is said once, in the commands.
+The man page is made of the same (``mesh.cli.manual``): what help says is said once, in the
+commands.
 """
 
 from __future__ import annotations
