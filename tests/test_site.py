@@ -1,7 +1,7 @@
 """The documentation as a site: it builds without a warning and without a network, and is whole.
 
-One build, by the configuration that everybody uses, takes some 8 s; the tests read what it made.
-Each page's own facts are tested elsewhere: `tests/test_pages.py` says where.
+One build, by the configuration that everybody uses, takes some 8 s of CPU time; so one test makes
+it and asks everything of it. Facts of single pages: `tests/test_pages.py`, `tests/test_howto.py`.
 """
 
 from __future__ import annotations
@@ -60,13 +60,8 @@ def is_installed(module: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
+def build(folder: Path) -> dict[str, Page]:
     """Path on the site -> page."""
-    for module in NEEDED:
-        if not is_installed(module):
-            pytest.skip(f"{module} is not installed: pip install -e '.[test]' brings it")
-    folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", ".mkdocs.yml", "-d"]
     done = subprocess.run(
         [*command, str(folder)],
@@ -83,7 +78,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
     }
 
 
-def test_each_page_of_the_docs_is_on_the_site(site: dict[str, Page]) -> None:
+def test_the_site_is_built_without_a_warning_and_is_whole(tmp_path: Path) -> None:
+    for module in NEEDED:
+        if not is_installed(module):
+            pytest.skip(f"{module} is not installed: pip install -e '.[test]' brings it")
+    site = build(tmp_path)
+    each_page_of_the_docs_is_there(site)
+    nothing_is_loaded_from_elsewhere(site)
+    each_link_leads_somewhere(site)
+    the_reference_has_each_public_name(site)
+    for face in (mesh.Node, mesh.AsyncNode):
+        the_reference_has_each_verb(site, face)
+    the_page_of_commands_has_each_command_and_option(site)
+
+
+def each_page_of_the_docs_is_there(site: dict[str, Page]) -> None:
     sources = [path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")]
     assert len(sources) > 30
     assert {path.with_suffix(".html").as_posix() for path in sources} <= set(site)
@@ -92,13 +101,13 @@ def test_each_page_of_the_docs_is_on_the_site(site: dict[str, Page]) -> None:
     )
 
 
-def test_nothing_is_loaded_from_elsewhere(site: dict[str, Page]) -> None:
+def nothing_is_loaded_from_elsewhere(site: dict[str, Page]) -> None:
     loaded = [(name, url) for name, page in site.items() for url in page.loads]
     assert loaded
     assert [(name, url) for name, url in loaded if re.match(r"(https?:)?//", url)] == []
 
 
-def test_each_link_leads_somewhere(site: dict[str, Page]) -> None:
+def each_link_leads_somewhere(site: dict[str, Page]) -> None:
     by_path = {page.path: page for page in site.values()}
     broken = []
     for name, page in site.items():
@@ -115,7 +124,7 @@ def test_each_link_leads_somewhere(site: dict[str, Page]) -> None:
     assert broken == []
 
 
-def test_the_reference_has_each_public_name(site: dict[str, Page]) -> None:
+def the_reference_has_each_public_name(site: dict[str, Page]) -> None:
     pages = [page for name, page in site.items() if name.startswith("reference/")]
     anchors = set().union(*(page.anchors for page in pages))
     names = [f"mesh.{name}" for name in mesh.__all__ if name != "__version__"]
@@ -123,8 +132,7 @@ def test_the_reference_has_each_public_name(site: dict[str, Page]) -> None:
     assert [name for name in names if name not in anchors] == []
 
 
-@pytest.mark.parametrize("face", [mesh.Node, mesh.AsyncNode], ids=lambda face: face.__name__)
-def test_the_reference_has_each_verb(site: dict[str, Page], face: type) -> None:
+def the_reference_has_each_verb(site: dict[str, Page], face: type) -> None:
     page = site["reference/node.html" if face is mesh.Node else "reference/async_node.html"]
     shown = {a.rpartition(".")[2] for a in page.anchors if a.startswith(f"mesh.{face.__name__}.")}
     verbs = {name for name in dir(mesh.Node) if not name.startswith("_")} - {"forget"}
@@ -132,7 +140,7 @@ def test_the_reference_has_each_verb(site: dict[str, Page], face: type) -> None:
     assert shown <= verbs, "an attribute that is no part of the interface"
 
 
-def test_the_page_of_commands_has_each_command_and_option(site: dict[str, Page]) -> None:
+def the_page_of_commands_has_each_command_and_option(site: dict[str, Page]) -> None:
     text = site["reference/cli.html"].path.read_text(encoding="utf-8")
 
     def check(command: click.Command, path: str) -> None:
