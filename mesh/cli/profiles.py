@@ -19,10 +19,8 @@ from __future__ import annotations
 import math
 import os
 import stat
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +109,18 @@ def is_readable_by_others(path: Path) -> bool:
 
 def _read(path: Path) -> tuple[str | None, dict[str, Profile]]:
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
+        text = path.read_bytes()
     except FileNotFoundError:
         if os.environ.get("MESH_CONFIG", "").strip():
             raise mesh.ConfigError(f"MESH_CONFIG: there is no file {path}") from None
         return None, {}
     except OSError as error:
         raise mesh.ConfigError(f"cannot read {path}: {error.strerror}") from None
+    # Here and not above: most have no such file, and commands start faster without it.
+    import tomllib
+
+    try:
+        content = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise mesh.ConfigError(f"{path} is not TOML: {error}") from None
     _refuse_unknown(content, ("default_profile", "profile"), f"{path}:")
@@ -149,6 +151,8 @@ def _profile(path: Path, name: str, table: Mapping[str, Any]) -> Profile:
 def _refuse_unknown(table: Mapping[str, Any], known: list[str] | tuple[str, ...], at: str) -> None:
     for key in table:
         if key not in known:
+            from difflib import get_close_matches  # only for who made a slip
+
             close = get_close_matches(key, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
             raise mesh.ConfigError(f"{at} unknown key {key!r}; {hint}")
