@@ -30,6 +30,7 @@ from mesh.cli.commands.send import send
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
 from mesh.cli.commands.survey import survey
+from mesh.cli.commands.top import top
 from mesh.cli.commands.watch import watch
 
 __all__ = ["COMMANDS"]
@@ -38,6 +39,7 @@ COMMANDS: tuple[click.Command, ...] = (
     peers,
     watch,
     ping,
+    top,
     services,
     discovery,
     owner,
