@@ -9,7 +9,9 @@ from mesh.cli.commands.ca import ca
 from mesh.cli.commands.call import call
 from mesh.cli.commands.completion import completion
 from mesh.cli.commands.demo import demo
+from mesh.cli.commands.describe import describe
 from mesh.cli.commands.discovery import discovery
+from mesh.cli.commands.drain import drain
 from mesh.cli.commands.expose import expose
 from mesh.cli.commands.forward import forward
 from mesh.cli.commands.groupcast import groupcast
@@ -18,6 +20,7 @@ from mesh.cli.commands.invite import invite
 from mesh.cli.commands.iterate import iterate
 from mesh.cli.commands.join import join
 from mesh.cli.commands.keygen import keygen
+from mesh.cli.commands.log_level import log_level
 from mesh.cli.commands.owner import owner
 from mesh.cli.commands.peers import peers
 from mesh.cli.commands.ping import ping
@@ -41,6 +44,7 @@ COMMANDS: tuple[click.Command, ...] = (
     ping,
     top,
     services,
+    describe,
     discovery,
     owner,
     call,
@@ -55,6 +59,8 @@ COMMANDS: tuple[click.Command, ...] = (
     send,
     receive,
     bench,
+    drain,
+    log_level,
     keygen,
     rotate,
     ca,

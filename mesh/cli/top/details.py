@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mesh.cli.reading import items_of, text_of, texts_of
 from mesh.cli.text import bytes_of
 from mesh.cli.top.nodes import Seen
-from mesh.cli.top.samples import Change, added, items_of, latency, text_of, together
+from mesh.cli.top.samples import Change, added, latency, together
 from mesh.cli.top.table import BAD, FINE, WARN, Column, Row, count, grown, rate, seconds
 
 __all__ = [
@@ -109,7 +110,6 @@ def link_rows(seen: Seen | None) -> list[Row]:
 
 def _link(one: Any, change: Change) -> Row:
     id = text_of(one, "id")
-    ejected = one.get("ejected")
     values: dict[str, Any] = {
         "peer": f"{text_of(one, 'name')}/{id[:8]}",
         "id": id,
@@ -124,7 +124,7 @@ def _link(one: Any, change: Change) -> Row:
         "dropped_new": change.grown("dropped"),
         "in_flight": change.now("calls_in_flight"),
         "heard": change.now("last_heard_seconds"),
-        "ejected": [str(name) for name in ejected] if isinstance(ejected, list) else [],
+        "ejected": texts_of(one, "ejected"),
     }
     row = Row(id, values)
     if values["state"] not in ("alive", "left", ""):
@@ -158,7 +158,7 @@ LINK_COLUMNS = (
     Column("heard", "heard ago", lambda row: seconds(row["heard"]), rank=7),
     Column("address", "address", lambda row: row["address"], rank=9, is_text=True),
     Column("ejected", "not called for", lambda row: " ".join(row["ejected"]), rank=10,
-           is_text=True, style=lambda _: WARN),
+           is_text=True, is_optional=True, style=lambda _: WARN),
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 import mesh
 from mesh.cli.asking import Answer, ask_all
-from mesh.cli.top.nodes import Seen
+from mesh.cli.top.nodes import GONE, Seen
 from mesh.cli.top.samples import Sample
 
 __all__ = ["Looker"]
@@ -55,10 +55,11 @@ class Looker:
 
     def _next(self, peer: mesh.Peer, answer: Answer | None) -> Seen:
         old = self._seen.get(peer.id, Seen(peer))
-        if answer is None or answer.trouble:
-            trouble = answer.trouble if answer is not None else "gone"
-            silent = monotonic() - self._since[peer.id]
-            return Seen(peer, None, old.last, trouble, silent)
+        if answer is None:
+            return Seen(peer, None, old.last, GONE, _age(peer))
+        if answer.trouble:
+            silent = monotonic() - self._since[peer.id] if peer.state == "alive" else _age(peer)
+            return Seen(peer, None, old.last, answer.trouble, silent)
         self._since[peer.id] = answer.at
         return Seen(peer, old.last, Sample(answer.at, answer.value))
 
@@ -68,7 +69,12 @@ def _is_shown(peer: mesh.Peer, show_all: bool) -> bool:
         return True
     if peer.is_observer:
         return False
-    limit = REMEMBERED.get(peer.state)
-    if limit is None or peer.since is None:
-        return True
-    return (datetime.now(UTC) - peer.since).total_seconds() < limit
+    limit, age = REMEMBERED.get(peer.state), _age(peer)
+    return limit is None or age is None or age < limit
+
+
+def _age(peer: mesh.Peer) -> float | None:
+    """Seconds that it has been in its state; a clock that was set may make it less than nothing."""
+    return (
+        None if peer.since is None else max(0.0, (datetime.now(UTC) - peer.since).total_seconds())
+    )

@@ -8,11 +8,12 @@ from typing import Any
 
 import mesh
 from mesh.cli.asking import DENIED, ERROR, NO_ANSWER, TOO_OLD
+from mesh.cli.reading import number_of, value_of
 from mesh.cli.text import bytes_of
-from mesh.cli.top.samples import Change, Sample, added, latency, number_of, together, value_of
+from mesh.cli.top.samples import Change, Sample, added, latency, together
 from mesh.cli.top.table import BAD, FINE, WARN, Column, Row, count, grown, percent, rate, seconds
 
-__all__ = ["COLUMNS", "PARTS", "Seen", "node_row", "sums"]
+__all__ = ["COLUMNS", "GONE", "PARTS", "Seen", "node_row", "sums"]
 
 PARTS = ("totals", "process", "counters")
 
@@ -27,6 +28,9 @@ DROPPED = ("dropped_for_slow_peers", "messages_lost")
 
 ANSWERED = "alive"
 
+GONE = "gone"
+"""Why there is no answer of a node that is not even asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -38,7 +42,7 @@ class Seen:
     trouble: str = ""
     """Why there is no answer this time; empty when there is."""
     silent: float | None = None
-    """Seconds since its last answer, or since it was first asked."""
+    """Seconds since its last answer, or since it was first asked; or that it is not alive."""
 
     @property
     def change(self) -> Change:
@@ -60,7 +64,7 @@ def node_row(seen: Seen) -> Row:
         "name": peer.name,
         "state": peer.state,
         "answer": seen.trouble or ("ok" if seen.last else "asked"),
-        "silent": seen.silent if seen.trouble == NO_ANSWER else None,
+        "silent": seen.silent if seen.trouble in (NO_ANSWER, GONE) else None,
         "address": peer.address,
         "is_observer": peer.is_observer,
         "drain": _drain(None if seen.trouble else seen.last),
@@ -137,10 +141,9 @@ def _severity(values: Mapping[str, Any]) -> int:
 def _state(row: Row) -> str:
     """The one word that matters most, and for how long."""
     state, answer = row["state"], row["answer"]
-    if state != ANSWERED:
-        return str(state)
-    if answer == NO_ANSWER:
-        return f"{NO_ANSWER} {seconds(row['silent'])}" if row["silent"] is not None else NO_ANSWER
+    if state != ANSWERED or answer == NO_ANSWER:
+        word = NO_ANSWER if state == ANSWERED else str(state)
+        return word if row["silent"] is None else f"{word} {seconds(row['silent'])}"
     if answer in (DENIED, TOO_OLD, ERROR):
         return str(answer)
     return str(row["drain"] or (state if answer == "ok" else answer))
@@ -170,31 +173,26 @@ COLUMNS = (
     Column("errors", "err/s", lambda row: rate(row["errors"]), rank=3,
            style=lambda row: BAD if row["errors"] else FINE),
     Column("p99", "p99", lambda row: seconds(row["p99"]), rank=4),
-    Column("p50", "p50", lambda row: seconds(row["p50"]), rank=9),
-    Column("running", "run", _running, rank=6, style=lambda row: WARN if row["in_line"] else FINE),
-    Column("calls", "calls/s", lambda row: rate(row["calls"]), rank=8),
-    Column(
-        "call_errors",
-        "call err/s",
-        lambda row: rate(row["call_errors"]),
-        rank=13,
-        style=lambda row: BAD if row["call_errors"] else FINE,
-    ),
-    Column("in_flight", "flight", lambda row: count(row["in_flight"]), rank=14),
-    Column("in", "in/s", lambda row: rate(row["in"]), rank=7),
-    Column("out", "out/s", lambda row: rate(row["out"]), rank=10),
+    Column("p50", "p50", lambda row: seconds(row["p50"]), rank=10),
+    Column("running", "run", _running, rank=7, style=lambda row: WARN if row["in_line"] else FINE),
+    Column("calls", "calls/s", lambda row: rate(row["calls"]), rank=9),
+    Column("call_errors", "call err/s", lambda row: rate(row["call_errors"]), rank=14,
+           style=lambda row: BAD if row["call_errors"] else FINE),
+    Column("in_flight", "flight", lambda row: count(row["in_flight"]), rank=15),
+    Column("in", "in/s", lambda row: rate(row["in"]), rank=8),
+    Column("out", "out/s", lambda row: rate(row["out"]), rank=11),
     Column("backlog", "waits", _waits, rank=5),
-    Column("missed", "missed", lambda row: grown(row, "missed"), rank=11,
-           style=lambda row: BAD if row["missed_new"] else FINE),
-    Column("dropped", "dropped", lambda row: grown(row, "dropped"), rank=12,
-           style=lambda row: BAD if row["dropped_new"] else FINE),
-    Column("redelivered", "redeliv", lambda row: grown(row, "redelivered"), rank=16,
-           style=lambda row: WARN if row["redelivered_new"] else FINE),
-    Column("cpu", "cpu", lambda row: percent(row["cpu"]), rank=15),
-    Column("memory", "mem", lambda row: "-" if row["memory"] is None else bytes_of(row["memory"]),
-           rank=17),
-    Column("lag", "lag", lambda row: seconds(row["lag"]), rank=18,
+    Column("lag", "lag", lambda row: seconds(row["lag"]), rank=6, is_optional=True,
            style=lambda row: BAD if (row["lag"] or 0) >= SLOW_LOOP else FINE),
+    Column("missed", "missed", lambda row: grown(row, "missed"), rank=12,
+           style=lambda row: BAD if row["missed_new"] else FINE),
+    Column("dropped", "dropped", lambda row: grown(row, "dropped"), rank=13,
+           style=lambda row: BAD if row["dropped_new"] else FINE),
+    Column("redelivered", "redeliv", lambda row: grown(row, "redelivered"), rank=17,
+           style=lambda row: WARN if row["redelivered_new"] else FINE),
+    Column("cpu", "cpu", lambda row: percent(row["cpu"]), rank=16),
+    Column("memory", "mem", lambda row: "-" if row["memory"] is None else bytes_of(row["memory"]),
+           rank=18),
 )  # fmt: skip
 """From what is looked for first; ``rank`` says which stay on a small terminal."""
 

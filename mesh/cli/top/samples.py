@@ -8,14 +8,14 @@ there, change no rate.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.cli.reading import items_of, number_of, value_of
 from patterns.rpc.measures import BOUNDS, quantile
 
-__all__ = ["LEAST_SECONDS", "Change", "Sample", "added", "items_of", "number_of", "text_of"]
+__all__ = ["LEAST_SECONDS", "Change", "Sample", "added", "latency", "together"]
 
 LEAST_SECONDS = 0.05
 """Between two samples; what happened in less says nothing of a second."""
@@ -27,35 +27,6 @@ class Sample:
 
     at: float
     state: Any
-
-
-def value_of(state: Any, *path: str) -> Any:
-    """What is there, by keys of maps; None if anything on the way is missing."""
-    for key in path:
-        if not isinstance(state, Mapping):
-            return None
-        state = state.get(key)
-    return state
-
-
-def number_of(state: Any, *path: str) -> float | None:
-    """The same, if it is a finite number that is not negative."""
-    value = value_of(state, *path)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
-
-
-def text_of(state: Any, *path: str) -> str:
-    """The same, if it is a text; else an empty one."""
-    value = value_of(state, *path)
-    return value if isinstance(value, str) else ""
-
-
-def items_of(state: Any, *path: str) -> list[Mapping[str, Any]]:
-    """The same, if it is a list, the maps that are in it."""
-    value = value_of(state, *path)
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
 
 
 def added(numbers: Sequence[float | None]) -> float | None:

@@ -69,13 +69,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``key`` is what it is sorted by, ``rank`` when it goes: those with the highest go first."""
+    """``key`` is what it is sorted by, ``rank`` when it goes: those with the highest go first.
+
+    One that ``is_optional`` is left out where no row has anything in it.
+    """
 
     key: str
     title: str
     show: Callable[[Row], str]
     rank: int
     is_text: bool = False
+    is_optional: bool = False
     style: Callable[[Row], int] = lambda _: FINE
 
 
@@ -186,7 +190,12 @@ def lines(
         max([len(column.title), *(cell_len(line[i]) for line in cells)])
         for i, column in enumerate(columns)
     ]
-    shown = _fitting(columns, widths, width - 2)
+    present = [
+        i
+        for i, column in enumerate(columns)
+        if not column.is_optional or any(line[i] not in ("", UNKNOWN) for line in cells)
+    ]
+    shown = _fitting(present, columns, widths, width - 2)
     if len(shown) == 1:
         widths[shown[0]] = min(widths[shown[0]], max(1, width - 2))
     head: Line = [("  ", HEAD)]
@@ -206,8 +215,10 @@ def lines(
     return result
 
 
-def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    shown = list(range(len(columns)))
+def _fitting(
+    present: Sequence[int], columns: Sequence[Column], widths: Sequence[int], room: int
+) -> list[int]:
+    shown = list(present)
     while len(shown) > 1 and sum(widths[i] for i in shown) + len(GAP) * (len(shown) - 1) > room:
         shown.remove(max(shown, key=lambda i: columns[i].rank))
     return shown
