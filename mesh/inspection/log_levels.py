@@ -144,7 +144,11 @@ def shown_by(chosen: logging.Logger, level: int) -> list[str]:
     handlers = list(_handlers(chosen))
     if not handlers and logging.lastResort is not None:
         handlers = [logging.lastResort]
-    return [type(handler).__name__ for handler in handlers if handler.level <= level]
+    return [
+        "the last resort" if handler is logging.lastResort else type(handler).__name__
+        for handler in handlers
+        if handler.level <= level
+    ]
 
 
 def _handlers(chosen: logging.Logger) -> Iterator[logging.Handler]:

@@ -8,6 +8,7 @@ from mesh.cli.commands.bench import bench
 from mesh.cli.commands.ca import ca
 from mesh.cli.commands.call import call
 from mesh.cli.commands.completion import completion
+from mesh.cli.commands.config import config
 from mesh.cli.commands.demo import demo
 from mesh.cli.commands.describe import describe
 from mesh.cli.commands.discovery import discovery
@@ -69,6 +70,7 @@ COMMANDS: tuple[click.Command, ...] = (
     revoke,
     identity,
     policy,
+    config,
     completion,
     demo,
 )

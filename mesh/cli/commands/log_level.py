@@ -54,7 +54,7 @@ def _word(context: click.Context, parameter: click.Parameter, value: str | None)
 )
 @click.option(
     "--for",
-    "seconds",
+    "duration",
     metavar="TIME",
     default="10m",
     callback=_duration,
@@ -64,7 +64,7 @@ def _word(context: click.Context, parameter: click.Parameter, value: str | None)
 @mesh_options
 @pass_options
 def log_level(
-    options: Options, wanted: str, level: str | None, logger: str, seconds: float, as_json: bool
+    options: Options, wanted: str, level: str | None, logger: str, duration: float, as_json: bool
 ) -> int:
     """Set the level of the mesh's loggers in all nodes of that name, or of one id, or show them.
 
@@ -78,7 +78,7 @@ def log_level(
         found = sorted(matching(peers, wanted), key=lambda peer: peer.id)
         if not found:
             raise click.ClickException(f"{wanted!r} is no node; 'meshctl peers' lists them")
-        arguments = (level, logger, seconds)
+        arguments = (level, logger, duration)
         answers = ask_now(node, found, "log_level", *arguments, timeout=options.timeout)
     if as_json:
         print_json([_document(answer) for answer in answers])
