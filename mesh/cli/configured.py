@@ -94,6 +94,8 @@ class Report:
 
     values: list[Value] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    of_profile: str = "profile"
+    """The origin of what the profile in use says."""
 
     def problem(self, where: str, text: str) -> None:
         self._add(PROBLEM, where, text)
@@ -152,6 +154,7 @@ def _profile(report: Report, options: Options) -> Profile:
         report.problem(str(path), errors.plain(error))
         return Profile()
     report.values.append(Value("profile", name or NONE, origin))
+    report.of_profile = f"profile {name}"
     for one in names:
         _check_profile(report, path, one)
     return used
@@ -200,7 +203,7 @@ def _keys(report: Report, options: Options, profile: Profile, given: Mapping[str
     name, whence = _first(
         (options.mesh_name, "--mesh"),
         (given.get("MESH_NAME"), "MESH_NAME"),
-        (profile.mesh, "profile"),
+        (profile.mesh, report.of_profile),
     )
     mesh_name = name or DEFAULT_MESH
     report.values.append(Value("mesh", mesh_name, whence))
@@ -209,8 +212,8 @@ def _keys(report: Report, options: Options, profile: Profile, given: Mapping[str
         (_File.of(options.key_file), "--key-file"),
         (given.get("MESH_KEY"), "MESH_KEY"),
         (_File.of(given.get("MESH_KEY_FILE")), "MESH_KEY_FILE"),
-        (profile.key, "profile"),
-        (_File.of(profile.key_file), "profile"),
+        (profile.key, report.of_profile),
+        (_File.of(profile.key_file), report.of_profile),
     )
     if key is None:
         report.values.append(Value("key", NONE, DEFAULT))
@@ -296,7 +299,7 @@ def _network(
     seeds, whence = _first(
         (options.seed or None, "--seed"),
         (_listed(given.get("MESH_SEEDS")), "MESH_SEEDS"),
-        (profile.seeds, "profile"),
+        (profile.seeds, report.of_profile),
     )
     report.values.append(Value("seeds", ", ".join(seeds or ()) or NONE, whence))
     good = _check_seeds(report, whence, seeds or [])
@@ -305,7 +308,7 @@ def _network(
     wanted, whence = _first(
         (options.interface or None, "--interface"),
         (_listed(given.get("MESH_INTERFACES")), "MESH_INTERFACES"),
-        (profile.interfaces, "profile"),
+        (profile.interfaces, report.of_profile),
     )
     _interfaces(report, whence, wanted)
     is_open = report.value_of("key") != NONE or bool(options.insecure or given.get("MESH_INSECURE"))
@@ -320,7 +323,7 @@ def _network(
         value, whence = _first(
             (in_options, option),
             (given.get(in_environment), in_environment),
-            (in_profile, "profile"),
+            (in_profile, report.of_profile),
         )
         shown = otherwise if value is None else value if isinstance(value, str) else _shown(value)
         report.values.append(Value(name, shown, whence))

@@ -34,7 +34,7 @@ ENDS_WITHIN = 5.0
 EPILOG = """\b
 Examples:
   meshctl drain 6bff0b0b                   one node; it stays, and takes no work
-  meshctl drain calc --all --stop          a rolling restart, where a supervisor starts them anew
+  meshctl drain calc --all --stop          a rolling restart, if a supervisor starts them
   meshctl drain calc --wait 5m --force
 """
 

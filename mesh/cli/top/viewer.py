@@ -240,6 +240,7 @@ class Viewer:
         below = [] if height is None else [self._footer()]
         if self.is_helping and height is not None:
             body = [[(f"  {key:<22}", HEAD), (text, FINE)] for key, text in HELP]
+            body += [[] for _ in range(height - len(above) - len(body) - len(below))]
             return _cut([*above, *body][: height - 1] + below, width)
         if height is not None:
             self._page = max(1, height - len(above) - len(below) - 1)
@@ -250,7 +251,7 @@ class Viewer:
             body.append([(f"  {self._nothing(seen)}", DIM)])
         if height is not None:
             body += [[] for _ in range(height - len(above) - len(body) - len(below))]
-        return _cut([*above, *body, *below], width)
+        return _cut([*above, *body, *below][:height], width)
 
     def _visible(self, rows: list[Row]) -> list[Row]:
         """A page of them, with the cursor on it."""
