@@ -143,7 +143,8 @@ class Inspection:
         served, called = self.measure()
         traffic = Counter[str]()
         sessions = self._core.sessions.values()
-        for session in (self._local, *sessions):
+        everybody = (self._local, *sessions)
+        for session in everybody:
             traffic.update(_traffic(session))
         work = [m for m in self._server.methods.values() if not is_reserved_method(m.full_name)]
         return {
@@ -154,6 +155,8 @@ class Inspection:
             **traffic,
             "running": sum(method.running for method in work),
             "waiting": sum(self._server.waiting().values()),
+            "casts_sent": sum(map(self._work.next_cast_number, everybody)),
+            "casts_received": self._work.receiver.seen,
             "in_flight": sum(self._client.in_flight().values()),
             "unacknowledged": sum(kept[0] for kept in self._work.sender.lines.kept().values()),
             "queued": sum(one.queued for one in self._pubsub.subscriptions),

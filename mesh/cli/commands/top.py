@@ -259,7 +259,10 @@ class _Live:
         from mesh.cli.top.keys import MAX_BYTES, decode
         from mesh.cli.top.viewer import LOOK, QUIT
 
-        data = os.read(descriptor, MAX_BYTES)
+        try:
+            data = os.read(descriptor, MAX_BYTES)
+        except BlockingIOError:
+            return
         for key in decode(data):
             what = self._viewer.press(key)
             self._is_over = self._is_over or what == QUIT

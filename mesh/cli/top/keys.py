@@ -66,20 +66,26 @@ def _first(text: str) -> str:
 
 @contextmanager
 def raw_keys() -> Iterator[int | None]:
-    """Stdin's descriptor, on which each key can be read at once; None if it is no terminal.
+    """A descriptor on which each key can be read at once; None if stdin is no terminal.
 
     Ctrl-C is a signal as before. Ctrl-Z is nothing: the shell would stand on our screen.
+
+    It is opened anew: a loop reads without blocking, which for stdin itself would hold for all who
+    share it, our own output and the shell's next ``read`` included.
     """
     if not sys.stdin.isatty():
         yield None
         return
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
+    descriptor = os.open(os.ttyname(sys.stdin.fileno()), os.O_RDONLY | os.O_NOCTTY)
     try:
-        tty.setcbreak(descriptor)
-        now = termios.tcgetattr(descriptor)
-        now[6][termios.VSUSP] = bytes([os.fpathconf(descriptor, "PC_VDISABLE")])
-        termios.tcsetattr(descriptor, termios.TCSANOW, now)
-        yield descriptor
+        before = termios.tcgetattr(descriptor)
+        try:
+            tty.setcbreak(descriptor)
+            now = termios.tcgetattr(descriptor)
+            now[6][termios.VSUSP] = bytes([os.fpathconf(descriptor, "PC_VDISABLE")])
+            termios.tcsetattr(descriptor, termios.TCSANOW, now)
+            yield descriptor
+        finally:
+            termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
     finally:
-        termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
+        os.close(descriptor)

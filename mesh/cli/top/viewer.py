@@ -208,7 +208,7 @@ class Viewer:
     def _enter(self) -> str | None:
         if self.view == "links" or (id := self._pointed_at()) is None:
             return None
-        self.node = id
+        self.node, self.words = id, ""
         return self._go("links")
 
     def _back(self) -> str | None:
@@ -271,7 +271,8 @@ class Viewer:
 
     def _heading(self, seen: Sequence[Seen], title: str) -> list[Line]:
         sums = nodes.sums(seen)
-        states = [(f"{number} {word}", _style_of(word)) for word, number in sums["states"].items()]
+        known = sorted(sums["states"].items(), key=lambda one: (-_style_of(one[0]), one[0]))
+        states = [(f"{number} {word}", _style_of(word)) for word, number in known]
         head: Line = [(title, HEAD), (f"  {count_of(sums['nodes'], 'node')}: ", FINE)]
         for number, (text, style) in enumerate(states):
             head += [(", " if number else "", FINE), (text, style)]

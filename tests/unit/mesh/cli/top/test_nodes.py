@@ -24,6 +24,8 @@ def state(**changed: Any) -> dict[str, Any]:
         "linked": 3,
         "sent": 0,
         "received": 0,
+        "casts_sent": 0,
+        "casts_received": 0,
         "dropped": 0,
         "waiting_bytes": 0,
         "waiting_messages": 0,
@@ -56,8 +58,10 @@ def test_a_row_says_what_happened_a_second() -> None:
     counts = [0] * 46
     counts[MILLISECOND] = 20
     after = state(
-        sent=2_000,
-        received=30,
+        sent=1_500,
+        casts_sent=500,
+        received=10,
+        casts_received=20,
         served={"succeeded": 20, "failed": 4, "counts": counts},
         called={"succeeded": 8, "failed": 2, "counts": NONE},
         running=64,
