@@ -11,7 +11,19 @@ from mesh.cli.asking import DENIED, ERROR, NO_ANSWER, TOO_OLD
 from mesh.cli.reading import number_of, value_of
 from mesh.cli.text import bytes_of
 from mesh.cli.top.samples import Change, Sample, added, latency, together
-from mesh.cli.top.table import BAD, FINE, WARN, Column, Row, count, grown, percent, rate, seconds
+from mesh.cli.top.table import (
+    BAD,
+    FINE,
+    WARN,
+    Column,
+    Row,
+    ago,
+    count,
+    grown,
+    percent,
+    rate,
+    seconds,
+)
 
 __all__ = ["COLUMNS", "GONE", "PARTS", "Seen", "node_row", "sums"]
 
@@ -131,11 +143,21 @@ def _lag(state: Any) -> float | None:
 def _severity(values: Mapping[str, Any]) -> int:
     if values["state"] != ANSWERED or values["answer"] in (NO_ANSWER, ERROR):
         return FINE if values["state"] == "left" else BAD
-    is_growing = any(values[name] for name in ("missed_new", "dropped_new", "redelivered_new"))
-    is_slow = (values["lag"] or 0) >= SLOW_LOOP
-    is_odd = values["answer"] in (DENIED, TOO_OLD) or values["drain"] or values["in_line"]
-    has_errors = values["errors"] or values["call_errors"]
-    return WARN if has_errors or is_growing or is_slow or is_odd else FINE
+    is_odd = values["answer"] in (DENIED, TOO_OLD) or values["drain"] or _trouble(values)
+    return WARN if is_odd else FINE
+
+
+def _trouble(values: Mapping[str, Any]) -> str:
+    """What a node that answers suffers from, the worst first; its column may not be in sight."""
+    signs = (
+        ("lagging", (values["lag"] or 0) >= SLOW_LOOP),
+        ("losing", values["missed_new"] or values["dropped_new"]),
+        ("errors", values["errors"]),
+        ("call errors", values["call_errors"]),
+        ("sending again", values["redelivered_new"]),
+        ("calls wait", values["in_line"]),
+    )
+    return next((word for word, is_so in signs if is_so), "")
 
 
 def _state(row: Row) -> str:
@@ -143,16 +165,19 @@ def _state(row: Row) -> str:
     state, answer = row["state"], row["answer"]
     if state != ANSWERED or answer == NO_ANSWER:
         word = NO_ANSWER if state == ANSWERED else str(state)
-        return word if row["silent"] is None else f"{word} {seconds(row['silent'])}"
+        return word if row["silent"] is None else f"{word} {ago(row['silent'])}"
     if answer in (DENIED, TOO_OLD, ERROR):
         return str(answer)
-    return str(row["drain"] or (state if answer == "ok" else answer))
+    if row["drain"] or answer != "ok":
+        return str(row["drain"] or answer)
+    trouble = _trouble(row.values)
+    return f"{state}: {trouble}" if trouble else str(state)
 
 
 def _state_style(row: Row) -> int:
     if row["state"] != ANSWERED or row["answer"] in (NO_ANSWER, ERROR):
         return row.severity
-    return WARN if row["drain"] or row["answer"] in (DENIED, TOO_OLD) else FINE
+    return row.severity
 
 
 def _running(row: Row) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "Column",
     "Line",
     "Row",
+    "ago",
     "chosen",
     "count",
     "grown",
@@ -119,6 +120,11 @@ def seconds(time: float | None) -> str:
         if time < limit:
             return f"{time / size:.{1 if 0 < time / size < 9.95 else 0}f} {unit}"
     return f"{time / 60:.0f} min" if time < 7200 else f"{time / 3600:.0f} h"
+
+
+def ago(time: float) -> str:
+    """ "0 s", "12 s", "5 min", "3 h": how long something has been so."""
+    return f"{time:.0f} s" if time < 119.5 else seconds(time)
 
 
 def percent(share: float | None) -> str:

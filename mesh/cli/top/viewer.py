@@ -237,7 +237,7 @@ class Viewer:
         """All its lines; without ``height`` as many as there are, and no word of keys."""
         rows = self._shown = self.rows(seen)
         above = [*self._heading(seen, title)]
-        below = [] if height is None else [self._footer()]
+        below = [] if height is None else [self._footer(rows)]
         if self.is_helping and height is not None:
             body = [[(f"  {key:<22}", HEAD), (text, FINE)] for key, text in HELP]
             body += [[] for _ in range(height - len(above) - len(body) - len(below))]
@@ -245,6 +245,7 @@ class Viewer:
         if height is not None:
             self._page = max(1, height - len(above) - len(below) - 1)
             rows = self._visible(rows)
+            below = [self._footer(rows)]
         columns = VIEWS[self.view].columns
         body = lines(columns, rows, width, sorted_by=self.sort, cursor=self.cursor)
         if not rows:
@@ -297,7 +298,7 @@ class Viewer:
             numbers.append((f" ({bytes_of(sums['backlog_bytes'])})", FINE))
         return [head, numbers, []]
 
-    def _footer(self) -> Line:
+    def _footer(self, visible: Sequence[Row]) -> Line:
         if self.is_typing:
             return [
                 ("/", HEAD),
@@ -307,6 +308,9 @@ class Viewer:
         line: Line = []
         for number, (name, view) in enumerate(VIEWS.items(), 1):
             line.append((f"{number} {view.title}  ", HEAD if name == self.view else DIM))
+        if visible and len(visible) < len(self._shown):
+            first = self._shown.index(visible[0])
+            line.append((f" {first + 1}-{first + len(visible)} of {len(self._shown)} ", WARN))
         way = " reversed" if self.is_reversed else ""
         line.append((f" sort: {self.sort}{way}", FINE))
         if self.words:

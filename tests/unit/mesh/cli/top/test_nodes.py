@@ -77,7 +77,7 @@ def test_a_row_says_what_happened_a_second() -> None:
     row = node_row(seen(state(counters={"messages_missed": 2}), after))
     assert shown(row) == {
         "node": "calc/11111111",
-        "state": "alive",
+        "state": "alive: losing",
         "served": "12",
         "errors": "2.0",
         "p99": "1.4 ms",
@@ -122,7 +122,7 @@ def test_an_answer_of_any_shape_makes_a_row(answer: Any) -> None:
         ({"trouble": "denied"}, "alive", "denied", WARN),
         ({"trouble": "too old"}, "alive", "too old", WARN),
         ({"trouble": "error"}, "alive", "error", BAD),
-        ({"trouble": "no answer", "silent": 3.0}, "suspect", "suspect 3.0 s", BAD),
+        ({"trouble": "no answer", "silent": 3.0}, "suspect", "suspect 3 s", BAD),
         ({"trouble": GONE, "silent": 130.0}, "failed", "failed 2 min", BAD),
         ({"trouble": GONE, "silent": None}, "left", "left", FINE),
     ],
@@ -138,22 +138,27 @@ def test_the_state_is_what_matters_most(
 
 
 @pytest.mark.parametrize(
-    ("changed", "severity"),
+    ("changed", "severity", "word"),
     [
-        ({"served": {"succeeded": 0, "failed": 1, "counts": NONE}}, WARN),
-        ({"counters": {"messages_missed": 1}}, WARN),
-        ({"counters": {"dropped_by_slow_subscriptions": 1}}, WARN),
-        ({"counters": {"messages_lost": 1}}, WARN),
-        ({"counters": {"hedges_sent": 1}}, FINE),
-        ({"waiting": 1}, WARN),
-        ({"waiting_messages": 50}, FINE),
-        ({"drain": {"has_begun": True, "is_over": False}}, WARN),
-        ({"process": {"loop_lag_seconds": SLOW_LOOP}}, WARN),
-        ({"process": {"loop_lag_seconds": SLOW_LOOP / 2}}, FINE),
+        ({"served": {"succeeded": 0, "failed": 1, "counts": NONE}}, WARN, "alive: errors"),
+        ({"called": {"succeeded": 0, "failed": 1, "counts": NONE}}, WARN, "alive: call errors"),
+        ({"counters": {"messages_missed": 1}}, WARN, "alive: losing"),
+        ({"counters": {"dropped_by_slow_subscriptions": 1}}, WARN, "alive: losing"),
+        ({"counters": {"messages_lost": 1}}, WARN, "alive: losing"),
+        ({"counters": {"casts_redelivered": 1}}, WARN, "alive: sending again"),
+        ({"counters": {"hedges_sent": 1}}, FINE, "alive"),
+        ({"waiting": 1}, WARN, "alive: calls wait"),
+        ({"waiting_messages": 50}, FINE, "alive"),
+        ({"drain": {"has_begun": True, "is_over": False}}, WARN, "draining"),
+        ({"process": {"loop_lag_seconds": SLOW_LOOP}}, WARN, "alive: lagging"),
+        ({"process": {"loop_lag_seconds": SLOW_LOOP / 2}}, FINE, "alive"),
     ],
 )
-def test_what_needs_a_look_is_marked(changed: dict[str, Any], severity: int) -> None:
-    assert node_row(seen(state(), state(**changed))).severity == severity
+def test_what_needs_a_look_is_marked_and_says_why(
+    changed: dict[str, Any], severity: int, word: str
+) -> None:
+    row = node_row(seen(state(), state(**changed)))
+    assert (row.severity, shown(row)["state"]) == (severity, word)
 
 
 def test_losses_of_long_ago_are_shown_and_not_marked() -> None:

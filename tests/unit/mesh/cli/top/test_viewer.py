@@ -153,6 +153,7 @@ def test_the_cursor_stays_on_its_row_and_on_the_page() -> None:
         lines = viewer.screen(many, "lab", 80, 12)
         assert sum(line[0][0].startswith(">") for line in lines if line) == 1, key
     assert viewer.cursor == many[0].peer.id
+    assert "1-7 of 100" in "".join(part for part, _ in lines[-1])
     viewer.press("end")
     assert viewer.cursor == many[-1].peer.id
 
