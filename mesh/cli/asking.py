@@ -19,6 +19,9 @@ __all__ = ["AT_ONCE", "DENIED", "ERROR", "NO_ANSWER", "TOO_OLD", "Answer", "ask_
 AT_ONCE = 32
 """Questions that are under way at a time: a large mesh is not asked in one burst."""
 
+UNKNOWN_PART = "parts: give a list"
+"""What a node says that has ``_mesh.state``, but not all that was asked for."""
+
 NO_ANSWER = "no answer"
 DENIED = "denied"
 TOO_OLD = "too old"
@@ -44,13 +47,18 @@ async def ask_all(
     arguments: Callable[[mesh.Peer], Sequence[Any]],
     timeout: float,
 ) -> list[Answer]:
-    """``_mesh.method`` of each of these peers, each within so many seconds of its turn."""
+    """``_mesh.method`` of each of these peers, all within so many seconds.
+
+    The first have their turn first: who is behind too many that are silent is not asked.
+    """
     turn = asyncio.Semaphore(AT_ONCE)
+    deadline = monotonic() + timeout
 
     async def ask(peer: mesh.Peer) -> Answer:
         async with turn:
+            left = max(0.0, deadline - monotonic())
             try:
-                service = node.service("_mesh", peer=peer, timeout=timeout)
+                service = node.service("_mesh", peer=peer, timeout=left)
                 value = await service[method](*arguments(peer))
             except mesh.MeshError as error:
                 return Answer(peer, monotonic(), None, trouble_of(error), error)
@@ -72,5 +80,7 @@ def trouble_of(error: mesh.MeshError) -> str:
     if isinstance(error, mesh.AccessDenied):
         return DENIED
     if isinstance(error, mesh.NoProvider):
+        return TOO_OLD
+    if isinstance(error, mesh.RemoteError) and UNKNOWN_PART in str(error):
         return TOO_OLD
     return ERROR if isinstance(error, mesh.RemoteError | mesh.BadRequest) else NO_ANSWER

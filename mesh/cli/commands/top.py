@@ -244,6 +244,7 @@ class _Live:
         looks = 0
         while not self._is_over:
             self._is_due.clear()
+            began = asyncio.get_running_loop().time()
             if not viewer.is_paused:
                 show_all = viewer.show_all
                 await self._looker.look(viewer.parts, self._interval, show_all=show_all)
@@ -251,7 +252,8 @@ class _Live:
             self._draw()
             interval = min(self._interval, FIRST_INTERVAL) if looks < 2 else self._interval
             try:
-                await asyncio.wait_for(self._is_due.wait(), interval)
+                due = began + interval - asyncio.get_running_loop().time()
+                await asyncio.wait_for(self._is_due.wait(), max(due, 0.0))
             except TimeoutError:
                 continue
 

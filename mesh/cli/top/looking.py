@@ -43,6 +43,8 @@ class Looker:
         for peer in shown:
             self._since.setdefault(peer.id, now)
         asked = [peer for peer in shown if peer.state not in REMEMBERED]
+        # Who was silent comes last, and holds up nobody else.
+        asked.sort(key=lambda peer: peer.id in self._seen and bool(self._seen[peer.id].trouble))
         answers = await ask_all(
             self._node, asked, "state", lambda peer: [list(parts(peer.id))], interval * SHARE
         )

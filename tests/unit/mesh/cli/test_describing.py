@@ -99,6 +99,8 @@ def test_programs_get_the_methods_with_their_nodes() -> None:
     [
         (mesh.AccessDenied("no", "rule"), "denied"),
         (mesh.NoProvider("has no method"), "too old"),
+        (mesh.RemoteError("BadRequest", "parts: give a list of node"), "too old"),
+        (mesh.RemoteError("ValueError", "odd"), "error"),
         (mesh.CallTimeout("late"), "no answer"),
         (mesh.PeerLost("gone"), "no answer"),
         (mesh.Overloaded("busy"), "no answer"),
