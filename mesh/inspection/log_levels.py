@@ -10,6 +10,7 @@ Only loggers that are there, "mesh" or below: a name that a peer makes up would 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from patterns.errors import BadRequest
+from patterns.errors import BadRequest, NodeClosed
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -97,7 +98,7 @@ class LogLevels:
         with _lock:
             old = _changes.get(name)
             if old is not None:
-                old.timer.cancel()
+                old.owner._cancel(old.timer)
             is_ours = old is not None and chosen.level == old.level
             before = old.before if old is not None and is_ours else chosen.level
             _changes[name] = _Change(before, level, until, timer, self)
@@ -105,8 +106,17 @@ class LogLevels:
 
     def close(self) -> None:
         """What this node has set falls back now."""
-        for name in [name for name, change in list(_changes.items()) if change.owner is self]:
+        for name in list(_changes):
             _expire(name, self)
+
+    def _cancel(self, timer: TimerHandle) -> None:
+        """On the loop that it belongs to: another node may have set the level anew."""
+        host = self._host
+        if host.is_own_thread:
+            timer.cancel()
+        else:
+            with contextlib.suppress(NodeClosed):  # and its timers are gone
+                host.hand_over(timer.cancel)
 
 
 def _checked(seconds: object) -> float:
@@ -120,7 +130,7 @@ def _checked(seconds: object) -> float:
 
 
 def _expire(name: str, owner: LogLevels) -> None:
-    """The time of a change is over, unless another one has taken its place."""
+    """The time of this node's change is over, unless that of another one has taken its place."""
     change = _changes.get(name)
     if change is not None and change.owner is owner:
         _restore(name)
@@ -131,7 +141,7 @@ def _restore(name: str) -> None:
         change = _changes.pop(name, None)
         if change is None:
             return
-        change.timer.cancel()
+        change.owner._cancel(change.timer)
         chosen = logging.getLogger(name)
         if chosen.level == change.level:
             chosen.setLevel(change.before)

@@ -213,6 +213,18 @@ def test_reset_and_close_put_it_back_at_once(sim: SimMesh) -> None:
     assert level_of("mesh.rpc") == before[1]
 
 
+def test_the_end_of_a_node_does_not_end_what_another_one_has_set_since(sim: SimMesh) -> None:
+    calc, looker = pair(sim)
+    before = level_of()
+    tell(sim, looker, calc, "log_level", level="DEBUG", seconds=10)
+    tell(sim, calc, looker, "log_level", level="INFO", seconds=60)
+    sim.run(calc.close())
+    sim.advance(30)
+    assert level_of() == logging.INFO
+    sim.advance(60)
+    assert level_of() == before
+
+
 def test_a_level_that_the_program_set_meanwhile_stays(sim: SimMesh) -> None:
     calc, looker = pair(sim)
     tell(sim, looker, calc, "log_level", level="DEBUG", seconds=10)
