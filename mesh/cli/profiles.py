@@ -27,7 +27,14 @@ from typing import Any
 import mesh
 from mesh.cli.places import config_folder
 
-__all__ = ["Profile", "config_path", "is_readable_by_others", "load", "profile_names"]
+__all__ = [
+    "Profile",
+    "config_path",
+    "is_readable_by_others",
+    "load",
+    "profile_names",
+    "used_profile",
+]
 
 
 @dataclass(frozen=True)
@@ -83,15 +90,24 @@ def load(name: str | None) -> Profile:
     Raises ConfigError for a file that cannot be used and for a name that it does not have.
     """
     path = config_path()
-    default, profiles = _read(path)
-    variable = os.environ.get("MESH_PROFILE", "").strip() or None
-    wanted = name if name is not None else variable if variable is not None else default
+    wanted, _ = used_profile(name)
+    _, profiles = _read(path)
     if wanted is None:
         return Profile()
     if wanted not in profiles:
         there_are = ", ".join(sorted(profiles)) or "none"
         raise mesh.ConfigError(f"{path} has no profile {wanted!r}; its profiles: {there_are}")
     return profiles[wanted]
+
+
+def used_profile(name: str | None) -> tuple[str | None, str]:
+    """Which one is used, None if none is, and what says so. Raises ConfigError as ``load``."""
+    if name is not None:
+        return name, "--profile"
+    if variable := os.environ.get("MESH_PROFILE", "").strip():
+        return variable, "MESH_PROFILE"
+    default, _ = _read(config_path())
+    return default, "default_profile" if default is not None else "default"
 
 
 def profile_names() -> list[str]:
