@@ -38,12 +38,13 @@ def method_rows(nodes: Iterable[Seen]) -> list[Row]:
     served: dict[str, list[Change]] = {}
     called: dict[str, list[Change]] = {}
     for seen, state in answering:
+        change = seen.change
         for one in items_of(state, "methods"):
             name = text_of(one, "name")
-            served.setdefault(name, []).append(seen.change.of("methods", name=name))
+            served.setdefault(name, []).append(change.of("methods", name=name))
         for one in items_of(state, "calls"):
             name = text_of(one, "method")
-            called.setdefault(name, []).append(seen.change.of("calls", method=name))
+            called.setdefault(name, []).append(change.of("calls", method=name))
     names = [name for name in dict.fromkeys((*served, *called)) if name][:MAX_ROWS]
     return [_method(name, served.get(name, []), called.get(name, [])) for name in names]
 
@@ -105,7 +106,8 @@ def link_rows(seen: Seen | None) -> list[Row]:
     if seen is None or seen.last is None or seen.trouble:
         return []
     peers = items_of(seen.last.state, "peers")[:MAX_ROWS]
-    return [_link(one, seen.change.of("peers", id=one.get("id"))) for one in peers]
+    change = seen.change
+    return [_link(one, change.of("peers", id=one.get("id"))) for one in peers]
 
 
 def _link(one: Any, change: Change) -> Row:
@@ -169,10 +171,10 @@ def listening_rows(nodes: Iterable[Seen]) -> list[Row]:
     """One for each subscription, membership, and group with casts that are not acknowledged."""
     rows = []
     for seen, state in _latest(nodes):
+        change = seen.change
         for one in items_of(state, "subscriptions"):
             where = {name: one.get(name) for name in ("pattern", "group", "queue")}
-            change = seen.change.of("subscriptions", **where)
-            rows.append(_listening(seen, one, change))
+            rows.append(_listening(seen, one, change.of("subscriptions", **where)))
         for one in items_of(state, "groups"):
             rows.append(_giving(seen, one))
     return rows[:MAX_ROWS]

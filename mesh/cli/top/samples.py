@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from mesh.cli.reading import items_of, number_of, value_of
 from patterns.rpc.measures import BOUNDS, quantile
@@ -38,13 +38,14 @@ def added(numbers: Sequence[float | None]) -> float | None:
 class Change:
     """From ``before`` to ``after``; without ``before``, or after a restart, nothing has changed."""
 
-    __slots__ = ("_after", "_before", "seconds")
+    __slots__ = ("_after", "_before", "_indexes", "seconds")
 
     def __init__(self, before: Any, after: Any, seconds: float | None) -> None:
         self._before = before
         self._after = after
         self.seconds = seconds
         """How long it took; None when the two cannot be compared."""
+        self._indexes: dict[tuple[str, ...], tuple[_Index, _Index]] = {}
 
     @classmethod
     def between(cls, before: Sample | None, after: Sample) -> Change:
@@ -57,16 +58,17 @@ class Change:
         return cls(before.state, after.state, after.at - before.at)
 
     def of(self, part: str, **where: Any) -> Change:
-        """The same for an item of a list, the one with these fields; new ones have no past."""
+        """The same for an item of a list, the one with these fields; new ones have no past.
 
-        def find(state: Any) -> Any:
-            for one in items_of(state, part):
-                if all(one.get(key) == value for key, value in where.items()):
-                    return one
-            return None
-
-        before = find(self._before)
-        return Change(before, find(self._after), None if before is None else self.seconds)
+        Ask one ``Change`` for all items of a list: it goes through the list once.
+        """
+        names = (part, *where)
+        if names not in self._indexes:
+            self._indexes[names] = _index(self._before, *names), _index(self._after, *names)
+        past, present = self._indexes[names]
+        key = tuple(map(_hashable, where.values()))
+        before = past.get(key)
+        return Change(before, present.get(key), None if before is None else self.seconds)
 
     def now(self, *path: str) -> float | None:
         """The number as it is."""
@@ -101,6 +103,22 @@ class Change:
             return None
         new = [b - a for a, b in zip(before, after, strict=True)]
         return None if min(new, default=0) < 0 else new
+
+
+_Index: TypeAlias = dict[tuple[str | None, ...], Any]
+
+
+def _index(state: Any, part: str, *names: str) -> _Index:
+    """The items of a list by these fields; of equal ones the first."""
+    found: _Index = {}
+    for one in items_of(state, part):
+        found.setdefault(tuple(_hashable(one.get(name)) for name in names), one)
+    return found
+
+
+def _hashable(value: Any) -> str | None:
+    """Names and ids are texts; what is none may be anything."""
+    return value if isinstance(value, str) else None
 
 
 def _counts(value: Any) -> list[int] | None:

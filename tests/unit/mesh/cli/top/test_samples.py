@@ -124,3 +124,27 @@ def test_anything_can_be_read() -> None:
     assert items_of(odd, "a", "b", "c") == items_of(None, "a") == items_of(7) == []
     assert number_of(odd, "n") is None
     assert text_of(odd, "a") == text_of(None, "a") == ""
+
+
+def test_items_are_found_whatever_their_names_are_and_the_first_of_equal_ones_counts() -> None:
+    odd = [{"id": ["x"], "n": 1}, {"id": "a", "n": 2}, {"id": "a", "n": 9}, {"n": 3}, 7]
+    both = Change({"peers": odd}, {"peers": odd}, 1.0)
+    assert both.of("peers", id="a").now("n") == 2
+    assert both.of("peers", id="a").grown("n") == 0
+    assert both.of("peers", id="b").now("n") is None
+    assert both.of("peers", id=["x"]).now("n") == 1
+
+
+def test_a_list_is_gone_through_once_for_all_its_items() -> None:
+    class Counted(list[Any]):
+        looks = 0
+
+        def __iter__(self) -> Any:
+            Counted.looks += 1
+            return super().__iter__()
+
+    items = Counted({"id": str(number), "n": number} for number in range(100))
+    both = Change({"peers": items}, {"peers": items}, 1.0)
+    Counted.looks = 0
+    assert [both.of("peers", id=str(n)).now("n") for n in range(100)] == list(range(100))
+    assert Counted.looks == 2
