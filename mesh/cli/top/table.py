@@ -155,8 +155,13 @@ def ordered(rows: Iterable[Row], by: str, *, is_reversed: bool) -> list[Row]:
     if is_text:
         known.sort(key=lambda row: row[by].lower(), reverse=is_reversed)
     else:
-        known.sort(key=lambda row: float(row[by]), reverse=not is_reversed)
+        known.sort(key=lambda row: _size(row[by]), reverse=not is_reversed)
     return known + unknown
+
+
+def _size(value: Any) -> float:
+    """A number as it is; of a list, how many."""
+    return float(len(value) if isinstance(value, list) else value)
 
 
 def chosen(rows: Iterable[Row], columns: Sequence[Column], words: str) -> list[Row]:

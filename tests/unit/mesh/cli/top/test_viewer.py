@@ -166,3 +166,20 @@ def test_without_a_terminal_all_rows_are_there_and_no_keys() -> None:
 
 def test_a_view_of_links_without_a_node_says_what_to_do() -> None:
     assert any("press Enter" in line for line in screen(Viewer("links")))
+
+
+@pytest.mark.parametrize("view", list(VIEWS))
+def test_every_column_can_be_sorted_by(view: str) -> None:
+    peers = [
+        {"id": digit * 32, "name": "calc", "state": "alive", "ejected": ["a.b"] * number}
+        for number, digit in enumerate("123")
+    ]
+    subscriptions = [{"pattern": "a.b", "policy": "block"}, {"group": "g"}]
+    method = [{"name": "a.b", "running": 1}]
+    now = {**state(), "peers": peers, "subscriptions": subscriptions, "methods": method}
+    seen = [Seen(mesh.Peer("1" * 32, "calc"), Sample(0.0, now), Sample(2.0, now))]
+    viewer = Viewer(view)
+    viewer.node = "1" * 32
+    for viewer.is_reversed in (False, True):
+        for viewer.sort in [column.key for column in VIEWS[view].columns]:
+            assert viewer.rows(seen)
