@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
@@ -103,7 +104,6 @@ def _rows(answer: Answer, logger: str, shows_all: bool) -> list[tuple[str, ...]]
     for one in items_of(answer.value, "loggers"):
         name = text_of(one, "name")
         if name == logger or (shows_all and (one.get("level") or one.get("until"))):
-            until = value_of(one, "until")
             shown = ", ".join(texts_of(answer.value, "shown_by")) if name == logger else ""
             rows.append(
                 (
@@ -111,11 +111,19 @@ def _rows(answer: Answer, logger: str, shows_all: bool) -> list[tuple[str, ...]]
                     name,
                     text_of(one, "level").lower() or "(not set)",
                     text_of(one, "effect").lower(),
-                    f"{until.astimezone():%H:%M:%S}" if hasattr(until, "astimezone") else "",
+                    _clock(value_of(one, "until")),
                     shown,
                 )
             )
     return rows
+
+
+def _clock(moment: Any) -> str:
+    """ "23:59:59" here; nothing for what is no moment, or one that this calendar does not have."""
+    try:
+        return f"{moment.astimezone():%H:%M:%S}" if isinstance(moment, datetime) else ""
+    except OverflowError:
+        return ""
 
 
 def _tell(answer: Answer) -> None:
