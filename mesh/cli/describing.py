@@ -9,7 +9,7 @@ from typing import Any
 import mesh
 from mesh.cli.asking import Answer
 from mesh.cli.reading import items_of, number_of, text_of, texts_of, value_of
-from mesh.cli.text import count_of
+from mesh.cli.text import count_of, printable
 
 __all__ = ["Described", "gather", "signature_of", "text"]
 
@@ -108,7 +108,7 @@ def text(methods: Sequence[Described], answered: int) -> str:
         if where:
             lines.append(f"    [{where}]")
         parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+    return printable("\n\n".join(parts))
 
 
 def _nature(method: Mapping[str, Any]) -> str:

@@ -119,3 +119,9 @@ def test_the_last_provider_is_the_one_without_another_alive_one() -> None:
     assert last_of(one, [one]) == ["calc", "logs"], "without methods nobody misses it"
     assert last_of(one, [one, peer("2", calc=("add",))]) == ["logs"]
     assert last_of(one, [one, peer("2", "suspect", calc=("add",))]) == ["calc", "logs"]
+
+
+def test_what_a_terminal_would_obey_is_written_out() -> None:
+    odd = {"name": "a.b", "doc": "one\x9b2J\ntwo\x07", "parameters": [{"name": "\x1b[31m"}]}
+    shown = text(gather([answer("1", odd)]), 1)
+    assert shown.splitlines() == ["a.b(\\x1b[31m)", "    one\\x9b2J", "    two\\x07", "    []"]
