@@ -52,7 +52,7 @@ class Profile:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and bool(value.strip()) and "\0" not in value
 
 
 def _are_texts(value: Any) -> bool:
@@ -137,7 +137,7 @@ def _read(path: Path) -> tuple[str | None, dict[str, Profile]]:
 
     try:
         content = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise mesh.ConfigError(f"{path} is not TOML: {error}") from None
     _refuse_unknown(content, ("default_profile", "profile"), f"{path}:")
     default = content.get("default_profile")

@@ -225,3 +225,12 @@ def test_a_slip_in_the_file_is_told_with_the_file_and_the_key(
     with pytest.raises(mesh.ConfigError, match=says) as caught:
         load(None)
     assert str(path) in str(caught.value)
+
+
+def test_what_no_file_system_and_no_parser_takes_is_told(write: Write) -> None:
+    write('[profile.lab]\nkey_file = "a\\u0000b"\n')
+    with pytest.raises(mesh.ConfigError, match="key_file must be the path of a file"):
+        load("lab")
+    write(f"x = {'[' * 100_000}")
+    with pytest.raises(mesh.ConfigError, match="is not TOML"):
+        load(None)
