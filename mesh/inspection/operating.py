@@ -31,12 +31,16 @@ class Operating:
         self._host = host
         self._waiting: asyncio.Future[None] | None = None
         self._ends = False
+        self._deadline = 0.0
+        """On the loop's clock, when the last one who asked for the end has waited long enough."""
+        self._timer: asyncio.TimerHandle | None = None
 
     def drain(self, timeout: float = 30.0, stop: bool = False) -> dict[str, Any]:
         """Begin to drain, or go on; tells ``is_over``, what is ``left``, and whether it ``ends``.
 
         With ``stop`` the node's ``run()`` ends when the drain does, at the latest after
-        ``timeout`` seconds. Raises BadRequest for a node that is not in ``run()``.
+        ``timeout`` seconds of the last one who asked for that. Raises BadRequest for a node that
+        is not in ``run()``.
         """
         host = self._host
         is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
@@ -46,23 +50,44 @@ class Operating:
             raise BadRequest(
                 "this node is not in run(), so its program has to end it: drain it without stop"
             )
-        self._ends = self._ends or bool(stop)
+        if stop:
+            self._ends = True
+            self._deadline = host.loop.time() + timeout
+            self._stop_timer()
+            self._timer = host.loop.call_later(timeout, self._end)
         if self._waiting is None:
-            logger.warning("%s: a peer asked it to drain%s", host.title, " and end" * stop)
-            waiting = self._waiting = host.loop.create_future()
-            waiting.add_done_callback(self._on_end)
+            logger.warning("%s: a peer asked it to drain%s", host.title, " and end" * bool(stop))
             host.handover.drain()
-            host.engine.drain(float(timeout), waiting)
+            self._wait(float(timeout))
         return {**host.engine.inspection.drain(), "ends": self._ends}
+
+    def _wait(self, seconds: float) -> None:
+        waiting = self._waiting = self._host.loop.create_future()
+        waiting.add_done_callback(self._on_end)
+        self._host.engine.drain(seconds, waiting)
 
     def _on_end(self, waiting: asyncio.Future[None]) -> None:
         self._waiting = None
         error = None if waiting.cancelled() else waiting.exception()
         if isinstance(error, NodeClosed):
+            self._stop_timer()
             return
         if isinstance(error, Timeout):
+            left = self._deadline - self._host.loop.time()
+            if left > 0:  # somebody who came later has more patience
+                self._wait(left)
+                return
             logger.warning("%s is %s", self._host.title, error)
         elif error is not None:
             logger.error("%s: the drain went wrong", self._host.title, exc_info=error)
-        if self._ends and self._host.end_run is not None:
+        if self._ends:
+            self._end()
+
+    def _end(self) -> None:
+        self._stop_timer()
+        if self._host.end_run is not None:
             self._host.end_run()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

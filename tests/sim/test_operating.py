@@ -172,6 +172,46 @@ def test_a_node_in_run_ends_after_its_drain_and_another_one_is_refused_before(
     sim.until(lambda: runs[0].is_closed, within=10.0)
 
 
+@pytest.mark.parametrize(
+    ("first", "patience", "ends_after"),
+    [
+        (1.0, 20.0, 6.0),  # it has less patience, but did not ask for the end
+        (60.0, 2.0, 2.0),  # it has more
+        (1.0, 3.0, 3.0),
+    ],
+)
+def test_how_long_a_drain_that_ends_may_take_says_who_asked_for_the_end(
+    sim: SimMesh, first: float, patience: float, ends_after: float
+) -> None:
+    _, looker = pair(sim)
+    runs: list[mesh.AsyncNode] = []
+
+    async def main() -> None:
+        node = mesh.AsyncNode("runner")
+        runs.append(node)
+        node.rpc("nap")(asyncio.sleep)
+        await node.run()
+
+    sim.spawn(main)
+    sim.until(lambda: any(p.name == "runner" for p in looker.peers()), within=10.0)
+    node = runs[0]
+
+    async def stop() -> float:
+        nap = asyncio.ensure_future(looker.service("runner", timeout=30.0).nap(6.0))
+        await asyncio.sleep(0.1)
+        drain = looker.service("_mesh", peer=node.id)["drain"]
+        await drain(timeout=first)
+        await drain(timeout=patience, stop=True)
+        began = asyncio.get_running_loop().time()
+        await asyncio.wait([nap])
+        assert (nap.exception() is None) == (patience > 6.0)
+        while not node.is_closed:  # noqa: ASYNC110  nothing else tells
+            await asyncio.sleep(0.05)
+        return asyncio.get_running_loop().time() - began
+
+    assert sim.run(stop()) == pytest.approx(ends_after, abs=1.5)
+
+
 @pytest.mark.parametrize("timeout", [-1, MAX_DRAIN_SECONDS + 1, "1", None, True])
 def test_a_drain_takes_a_time_that_makes_sense(sim: SimMesh, timeout: Any) -> None:
     calc, looker = pair(sim)
