@@ -74,7 +74,8 @@ class Inspector:
         wanted = PARTS if parts is None else parts
         if not isinstance(wanted, list | tuple) or not all(part in PARTS for part in wanted):
             raise BadRequest(f"parts: give a list of {', '.join(PARTS)}")
-        return {part: state_of(part, self._host, self._settings) for part in wanted}
+        # Each once, however often it is asked for: all of it is made while the loop waits.
+        return {part: state_of(part, self._host, self._settings) for part in dict.fromkeys(wanted)}
 
     def describe(self, service: str | None = None) -> dict[str, Any]:
         """What can be called here, and what is listened to; of one service, or of all."""

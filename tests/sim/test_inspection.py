@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import mesh
+from mesh.inspection import state
 from mesh.inspection.state import PARTS
 from mesh.testing import SimMesh
 
@@ -125,6 +126,21 @@ def test_an_unknown_part_is_told_with_those_there_are(sim: SimMesh) -> None:
     calc, looker = pair(sim)
     with pytest.raises(mesh.RemoteError, match="parts: give a list of node, process"):
         ask(sim, looker, calc.id, "weather")
+
+
+def test_a_part_is_made_once_however_often_it_is_asked_for(
+    sim: SimMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calc, looker = pair(sim)
+    made: list[Any] = []
+
+    def make(host: Any, _: Any) -> dict[str, int]:
+        made.append(host)
+        return {}
+
+    monkeypatch.setitem(state._MAKERS, "counters", make)
+    assert ask(sim, looker, calc.id, *["counters"] * 1000) == {"counters": {}}
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("make", [mesh.Node, mesh.AsyncNode])
