@@ -12,6 +12,7 @@ from typing import Literal
 
 import discovery as d
 from mesh.engine import Engine
+from mesh.engine.outcomes import Outcome
 from mesh.security import Credentials
 from mesh.settings import FILE, Settings
 from mesh.transport.addresses import ALL_IPV4, is_wildcard
@@ -26,12 +27,22 @@ DEFAULT_HOSTS = ("127.0.0.1",)
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a source has found. ``id`` (32 hex digits) and ``mesh`` are what it claims, "" where
-    the source cannot know; ``outcome`` says in words what became of it."""
+    the source cannot know, and so are ``fingerprint`` (of its key, "" if it has none, too) and
+    ``protocol`` (None). ``outcome`` says in words what became of it, ``cause`` for programs:
+
+    "self"; the state of a member ("alive", "unresponsive", "suspect", "failed", "left"); what it
+    claims and makes it none of ours: "other-mesh", "other-key", "key-only-there" (it has a key and
+    this node none), "key-only-here", "other-protocol"; "refused-" and the code with which it
+    refused this node; "dialled", "silent" (given up: no answer), "not-dialled".
+    """
 
     addresses: tuple[str, ...]
     outcome: str
     id: str = ""
     mesh: str = ""
+    cause: str = ""
+    fingerprint: str = ""
+    protocol: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,7 @@ class Finding:
             protocol=frames.PROTOCOL_VERSION,
             hosts=tuple(self.hosts(link_local=True)),
             port=self._port,
-            fingerprint=self._credentials.key.fingerprint if self._credentials else "",
+            fingerprint=self.fingerprint,
         )
 
     def announce_anew(self) -> None:
@@ -153,23 +164,31 @@ class Finding:
         nearest_first = self._network.choice.nearest_first
         self._engine.hint(id, nearest_first(candidate.addresses))
 
-    def _mismatch(self, candidate: d.Candidate) -> str:
-        """Why it cannot be a peer, by what it claims; "" when it may be."""
+    def _mismatch(self, candidate: d.Candidate) -> Outcome | None:
+        """Why it cannot be a peer, by what it claims; None when it may be."""
         if candidate.mesh not in (None, self._settings.mesh):
-            return "of another mesh"
-        if candidate.fingerprint is not None and (reason := self._key_mismatch(candidate)):
-            return reason
+            return Outcome("other-mesh", "of another mesh")
+        if candidate.fingerprint is not None and (why := self._key_mismatch(candidate)):
+            return why
         if candidate.protocol not in (None, frames.PROTOCOL_VERSION):
-            return f"it speaks protocol {candidate.protocol}, this node {frames.PROTOCOL_VERSION}"
-        return ""
+            ours = frames.PROTOCOL_VERSION
+            text = f"it speaks protocol {candidate.protocol}, this node {ours}"
+            return Outcome("other-protocol", text)
+        return None
 
-    def _key_mismatch(self, candidate: d.Candidate) -> str:
+    def _key_mismatch(self, candidate: d.Candidate) -> Outcome | None:
         if self._credentials is None:
-            return "it has a key, and this node none" if candidate.fingerprint else ""
+            has_one = Outcome("key-only-there", "it has a key, and this node none")
+            return has_one if candidate.fingerprint else None
         if not candidate.fingerprint:
-            return "it has no key, and this node has one"
+            return Outcome("key-only-here", "it has no key, and this node has one")
         is_ours = self._credentials.accepts(candidate.fingerprint)
-        return "" if is_ours else "of another key"
+        return None if is_ours else Outcome("other-key", "of another key")
+
+    @property
+    def fingerprint(self) -> str:
+        """That of this node's mesh key, as it is announced; "" without a key."""
+        return self._credentials.key.fingerprint if self._credentials else ""
 
     def reports(self) -> dict[str, SourceReport]:
         """How each source is doing."""
@@ -183,7 +202,15 @@ class Finding:
     def _found(self, candidate: d.Candidate) -> Found:
         id = bytes.fromhex(candidate.id) if candidate.id is not None else None
         outcome = self._mismatch(candidate) or self._engine.outcome(id, candidate.addresses)
-        return Found(candidate.addresses, outcome, candidate.id or "", candidate.mesh or "")
+        return Found(
+            candidate.addresses,
+            outcome.text,
+            candidate.id or "",
+            candidate.mesh or "",
+            outcome.cause,
+            candidate.fingerprint or "",
+            candidate.protocol,
+        )
 
 
 def _is_literal(seed: str) -> bool:
