@@ -1,0 +1,308 @@
+"""Rules about nodes that were heard of and are not linked with ours: why are they not?
+
+First by what they claim to be, then by what the other side said, then by what a TCP connection
+met, for a refused node needs no look at firewalls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from mesh.cli.doctor.facts import Facts, Other
+from mesh.cli.doctor.findings import Finding, Gravity, listed
+from mesh.cli.text import count_of
+
+__all__ = ["on_strangers"]
+
+_ENDED = ("failed", "left")
+
+
+def on_strangers(facts: Facts) -> Iterator[Finding]:
+    """All of them."""
+    yield from _other_meshes(facts)
+    yield from _other_keys(facts)
+    yield from _other_protocols(facts)
+    for other in facts.others:
+        if not _is_mismatch(other):
+            yield _refused(other) or _not_linked(facts, other)
+
+
+def _is_mismatch(other: Other) -> bool:
+    return other.cause in _MESH or other.cause in _KEY or other.cause in _PROTOCOL
+
+
+_MESH = ("other-mesh", "refused-mesh")
+_KEY = ("other-key", "key-only-there", "key-only-here", "refused-key")
+_PROTOCOL = ("other-protocol", "refused-protocol")
+
+
+def _finding(
+    code: str, gravity: Gravity, others: Sequence[Other], what: str, why: str = "", do: str = ""
+) -> Finding:
+    nodes = tuple(other.id for other in others if other.id)
+    addresses = dict.fromkeys(address for other in others for address in other.addresses)
+    return Finding(code, gravity, what, why, do, nodes, tuple(addresses))
+
+
+def _by(others: Iterable[Other], of: str) -> dict[str, list[Other]]:
+    groups: dict[str, list[Other]] = {}
+    for other in others:
+        groups.setdefault(getattr(other, of), []).append(other)
+    return groups
+
+
+def _places(others: Iterable[Other]) -> str:
+    return listed(other.place for other in others)
+
+
+def _other_meshes(facts: Facts) -> Iterator[Finding]:
+    """Two meshes may share a network. It is a problem where nobody is here, or one was wanted."""
+    found = [other for other in facts.others if other.cause in _MESH]
+    is_alone = not any(not member.is_observer for member in facts.members)
+    for name, others in _by(found, "mesh").items():
+        is_grave = is_alone or any(other.is_wanted for other in others)
+        which = f"mesh {name!r}" if name else "another mesh"
+        told = next((other.text for other in others if other.cause == "refused-mesh"), "")
+        yield _finding(
+            "other-mesh",
+            "problem" if is_grave else "note",
+            others,
+            f"{count_of(len(others), 'node')} of {which}, this one is {facts.own.mesh!r}: "
+            f"{_places(others)}",
+            told,
+            "the same --mesh (MESH_NAME, mesh=) on both sides, if they are to meet",
+        )
+
+
+def _other_keys(facts: Facts) -> Iterator[Finding]:
+    ours = facts.own.fingerprint
+    same = "the same --key-file (MESH_KEY, key=) on both sides"
+    by_cause = _by((other for other in facts.others if other.cause in _KEY), "cause")
+    for print_, others in _by(by_cause.get("other-key", ()), "fingerprint").items():
+        yield _finding(
+            "other-key",
+            "problem",
+            others,
+            f"another key: {_places(others)}",
+            f"its fingerprint is {print_}, that of ours {ours}",
+            same,
+        )
+    if others := by_cause.get("refused-key"):
+        yield _finding(
+            "other-key", "problem", others, f"another key: {_places(others)}", others[0].text, same
+        )
+    if others := by_cause.get("key-only-there"):
+        yield _finding(
+            "key-only-there",
+            "problem",
+            others,
+            f"a key there, and none here: {_places(others)}",
+            f"the fingerprint of theirs is {listed(one.fingerprint for one in others)}",
+            "give it: --key-file FILE (MESH_KEY, MESH_IDENTITY)",
+        )
+    if others := by_cause.get("key-only-here"):
+        yield _finding(
+            "key-only-here",
+            "problem",
+            others,
+            f"a key here, and none there: {_places(others)}",
+            f"the fingerprint of ours is {ours}",
+            "start those with the key, or this without",
+        )
+
+
+def _other_protocols(facts: Facts) -> Iterator[Finding]:
+    found = [other for other in facts.others if other.cause in _PROTOCOL]
+    for others in _by(found, "protocol").values():
+        yield _finding(
+            "other-protocol",
+            "problem",
+            others,
+            f"another version of the protocol: {_places(others)}",
+            others[0].text,
+            "the same version of mesh on both sides ('meshctl --version')",
+        )
+
+
+def _refused(other: Other) -> Finding | None:
+    """The other side said no, for a reason of its own."""
+    if not other.cause.startswith("refused-"):
+        return None
+    code = other.cause.removeprefix("refused-")
+    if code == "full":
+        return _finding(
+            "refused-full",
+            "problem",
+            [other],
+            f"{other.place} has no room for us",
+            other.text,
+            "raise its descriptor limit: ulimit -n, LimitNOFILE=",
+        )
+    return _finding(
+        "refused",
+        "problem",
+        [other],
+        f"{other.place} refuses us",
+        other.text,
+        "'meshctl identity' shows what this machine has, 'meshctl invite' gives another",
+    )
+
+
+def _not_linked(facts: Facts, other: Other) -> Finding:
+    """By what TCP met. The gravest of several addresses is that which was nearest to a link."""
+    by_result: dict[str, list[str]] = {}
+    for tried in other.tried:
+        by_result.setdefault(tried.result, []).append(tried.address)
+    for rule in _BY_RESULT:
+        for result in rule.results:
+            if result in by_result:
+                return rule.tell(facts, other, by_result[result])
+    if other.answers_us:
+        return _cannot_come(facts, other)
+    return _finding(
+        "not-tried",
+        "note",
+        [other],
+        f"{other.place} is not linked, and was not tried",
+        other.text,
+        "'meshctl discovery' tells more; a longer --timeout gives it time",
+    )
+
+
+def _answers(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
+    if other.answers_us:
+        return _cannot_come(facts, other)
+    if "keyed" in {tried.result for tried in other.tried} and not facts.own.fingerprint:
+        return _finding(
+            "key-only-there",
+            "problem",
+            [other],
+            f"a key there, and none here: {other.place}",
+            "a door answers, and asks for a key",
+            "give it: --key-file FILE (MESH_KEY, MESH_IDENTITY)",
+        )
+    if "alive" in {tried.result for tried in other.tried} and facts.own.fingerprint:
+        return _finding(
+            "key-only-here",
+            "problem",
+            [other],
+            f"a key here, and none there: {other.place}",
+            "ZeroMQ answers without a door, so it is a node without a key, or no node",
+            "start it with the key, or this without",
+        )
+    return _finding(
+        "not-answering",
+        "problem",
+        [other],
+        f"{other.place} accepts connections, and does not answer as a node",
+        "its Python is blocked (a handler that does not return, swapping), or it is no node",
+        "look at that process: a stack (py-spy dump), its log",
+    )
+
+
+def _cannot_come(facts: Facts, other: Other) -> Finding:
+    return _finding(
+        "blocked-to-us",
+        "problem",
+        [other],
+        f"one-way: {other.place} answers us, and has not connected to us",
+        f"a firewall on the way to this machine drops TCP to {listed(facts.own.addresses)}",
+        "let TCP to that port in; port= (--host) fixes it",
+    )
+
+
+def _silent(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
+    return _finding(
+        "stopped",
+        "problem",
+        [other],
+        f"{other.place} accepts connections and says nothing",
+        "its process is stopped or hangs (SIGSTOP, a debugger, a frozen container), or another "
+        "program listens there",
+        "look at that process: 'ps' shows T for stopped, kill -CONT lets it go on",
+    )
+
+
+def _alien(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
+    return _finding(
+        "not-a-node",
+        "warning",
+        [other],
+        f"{listed(addresses)} is no node",
+        "something answers there with another protocol, or hangs up",
+        "give the port of a node: 'meshctl peers' lists them where they are seen",
+    )
+
+
+def _timeout(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
+    if other.reaches_us:
+        return _finding(
+            "blocked-one-way",
+            "problem",
+            [other],
+            f"one-way: {other.place} connects to us, and no TCP connection to {listed(addresses)} "
+            "comes about",
+            "a firewall there, or on the way, drops what comes in on that port",
+            "let TCP to that port in there; port= keeps it the same",
+        )
+    return _finding(
+        "blocked",
+        "problem",
+        [other],
+        f"no packet comes back from {listed(addresses)} ({other.title}{_known_by(other)})",
+        "a firewall drops TCP to that port, or the machine is off, or in another network",
+        "let TCP to that port in there (port= keeps it the same); is the machine up: ping",
+    )
+
+
+def _no_way(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
+    detail = next(tried.detail for tried in other.tried if tried.result == "unreachable")
+    return _finding(
+        "no-route",
+        "problem",
+        [other],
+        f"no way to {listed(addresses)} ({other.title}{_known_by(other)})",
+        f"{detail}: another network, or the machine is off",
+        "a route there, or a node that both reach: --seed HOST:PORT",
+    )
+
+
+def _nobody(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
+    if other.state in _ENDED:
+        return _finding(
+            "ended",
+            "note",
+            [other],
+            f"{other.title} has ended: nobody listens at {listed(addresses)}",
+            f"others saw it as {other.state}",
+        )
+    return _finding(
+        "not-listening",
+        "problem" if other.is_wanted else "warning",
+        [other],
+        f"nobody listens at {listed(addresses)} ({other.title}{_known_by(other)})",
+        "the node has ended without a goodbye, or has another port",
+        "start it; 'meshctl peers' on its machine shows its address",
+    )
+
+
+def _known_by(other: Other) -> str:
+    return f", told by {listed(other.by, 3)}" if other.by else ""
+
+
+class _Rule:
+    """What is told for some results; the first rule that fits counts."""
+
+    def __init__(self, tell: _Tell, *results: str) -> None:
+        self.tell = tell
+        self.results = results
+
+
+_BY_RESULT = (
+    _Rule(_answers, "alive", "keyed"),
+    _Rule(_silent, "silent"),
+    _Rule(_timeout, "timeout"),
+    _Rule(_alien, "alien", "closed"),
+    _Rule(_no_way, "unreachable"),
+    _Rule(_nobody, "refused"),
+)
