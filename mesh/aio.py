@@ -72,6 +72,10 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
     ``policy``     who may call, publish, subscribe, join and give work (``MESH_POLICY``): a file or
                    a ``mesh.Policy``; None: members may do all. Needs identities.
                    ``docs/permissions.md``
+    ``allow``      what others may do with this node itself (``MESH_ALLOW``): of "inspect" (see how
+                   it is), "operate" (drain it, set its log level) and "tap" (see what goes
+                   through it). By default the first two, with ``insecure`` the first; ``[]`` none.
+                   With a policy it says who, too: right ``call``, on ``_mesh.state`` and so on
     ``plain``      open endpoints for plain ZeroMQ clients in any language (``MESH_PLAIN``): True,
                    or their two ports, for requests and subscriptions. See ``docs/protocol.md``
 
@@ -101,6 +105,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         max_payload_bytes: int | None = None,
         identity: IdentityInput = None,
         policy: PolicyInput = None,
+        allow: Iterable[str] | None = None,
     ) -> None:
         self._settings = s = Settings.make(
             name,
@@ -121,6 +126,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
             max_payload_bytes=max_payload_bytes,
             identity=identity,
             policy=policy,
+            allow=allow,
         )
         super().__init__(s.name, s.is_observer)
         self._to_attach: deque[Attach] = deque()

@@ -10,11 +10,13 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from mesh.engine import Engine, EngineConfig, engine_for
 from mesh.environment import Environment, HostTransport
 from mesh.finding import Finding
+from mesh.inspection import Inspector
 from mesh.key_keeping import KeyKeeper
 from mesh.membership import Peer
 from mesh.plain import Gateway
@@ -90,6 +92,7 @@ class Host:
             self.engine = self._new_engine()
             self.publishers = Publishers(self)
             self.blocking = self.engine.pubsub.blocking.nodes
+            Inspector(self, s).attach(self.engine)
             for attach in attachments:
                 attach(self.engine, self.runner)
             addresses, _ = self.engine.open()
@@ -106,6 +109,10 @@ class Host:
         except BaseException:
             await self.close()
             raise
+
+    def wall_clock(self) -> datetime:
+        """Now, aware, UTC."""
+        return self._environment.wall_clock()
 
     def _new_engine(self) -> Engine:
         s = self._settings

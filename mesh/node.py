@@ -74,6 +74,7 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
         max_payload_bytes: int | None = None,
         identity: IdentityInput = None,
         policy: PolicyInput = None,
+        allow: Iterable[str] | None = None,
     ) -> None:
         self.aio = AsyncNode(
             name,
@@ -94,6 +95,7 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
             max_payload_bytes=max_payload_bytes,
             identity=identity,
             policy=policy,
+            allow=allow,
         )
         super().__init__(self.aio.name, observer)
         self._running: LoopThread | None = None

@@ -17,8 +17,8 @@ from mesh.host import Attach, Host
 from mesh.owning import Owning
 from mesh.streaming import generator_method, handler_method
 from patterns.backlog import DEFAULT_BUFFER, Policy, check_policy
-from patterns.errors import ConfigError
-from patterns.names import check_name, check_pattern, group_subject, queue_pool
+from patterns.errors import BadName, ConfigError
+from patterns.names import RESERVED_TOKEN, check_name, check_pattern, group_subject, queue_pool
 from patterns.port import Runner
 from patterns.rpc.method import Method, as_handler
 from patterns.streams.method import STREAM_METHOD, is_generator
@@ -127,6 +127,8 @@ class Registrations(Owning):
         return full
 
     def _check_is_free(self, service: str, name: str) -> str:
+        if service == RESERVED_TOKEN:
+            raise BadName(f"the service {service!r} is the mesh's own; choose another name")
         full = f"{check_name('service', service)}.{check_name('method', name)}"
         if full in self._method_names:
             raise ConfigError(f"the method {full!r} is served already; give one another name")

@@ -14,6 +14,7 @@ argument               environment                 default
 ``plain``              ``MESH_PLAIN``              false (true, or two ports: "5556,5557")
 ``max_payload_bytes``  ``MESH_MAX_PAYLOAD_BYTES``  64 MiB
 ``policy``             ``MESH_POLICY`` (a file)    none: members may do all
+``allow``              ``MESH_ALLOW``              inspect, operate; insecure: inspect alone
 =====================  ==========================  =========================================
 
 An empty variable counts as unset. An identity that is given as an argument goes before MESH_NAME
@@ -34,13 +35,17 @@ from mesh.membership.record import check_instance, check_tags, check_weight
 from mesh.security.identity import Identity
 from mesh.security.policy import Policy
 from mesh.transport.addresses import is_loopback
-from patterns.errors import ConfigError
-from patterns.names import check_name
+from patterns.errors import BadName, ConfigError
+from patterns.names import RESERVED_TOKEN, check_name
 
-__all__ = ["SOURCES", "PolicyInput", "Settings", "check_has_identity"]
+__all__ = ["ALLOWED", "SOURCES", "PolicyInput", "Settings", "check_has_identity"]
 
 SOURCES = ("mdns", "local", "exchange")
 """The discovery sources there are by name; seeds are used whenever some are given."""
+
+ALLOWED = ("inspect", "operate", "tap")
+"""What others can be let do with a node: see how it is; drain it and set its log level; see what
+goes through it."""
 
 FILE = "file:"
 """Begins a seed that is a file of seeds."""
@@ -82,6 +87,8 @@ class Settings:
     """Of a packed message, call, reply or groupcast, sent or taken."""
     policy: Policy | None = None
     """Who may do what here; None: members may do all."""
+    allow: frozenset[str] = frozenset()
+    """Of ``ALLOWED``, what others may do with this node itself."""
 
     @classmethod
     def make(
@@ -105,6 +112,7 @@ class Settings:
         max_payload_bytes: int | None,
         identity: IdentityInput = None,
         policy: PolicyInput = None,
+        allow: Iterable[str] | None = None,
     ) -> Settings:
         """Raises BadName and ConfigError for what cannot work."""
         keys = KeySettings.make(mesh, key, key_file, identity)
@@ -113,7 +121,7 @@ class Settings:
             insecure = _env_bool("MESH_INSECURE")
         return cls(
             id=id,
-            name=f"anon-{id.hex()[:8]}" if name is None else check_name("node", name),
+            name=f"anon-{id.hex()[:8]}" if name is None else _name(name),
             mesh=keys.mesh,
             keys=keys,
             host=_host(host, bool(keys or insecure)),
@@ -128,6 +136,7 @@ class Settings:
             plain=_plain(plain, bool(observer)),
             max_payload_bytes=_max_payload_bytes(max_payload_bytes),
             policy=_policy(policy),
+            allow=_allow(allow, is_open=bool(insecure and not keys)),
         )
 
     def with_fresh_id(self) -> Settings:
@@ -149,6 +158,24 @@ def check_has_identity(policy: Policy | None, identity: Identity | None) -> None
     """
     if policy is not None and identity is None:
         raise ConfigError("a policy needs identities: give identity=, see 'meshctl join'")
+
+
+def _name(name: str) -> str:
+    if check_name("node", name) == RESERVED_TOKEN:
+        raise BadName(f"the name {name!r} is the mesh's own; choose another one")
+    return name
+
+
+def _allow(allow: object, *, is_open: bool) -> frozenset[str]:
+    if allow is None:
+        allow = _env_list("MESH_ALLOW") or ALLOWED[: 1 if is_open else 2]
+    what = ", ".join(ALLOWED)
+    if isinstance(allow, str) or not isinstance(allow, Iterable):
+        raise ConfigError(f"allow={allow!r}: give a list of {what}")
+    given = frozenset(allow)
+    if unknown := given - {*ALLOWED, "nothing"}:
+        raise ConfigError(f"allow: {', '.join(map(repr, unknown))} is none of: {what}; 'nothing'")
+    return given - {"nothing"}
 
 
 def _host(host: object, may_be_on_network: bool) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "check_subject",
     "group_of",
     "group_subject",
+    "is_reserved_method",
     "queue_of",
     "queue_pool",
     "split_method",
@@ -51,6 +52,7 @@ RESERVED_TOKEN = "_mesh"  # noqa: S105  a token of a subject
 EVERYONE = "*"
 """The group whose broadcast reaches every node."""
 
+_RESERVED_SERVICE = f"{RESERVED_TOKEN}."
 _EVERYONE_SUBJECT = f"{RESERVED_TOKEN}.all"
 _GROUP_PREFIX = f"{RESERVED_TOKEN}.g."
 _QUEUE_PREFIX = f"{RESERVED_TOKEN}.q."
@@ -86,6 +88,11 @@ def split_method(path: object) -> tuple[str, str]:
             f"bad method {_shown(path)}: it has {path.count('.')} dots; give 'service.method'"
         )
     return check_name("service", service), check_name("method", method)
+
+
+def is_reserved_method(path: str) -> bool:
+    """Whether a "service.method" is one of the mesh's own."""
+    return path.startswith(_RESERVED_SERVICE)
 
 
 def check_subject(subject: object) -> str:

@@ -182,6 +182,11 @@ class PubSub:
         return pattern in self._wanted
 
     @property
+    def subscriptions(self) -> list[Subscription]:
+        """All of this node."""
+        return list(self._subscriptions)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no message waits for a handler and none runs."""
         return not self.busy()

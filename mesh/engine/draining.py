@@ -77,9 +77,14 @@ class Draining:
             self._withdraw_work()
         self._waits.add(self._check, waiter, timeout, lambda: self._timeout(timeout))
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether this node takes no new work any more."""
+        return self._step != _SERVING
+
     def check_may_serve(self) -> None:
         """Raises NodeClosed when this node takes no new work any more."""
-        if self._step != _SERVING:
+        if self.has_begun:
             raise NodeClosed("this node is draining: it takes no new work")
 
     def check_may_subscribe(self, subscription: Subscription) -> None:

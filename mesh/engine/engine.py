@@ -28,6 +28,7 @@ from mesh.engine.draining import Draining
 from mesh.engine.events import Watcher
 from mesh.engine.exchange import Exchange
 from mesh.engine.guard import Guard
+from mesh.engine.inspection import Inspection
 from mesh.engine.link_plane import LinkPlane
 from mesh.engine.liveness import Liveness
 from mesh.engine.local import LocalLane, LocalSession
@@ -182,6 +183,8 @@ class Engine:
             self.ownership,
             self._update_own_services,
         )
+        parts = self._client, self.server, self.pubsub, self._work, self._draining
+        self.inspection = Inspection(core, self._local, *parts)
         self.surveys = Surveys(self, core, self._local, self._providers, self._conditions)
         self.moves = Moves(core, self._dialer, self._links, self._control, self._liveness)
         self.outcome = Outcomes(core, self._dialer).of

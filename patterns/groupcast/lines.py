@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from patterns.groupcast.accounts import Account, Cast, Line, Stream
@@ -87,6 +88,18 @@ class Lines:
         if waiting:
             texts.append(f"{waiting} at nobody yet")
         return ", ".join(texts)
+
+    def kept(self) -> dict[str, tuple[int, int, int, int]]:
+        """Of each pool what is not acknowledged: casts, bytes, how many are at members, and how
+        many wait for room."""
+        in_flight = Counter[str]()
+        for stream in self._streams.values():
+            for pool, account in stream.accounts.items():
+                in_flight[pool] += account.in_flight
+        return {
+            pool: (window.count, window.bytes, in_flight[pool], len(window.room))
+            for pool, window in self.windows.items()
+        }
 
     def clear(self) -> list[Cast]:
         """Members changed: forget all lines; returns what waited in them, in order."""

@@ -55,12 +55,12 @@ class CastSender:
         self._grace_left = grace_left
         self._streams: dict[Handle, Stream] = {}
         self._denials = Denials()
-        self._lines = Lines(port, self._streams, self._denials)
-        self.groups = self._lines.groups
+        self.lines = Lines(port, self._streams, self._denials)
+        self.groups = self.lines.groups
         """The line of each group in use, for ``cast``."""
         self._demand = Demand(port, self._streams)
         self._keys = KeyLines(
-            port, self._lines, self._assign, self._demand.want_for_keys, self._flag
+            port, self.lines, self._assign, self._demand.want_for_keys, self._flag
         )
         self._callers = Callers(port, self._take_out, self._error_of)
         self._seq = 0
@@ -95,7 +95,7 @@ class CastSender:
         if self._closed:
             raise NodeClosed("this node is closed")
         first = timeout
-        line = self._lines.of_group(pool)
+        line = self.lines.of_group(pool)
         if not line.accounts:
             first = 0.0 if self._denials.error(pool) else min(timeout, self._grace_left())
             if first <= 0:
@@ -117,7 +117,7 @@ class CastSender:
 
     def copy(self, pool: str, subject: str, members: tuple[Handle, ...], entry: bytes) -> bool:
         """A queue group's copy of a publish; False when there is no room for it. Never waits."""
-        window = self._lines.window(pool)
+        window = self.lines.window(pool)
         if window.is_full or self._closed:
             if not window.is_dropping:
                 window.is_dropping = True
@@ -128,13 +128,13 @@ class CastSender:
         cast = Cast(entry, pool, self._seq)
         cast.subject = subject
         window.add(len(entry))
-        self._place_in(self._lines.of_members(pool, members), cast)
+        self._place_in(self.lines.of_members(pool, members), cast)
         return True
 
     @property
     def unacked(self) -> int:
         """How many casts are accepted and not acknowledged."""
-        return sum(window.count for window in self._lines.windows.values())
+        return sum(window.count for window in self.lines.windows.values())
 
     def _no_member(self, pool: str) -> MeshError:
         denied = self._denials.error(pool)
@@ -142,10 +142,10 @@ class CastSender:
 
     def _error_of(self, cast: Cast) -> MeshError:
         """Why no member had it in time."""
-        if not self._lines.of_group(cast.pool).accounts:
+        if not self.lines.of_group(cast.pool).accounts:
             return self._no_member(cast.pool)
         group = group_of(cast.pool)
-        window = self._lines.window(cast.pool)
+        window = self.lines.window(cast.pool)
         if window.is_full:
             kept = f"{window.count} messages of {window.bytes} bytes"
             return Overloaded(f"the group {group!r} has not acknowledged {kept}")
@@ -157,7 +157,7 @@ class CastSender:
         if key is not None:
             self._keys.add(cast, key)
             return
-        self._place_in(self._lines.of_group(cast.pool), cast)
+        self._place_in(self.lines.of_group(cast.pool), cast)
 
     def _place_in(self, line: Line, cast: Cast) -> None:
         """To a member with credit, or behind those that wait for one."""
@@ -170,7 +170,7 @@ class CastSender:
 
     def _take_out(self, cast: Cast) -> None:
         """Its caller gave up: it waits nowhere any more."""
-        room = self._lines.window(cast.pool).room
+        room = self.lines.window(cast.pool).room
         if cast in room:
             del room[cast]
         if cast.waits_in is not None:
@@ -192,7 +192,7 @@ class CastSender:
         if account.available < account.least_available:
             account.least_available = account.available
         if cast.waiter is not None:
-            self._lines.window(cast.pool).add(len(cast.entry))
+            self.lines.window(cast.pool).add(len(cast.entry))
             self._callers.accepted(cast, stream.handle)
 
     # Credit.
@@ -219,7 +219,7 @@ class CastSender:
         if stream is not None and pool in stream.accounts and group_of(pool) is not None:
             self._denials.add(pool, handle, rule, text)
             self.members_changed()
-            if not self._lines.of_group(pool).accounts:
+            if not self.lines.of_group(pool).accounts:
                 self._callers.fail_all(pool, self._no_member)
 
     def on_recall(self, handle: Handle, pool: str, share: int) -> None:
@@ -275,7 +275,7 @@ class CastSender:
 
     def _release(self, pool: str, count: int, size: int) -> None:
         """So many are off our hands: those that wait for room may come."""
-        window = self._lines.window(pool)
+        window = self.lines.window(pool)
         window.remove(count, size)
         room = window.room
         placed = 0
@@ -323,7 +323,7 @@ class CastSender:
         elif reason == k.BACK_MOVED:
             self._port.count("redirects_followed")
             cast.redirects += 1
-            members = self._lines.of_group(cast.pool).by_handle
+            members = self.lines.of_group(cast.pool).by_handle
             named = members.get(owner) if owner is not None and owner is not handle else None
             cast.moved_to = owner if named is not None and named.stream.is_healthy else None
             if cast.redirects >= MAX_REDIRECTS or cast.moved_to is None:
@@ -350,7 +350,7 @@ class CastSender:
         entry = self._port.pack(fields)
         more = len(entry) - len(cast.entry)
         if cast.waiter is None:
-            self._lines.window(cast.pool).bytes += more
+            self.lines.window(cast.pool).bytes += more
         else:
             self._callers.bytes += more
         cast.entry = entry
@@ -361,7 +361,7 @@ class CastSender:
         lines: dict[Line, list[Cast]] = {}
         for cast in casts:
             if cast.key_line is None:
-                lines.setdefault(self._lines.of_cast(cast), []).append(cast)
+                lines.setdefault(self.lines.of_cast(cast), []).append(cast)
         for line, again in lines.items():
             refused = [cast for cast in again if cast.refused_by]
             line.refused += refused
@@ -466,13 +466,13 @@ class CastSender:
     def members_changed(self) -> None:
         """Groups, queue groups or subscriptions changed: choose anew for all that waits."""
         self._runs.flush()
-        waiting = self._lines.clear()
+        waiting = self.lines.clear()
         touched: dict[Line, None] = {}
         for cast in sorted(waiting, key=lambda cast: cast.seq):
-            line = self._lines.of_cast(cast)
+            line = self.lines.of_cast(cast)
             line.add(cast)
             touched[line] = None
-        self._callers.members_came(lambda pool: bool(self._lines.of_group(pool).accounts))
+        self._callers.members_came(lambda pool: bool(self.lines.of_group(pool).accounts))
         for line in touched:
             self._settle_line(line)
         self._keys.members_changed()
@@ -481,14 +481,14 @@ class CastSender:
 
     def describe(self) -> str:
         """Where the casts that are not acknowledged are, for people."""
-        return self._lines.describe(self.unacked)
+        return self.lines.describe(self.unacked)
 
     def close(self) -> int:
         """End all waits with NodeClosed; returns how many casts are not acknowledged."""
         self._runs.flush()
         self._closed = True
         unacked = self.unacked
-        self._lines.clear()
+        self.lines.clear()
         self._callers.close(NodeClosed("the node was closed while the groupcast waited"))
         self._demand.close()
         return unacked

@@ -138,6 +138,7 @@ class RpcClient(InFlight):
         pending_calls = self._pending
         discard = self._deadlines.discard
         watched = self.outliers.watched
+        measures = self.measures
         for entry in entries:
             try:
                 call_id, status = entry[0], entry[1]
@@ -151,8 +152,8 @@ class RpcClient(InFlight):
                     self._bytes -= len(pending.entry)
                     discard(call_id, pending.tick)
                     sender.outstanding -= 1
-                    if watched:
-                        self.outliers.answered(pending, sender)
+                    if watched or measures is not None:
+                        self._note_value(pending, sender)
                     if not pending.waiter.done():
                         pending.waiter.set_result(value)
                 elif status == m.STATUS_MOVED and pending.may_move:
@@ -168,6 +169,11 @@ class RpcClient(InFlight):
             except (TypeError, ValueError, IndexError, KeyError):
                 malformed += 1
         return malformed
+
+    def _note_value(self, pending: Pending, sender: Handle) -> None:
+        self.outliers.answered(pending, sender)
+        if self.measures is not None:
+            self.measures.succeeded(pending.method, self._now() - pending.began_at)
 
     def on_providers_changed(self) -> None:
         """Somebody came, went or changed: place the calls that wait for a provider."""

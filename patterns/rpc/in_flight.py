@@ -6,12 +6,14 @@ their deadline, sent (again) and ended.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from typing import cast
 
 from patterns.deadlines import Deadlines
 from patterns.errors import MeshError
 from patterns.port import Handle, RpcPort, Waiter
+from patterns.rpc.measures import Measures
 from patterns.rpc.options import CallOptions
 from patterns.rpc.pending import MAX_BUDGET_MS, Pending
 from patterns.rpc.providers import Providers
@@ -37,6 +39,8 @@ class InFlight:
         self._providers = providers
         self._pending: dict[int, Pending] = {}
         self._unplaced: dict[int, Pending] = {}
+        self.measures: Measures | None = None
+        """Of the calls that were made; None until somebody asks."""
         self._last_id = 0
         self._bytes = 0
         self._deadlines = Deadlines(port.now, port.call_later, self._on_deadline)
@@ -53,6 +57,10 @@ class InFlight:
     def in_flight_at(self, handle: Handle) -> list[int]:
         """The ids of the calls sent there and not answered."""
         return [call_id for call_id, p in self._pending.items() if p.handle is handle]
+
+    def in_flight(self) -> Counter[str]:
+        """How many calls of each method have not ended."""
+        return Counter(pending.method for pending in self._pending.values())
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -157,5 +165,9 @@ class InFlight:
 
     def _fail(self, call_id: int, error: MeshError) -> None:
         pending = self._forget(call_id)
-        if pending is not None and not pending.waiter.done():
+        if pending is None:
+            return
+        if self.measures is not None:
+            self.measures.failed(pending.method)
+        if not pending.waiter.done():
             pending.waiter.set_exception(error)

@@ -75,6 +75,7 @@ class Method:
         "_request_index",
         "_signature",
         "concurrency",
+        "full_name",
         "function",
         "inline",
         "is_async",
@@ -94,6 +95,8 @@ class Method:
         self.function, self.is_async = self._as_handler(function)
         self.inline = inline and not self.is_async
         self.concurrency = concurrency
+        self.full_name = name
+        """With its service, once it is served."""
         self.running = 0
         self.seconds: float | None = None
         """What one call occupies its slot for, smoothed; None before the first has ended."""

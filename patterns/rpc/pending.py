@@ -84,6 +84,11 @@ class Pending:
         """What its request claims: see ``patterns.rpc.placement``."""
 
     @property
+    def began_at(self) -> float:
+        """When it was made, on the clock."""
+        return self.deadline - self.seconds
+
+    @property
     def may_move(self) -> bool:
         """Whether its peer may name another owner of its key."""
         return self.options.key is not None and self.redirects < FINAL

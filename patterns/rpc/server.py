@@ -19,29 +19,28 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from patterns import messages as m
 from patterns.errors import (
     BadName,
-    BadPayload,
     BadRequest,
     ConfigError,
     NodeClosed,
     Overloaded,
-    PayloadTooLarge,
 )
 from patterns.keys import key_bytes, slot_of
-from patterns.names import check_name
+from patterns.names import check_name, is_reserved_method
 from patterns.ownership.tenure import Tenure
 from patterns.port import Handle, RpcPort, Runner
+from patterns.rpc.answering import Answering
 from patterns.rpc.gate import Gate, NotHere, OwnedJob
 from patterns.rpc.job import Job
+from patterns.rpc.measures import Measures
 from patterns.rpc.method import Method, Request
 from patterns.rpc.placement import FINAL, Placement
 from patterns.rpc.providers import Providers
-from patterns.texts import error_texts, sendable
 
 if TYPE_CHECKING:
     from patterns.streams.serving import StreamServer
@@ -64,33 +63,22 @@ MAX_MALFORMED = 16
 """Malformed entries after which the rest of a frame is not looked at: it is no honest one."""
 
 
-class RpcServer:
+class RpcServer(Answering):
     """Serves methods. ``methods`` maps "service.method" to what runs."""
 
     def __init__(self, port: RpcPort, runner: Runner, providers: Providers) -> None:
-        self._port = port
+        super().__init__(port)
         self._now = port.now
         self._runner = runner
         self._placement = Placement(port, providers)
-        self.methods: dict[str, Method] = {}
         self._waiting: dict[Method, dict[Job, None]] = {}
         self._starting: set[Method] = set()
         self.gate = Gate(self, port, self._placement)
         self._tenures: dict[str, Tenure] = {}
         self._jobs: dict[tuple[bytes, int], Job] = {}
-        self._is_draining = False
         self._closed = False
         self.streams: StreamServer
         """Takes the requests for streams."""
-        self.expired = 0
-        self.refused = 0
-        """Calls that were answered *overloaded*."""
-        self.handed_on = 0
-        """Calls that came, or waited, while this node was about to leave, and were not started."""
-        self.moved = 0
-        """Keyed calls that were not started, their caller told of another owner."""
-        self.served_for_others = 0
-        """Keyed calls that were served though another owner is seen."""
 
     def add(self, service: str, method: Method) -> None:
         """Serve ``method`` under "service.name"; ConfigError when that name is taken."""
@@ -100,6 +88,7 @@ class RpcServer:
         if name in self.methods:
             raise ConfigError(f"the method {name!r} is served already; give one another name")
         self.methods[name] = method
+        method.full_name = name
         method.tenure = self._tenures.get(service)
 
     def govern(self, tenure: Tenure) -> None:
@@ -235,10 +224,6 @@ class RpcServer:
         self._send_moved(route, call_id, owner)
         return True
 
-    def _send_moved(self, route: Any, call_id: int, owner: Handle) -> None:
-        self.moved += 1
-        self._port.send_reply(route, self._port.pack([call_id, m.STATUS_MOVED, owner.id]))
-
     # What the gate needs.
 
     def keep(self, job: Job) -> None:
@@ -302,7 +287,7 @@ class RpcServer:
         """Start nothing more: what waits, and what comes, is for another node; what runs ends."""
         self._is_draining = True
         # So that a request costs nothing more than before: there is no method to be found.
-        self.methods = {}
+        self.methods = {n: m for n, m in self.methods.items() if is_reserved_method(n)}
         waiting, self._waiting = self._waiting, {}
         for line in waiting.values():
             for job in line:
@@ -312,14 +297,14 @@ class RpcServer:
             del self._jobs[job.caller.id, job.call_id]
             self._hand_on(job.route, job.call_id)
 
-    def _hand_on(self, route: Any, call_id: int) -> None:
-        self.handed_on += 1
-        self._refuse(route, call_id, m.STATUS_DRAINING, "this node is leaving; it starts no calls")
-
     def running(self) -> Counter[str]:
         """How many calls of each method are here, by its name."""
         served = self.streams.running.values()
         return Counter(job.method.name for job in self._jobs.values()) + Counter(served)
+
+    def waiting(self) -> Counter[str]:
+        """How many calls wait in line, by "service.method"."""
+        return Counter({method.full_name: len(line) for method, line in self._waiting.items()})
 
     def running_of(self, caller: bytes) -> set[int]:
         """The ids of this caller's requests that run or wait here."""
@@ -342,8 +327,9 @@ class RpcServer:
     def _serve_inline(
         self, method: Method, route: Any, call_id: int, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> None:
+        run = method.function if self.measures is None else self._measured(method, self.measures)
         try:
-            value = method.function(*args, **kwargs)
+            value = run(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  a handler cannot end the node
             self._reply_error(route, method.name, call_id, error)
             return
@@ -409,6 +395,8 @@ class RpcServer:
         # machine, and calls would be refused for it long after.
         method.took(min(self._now(), job.deadline) - job.started_at)
         job.until = None
+        if self.measures is not None:
+            self._measure(self.measures, job, error)
         if isinstance(job, OwnedJob):
             job.tenure.ended(job.slot)
             if isinstance(error, NotHere) and self.has(job):
@@ -421,6 +409,25 @@ class RpcServer:
             else:
                 self._reply_error(job.route, method.name, job.call_id, error)
         self._start_waiting(method)
+
+    def _measured(self, method: Method, measures: Measures) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            began_at = self._now()
+            try:
+                value = method.function(*args, **kwargs)
+            except BaseException:
+                measures.failed(method.full_name)
+                raise
+            measures.succeeded(method.full_name, self._now() - began_at)
+            return value
+
+        return run
+
+    def _measure(self, measures: Measures, job: Job, error: BaseException | None) -> None:
+        if error is None:
+            measures.succeeded(job.method.full_name, self._now() - job.started_at)
+        elif not isinstance(error, NotHere):
+            measures.failed(job.method.full_name)
 
     def _begun_nothing(self, job: OwnedJob) -> None:
         """The key went while the handler waited for it: the call waits anew, or goes elsewhere."""
@@ -446,39 +453,6 @@ class RpcServer:
             self._starting.discard(method)
         if not line:
             self._waiting.pop(method, None)
-
-    def _reply(self, route: Any, name: str, call_id: int, value: Any) -> None:
-        try:
-            entry = self._port.pack([call_id, m.STATUS_OK, value])
-        except (BadPayload, PayloadTooLarge) as error:
-            self._reply_error(route, name, call_id, error)
-            return
-        self._port.send_reply(route, entry)
-
-    def _reply_error(self, route: Any, name: str, call_id: int, error: BaseException) -> None:
-        kind, message, trace = error_texts(error)
-        logger.warning("%s raised %s: %s", name, kind, message, exc_info=error)
-        reply = [call_id, m.STATUS_ERROR, kind, message, trace]
-        self._port.send_reply(route, self._port.pack(reply))
-
-    def _refuse_expired(self, route: Any, call_id: int) -> None:
-        self.expired += 1
-        text = "the deadline had passed before the call was started"
-        self._refuse(route, call_id, m.STATUS_EXPIRED, text)
-
-    def _refuse(self, route: Any, call_id: int, status: int, text: str) -> None:
-        self._port.send_reply(route, self._port.pack([call_id, status, sendable(text)]))
-
-    def _refuse_unknown(self, route: Any, call_id: int, name: str) -> None:
-        if self._is_draining:
-            self._hand_on(route, call_id)
-        else:
-            self._refuse(route, call_id, m.STATUS_NO_METHOD, self._unknown(name))
-
-    def _unknown(self, name: str) -> str:
-        prefix = name.partition(".")[0] + "."
-        known = ", ".join(n[len(prefix) :] for n in self.methods if n.startswith(prefix)) or "none"
-        return f"this node has no method {name!r:.140}; its methods of that service: {known}"
 
 
 def _options_of(entry: Sequence[Any]) -> tuple[Any, Any, Any]:

@@ -175,11 +175,11 @@ def unfinished(node: SimNode) -> dict[str, Any]:
 
 def _of_sender(node: SimNode) -> list[tuple[str, Any]]:
     sender = node.engine._work.sender
-    windows = sender._lines.windows.values()
+    windows = sender.lines.windows.values()
     kept = [("unacked", sender.unacked), ("bytes", sum(window.bytes for window in windows))]
     kept += [("room", sum(len(window.room) for window in windows))]
     kept += [("callers", len(sender._callers)), ("keys", len(sender._keys._lines))]
-    kept += [("waiting", sum(len(line.waiting) for line in sender._lines))]
+    kept += [("waiting", sum(len(line.waiting) for line in sender.lines))]
     for handle, stream in sender._streams.items():
         at = f" at {handle.peer.name}"
         kept += [("in flight" + at, len(stream.in_flight)), ("bytes" + at, stream.bytes)]

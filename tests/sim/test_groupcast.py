@@ -535,8 +535,8 @@ def test_a_thousand_groups_that_came_and_went_leave_nothing_behind() -> None:
     assert len(crew.ledger.runs) == 200
     assert len(member.engine._work.receiver._pools) == 0
     sender = crew.sender.engine._work.sender
-    assert len(sender._lines.groups) <= 10
-    assert len(sender._lines.windows) <= 10
+    assert len(sender.lines.groups) <= 10
+    assert len(sender.lines.windows) <= 10
 
 
 # Refusals.

@@ -36,7 +36,7 @@ BOUNDS = {
     "publish from a thread": 145,
     "deliver": 71,
     "groupcast": 212,
-    "call": 1260,
+    "call": 1326,
 }
 """Steps for each message, or call, with both sides where both take part, and some 350 of the
 simulation in a call."""

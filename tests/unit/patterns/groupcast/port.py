@@ -176,7 +176,7 @@ class Port:
         self.preference += nodes
         self.sender.members_changed()
         # As the first groupcast does it: from then on grants of these are of interest.
-        self.sender._lines.of_group(CREW)
+        self.sender.lines.of_group(CREW)
         return nodes
 
     def grant(self, node: Node, total: int, pool: str = CREW, share: int = 1) -> None:

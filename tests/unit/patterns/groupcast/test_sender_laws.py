@@ -293,7 +293,7 @@ class Sending(RuleBasedStateMachine):
         self.look()
         sender = self.port.sender
         assert len(sender._keys) == len(sender._callers) == sender._callers.bytes == 0
-        assert all(w.bytes == 0 and not w.room for w in sender._lines.windows.values())
+        assert all(w.bytes == 0 and not w.room for w in sender.lines.windows.values())
         assert all(stream.bytes == 0 for stream in sender._streams.values())
         self.port.run(20.0)
         assert self.port.take_told() == [], "and then it is silent"

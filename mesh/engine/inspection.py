@@ -1,0 +1,176 @@
+"""What an engine can tell about itself: calls, subscriptions, groups and peers, as plain values.
+
+One snapshot is for all who look: ``meshctl top``, ``doctor``, and metrics. It is made when somebody
+asks and costs nothing otherwise; even the measuring of calls begins with the first question.
+Everything here is bounded by what the engine itself bounds, and carries no payload.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.engine.core import Core
+from mesh.engine.draining import Draining
+from mesh.engine.local import LocalSession
+from mesh.engine.session import Session
+from mesh.engine.work_plane import WorkPlane
+from patterns.names import group_of, is_reserved_method, queue_of
+from patterns.pubsub import PubSub
+from patterns.rpc import RpcClient, RpcServer
+from patterns.rpc.measures import Measure, Measures, quantile
+
+__all__ = ["Inspection"]
+
+
+class Inspection:
+    """The questions. Every answer can be packed."""
+
+    def __init__(
+        self,
+        core: Core,
+        local: LocalSession,
+        client: RpcClient,
+        server: RpcServer,
+        pubsub: PubSub,
+        work: WorkPlane,
+        draining: Draining,
+    ) -> None:
+        self._core = core
+        self._local = local
+        self._client = client
+        self._server = server
+        self._pubsub = pubsub
+        self._work = work
+        self._draining = draining
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this node takes no new work any more."""
+        return self._draining.has_begun
+
+    def measure(self) -> tuple[Measures, Measures]:
+        """Measure calls from now on, if that has not begun: those served, and those made."""
+        server, client = self._server, self._client
+        if server.measures is None:
+            server.measures = Measures()
+        if client.measures is None:
+            client.measures = Measures()
+        return server.measures, client.measures
+
+    def methods(self) -> list[dict[str, Any]]:
+        """What is served: how much runs and waits now, what was measured."""
+        measures, _ = self.measure()
+        waiting = self._server.waiting()
+        served = {
+            name: m for name, m in self._server.methods.items() if not is_reserved_method(name)
+        }
+        return [
+            {
+                "name": name,
+                "running": method.running,
+                "waiting": waiting[name],
+                "concurrency": method.concurrency,
+                **_measured(measures.by_method.get(name)),
+            }
+            for name, method in served.items()
+        ]
+
+    def calls(self) -> list[dict[str, Any]]:
+        """What was called from here, by method."""
+        _, measures = self.measure()
+        in_flight = self._client.in_flight()
+        names = dict.fromkeys((*measures.by_method, *in_flight))
+        return [
+            {
+                "method": name,
+                "in_flight": in_flight[name],
+                **_measured(measures.by_method.get(name)),
+            }
+            for name in names
+            if not is_reserved_method(name)
+        ]
+
+    def subscriptions(self) -> list[dict[str, Any]]:
+        """What this node listens to, groups included."""
+        return [
+            {
+                "pattern": s.pattern if group_of(s.pattern) is None else None,
+                "group": group_of(s.pattern),
+                "queue": s.group,
+                "policy": s.policy,
+                "waiting": s.queued,
+                "missed": s.missed,
+                "is_handler": s.handler is not None,
+            }
+            for s in self._pubsub.subscriptions
+        ]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What was sent to one of many from here, and is not acknowledged, by group."""
+        return [
+            {
+                "group": group_of(pool),
+                "queue": queue_of(pool),
+                "unacknowledged": count,
+                "bytes": size,
+                "in_flight": in_flight,
+                "waiting": max(0, count - in_flight) + room,
+            }
+            for pool, (count, size, in_flight, room) in self._work.sender.lines.kept().items()
+        ]
+
+    def peers(self) -> list[dict[str, Any]]:
+        """All nodes that this one knows or hears of, and the state of their links."""
+        return [self._peer(session) for session in self._core.sessions.values()]
+
+    def own(self) -> dict[str, Any]:
+        """The messages of this node to itself, as with a peer."""
+        return _traffic(self._local)
+
+    def _peer(self, session: Session) -> dict[str, Any]:
+        peer = session.peer
+        out = self._client.outliers.out().get(session.id, ())
+        return {
+            "id": peer.id,
+            "name": peer.name,
+            "instance": peer.instance,
+            "address": session.address,
+            "state": str(session.state or ("left" if session.has_left else "unknown")),
+            "since": peer.since,
+            "is_observer": session.is_observer,
+            "hears_us": session.link is not None,
+            "is_heard": session.dial is not None,
+            "is_joined": session.is_joined,
+            "last_heard_seconds": self._core.clock.now() - session.last_heard,
+            "calls_in_flight": session.outstanding,
+            "ejected": list(out),
+            **_traffic(session),
+        }
+
+
+def _traffic(session: Session) -> dict[str, Any]:
+    outbox, inbox = session.outbox, session.inbox
+    return {
+        "sent": max(0, outbox.next_number - outbox.dropped),
+        "received": inbox.received,
+        "dropped": outbox.dropped,
+        "waiting_bytes": outbox.queue.size + session.parcels.outgoing.size,
+        "waiting_messages": sum(batch.count for _, batch in outbox.queue.batches),
+    }
+
+
+def _measured(measure: Measure | None) -> dict[str, Any]:
+    if measure is None:
+        measure = Measure()
+    latency = measure.latency
+    return {
+        "succeeded": measure.succeeded,
+        "failed": measure.failed,
+        "latency": {
+            "counts": list(latency.counts),
+            "total": latency.total,
+            "largest": latency.largest,
+            "p50": quantile(latency.counts, 0.5),
+            "p99": quantile(latency.counts, 0.99),
+        },
+    }

@@ -1,0 +1,66 @@
+"""The service ``_mesh`` that every node has, observers included: what ``meshctl`` asks.
+
+It is in no record, so nobody is counted or listed for it, and it is reached by ``peer=`` alone. It
+is an ordinary service otherwise: deadlines hold, a policy decides (right ``call``, on
+``_mesh.state`` and so on), and it answers for as long as the node is there, drained or not.
+
+What a node does not allow by ``allow=`` is denied, with a text that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mesh.engine import Engine
+from mesh.inspection.state import PARTS, state_of
+from mesh.settings import Settings
+from patterns.errors import AccessDenied, BadRequest
+from patterns.names import RESERVED_TOKEN
+from patterns.rpc import Method
+
+if TYPE_CHECKING:
+    from mesh.host import Host
+
+__all__ = ["Inspector"]
+
+CONCURRENCY = 16
+"""Of each of its methods: nobody shall keep a node busy with questions about it."""
+
+
+class Inspector:
+    """The service of one node."""
+
+    def __init__(self, host: Host, settings: Settings) -> None:
+        self._host = host
+        self._settings = settings
+
+    def attach(self, engine: Engine) -> None:
+        """Serve what is allowed, and deny the rest."""
+        for right, functions in self._offers().items():
+            for name, function in functions.items():
+                if right in self._settings.allow:
+                    method = Method(name, function, concurrency=CONCURRENCY, inline=True)
+                    engine.server.add(RESERVED_TOKEN, method)
+                else:
+                    engine.server.denials[f"{RESERVED_TOKEN}.{name}"] = self._denial(name, right)
+
+    def _offers(self) -> dict[str, dict[str, Callable[..., Any]]]:
+        """What each right of ``mesh.settings.ALLOWED`` lets others call."""
+        return {"inspect": {"state": self.state}}
+
+    def _denial(self, name: str, right: str) -> AccessDenied:
+        who = f"{self._settings.name}/{self._settings.id.hex()[:8]}"
+        given = ", ".join(sorted(self._settings.allow)) or "nothing"
+        return AccessDenied(
+            f"{who} does not let others {right} it ({RESERVED_TOKEN}.{name}): its allow= or "
+            f"MESH_ALLOW gives {given}",
+            f"allow without {right!r}",
+        )
+
+    def state(self, parts: list[str] | None = None) -> dict[str, Any]:
+        """How this node is, by part; None: all of ``PARTS``."""
+        wanted = PARTS if parts is None else parts
+        if not isinstance(wanted, list | tuple) or not all(part in PARTS for part in wanted):
+            raise BadRequest(f"parts: give a list of {', '.join(PARTS)}")
+        return {part: state_of(part, self._host, self._settings) for part in wanted}

@@ -1,0 +1,134 @@
+"""The parts of a node's state, as values that can be packed: what ``_mesh.state`` gives.
+
+``node``           who it is, where, since when, and how it was made
+``process``        what its process takes
+``counters``       ``node.counters()``
+``methods``        what it serves: running, waiting, and measured from the first question on
+``calls``          what it called, likewise
+``subscriptions``  what it listens to
+``groups``         what it sent to one of many, and is not acknowledged
+``peers``          whom it knows, and both directions of each link
+``discovery``      its sources and what they found
+
+A reader must do without a part or a field that it does not find: nodes of other versions have
+fewer, or more. Times are seconds, sizes bytes, moments aware datetimes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mesh.settings import Settings
+from mesh.transport import descriptors
+from mesh.wire import frames
+
+if TYPE_CHECKING:
+    from mesh.host import Host
+
+__all__ = ["PARTS", "state_of"]
+
+
+def _node(host: Host, settings: Settings) -> dict[str, Any]:
+    engine, me = host.engine, host.engine.me
+    credentials = host.credentials
+    return {
+        "id": me.id,
+        "name": me.name,
+        "mesh": settings.mesh,
+        "instance": me.instance,
+        "version": _version(),
+        "protocol": frames.PROTOCOL_VERSION,
+        "python": platform.python_version(),
+        "platform": sys.platform,
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "since": me.since,
+        "now": host.wall_clock(),
+        "is_observer": me.is_observer,
+        "is_draining": engine.inspection.is_draining,
+        "tags": dict(me.tags),
+        "addresses": [me.address] if me.address else [],
+        "services": {name: list(methods) for name, methods in me.services.items()},
+        "groups_joined": sorted(me.groups),
+        "allow": sorted(settings.allow),
+        "fingerprint": credentials.key.fingerprint if credentials is not None else None,
+        "has_policy": settings.policy is not None,
+        "traffic": engine.inspection.own(),
+    }
+
+
+def _process(host: Host, settings: Settings) -> dict[str, Any]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return {
+        "memory_bytes": _memory_bytes(),
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "descriptors": descriptors.in_use(),
+        "descriptor_limit": None if limit == resource.RLIM_INFINITY else limit,
+        "threads": threading.active_count(),
+    }
+
+
+def _discovery(host: Host, settings: Settings) -> dict[str, Any]:
+    return {
+        name: {
+            "status": report.status,
+            "reason": report.reason,
+            "found": [
+                {
+                    "addresses": list(found.addresses),
+                    "outcome": found.outcome,
+                    "id": found.id,
+                    "mesh": found.mesh,
+                }
+                for found in report.found
+            ],
+        }
+        for name, report in host.finding.reports().items()
+    }
+
+
+_MAKERS: dict[str, Callable[[Host, Settings], Any]] = {
+    "node": _node,
+    "process": _process,
+    "counters": lambda host, _: host.counters,
+    "methods": lambda host, _: host.engine.inspection.methods(),
+    "calls": lambda host, _: host.engine.inspection.calls(),
+    "subscriptions": lambda host, _: host.engine.inspection.subscriptions(),
+    "groups": lambda host, _: host.engine.inspection.groups(),
+    "peers": lambda host, _: host.engine.inspection.peers(),
+    "discovery": _discovery,
+}
+
+PARTS = tuple(_MAKERS)
+
+
+def state_of(part: str, host: Host, settings: Settings) -> Any:
+    """One of ``PARTS``, as it is now."""
+    return _MAKERS[part](host, settings)
+
+
+def _version() -> str:
+    # It takes long to import, and most nodes are never asked.
+    from importlib import metadata
+
+    try:
+        return metadata.version("mesh-p2p")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _memory_bytes() -> int | None:
+    """What is resident; None where that is not told."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pages * resource.getpagesize()
