@@ -85,6 +85,7 @@ def _discovery(host: Host, settings: Settings) -> dict[str, Any]:
                 {
                     "addresses": list(found.addresses),
                     "outcome": found.outcome,
+                    "cause": found.cause,
                     "id": found.id,
                     "mesh": found.mesh,
                 }

@@ -10,6 +10,7 @@ from mesh.cli.commands.call import call
 from mesh.cli.commands.completion import completion
 from mesh.cli.commands.demo import demo
 from mesh.cli.commands.discovery import discovery
+from mesh.cli.commands.doctor import doctor
 from mesh.cli.commands.expose import expose
 from mesh.cli.commands.forward import forward
 from mesh.cli.commands.groupcast import groupcast
@@ -40,6 +41,7 @@ COMMANDS: tuple[click.Command, ...] = (
     ping,
     services,
     discovery,
+    doctor,
     owner,
     call,
     survey,

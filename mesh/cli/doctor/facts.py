@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from discovery.address import format_address, is_ip_literal, parse_address
 from discovery.multicast import Multicast
 
 __all__ = [
@@ -129,13 +130,15 @@ class Other:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A peer as another node sees it."""
+    """A peer as another node sees it: ``hears_us``, it has connected to that node; ``is_heard``, it
+    answers on that node's connection; with both it ``is_linked``."""
 
     state: str
     is_linked: bool
     name: str = ""
     address: str = ""
-    reason: str = ""
+    hears_us: bool = False
+    is_heard: bool = False
     is_observer: bool = False
 
 
@@ -149,7 +152,6 @@ class View:
     host: str = ""
     status: str = "ready"
     reasons: tuple[str, ...] = ()
-    uptime: float = 0.0
     clock: float | None = None
     doubt: float = 0.0
     descriptors: int | None = None
@@ -179,15 +181,47 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Focus:
     """Whom the user asks for, as it was typed: a name, an instance or digits of an id; or, with a
-    ``host``, an address."""
+    ``host``, an address, whose ``port`` may be left out (0). ``resolved`` are the addresses behind
+    a host name."""
 
     text: str
     host: str = ""
     port: int = 0
+    resolved: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> Focus:
+        """Read what was typed."""
+        try:
+            return cls(text, *parse_address(text))
+        except ValueError:
+            host = text.strip("[]")
+            return cls(text, host) if is_ip_literal(host) else cls(text)
 
     @property
     def is_address(self) -> bool:
         return bool(self.host)
+
+    @property
+    def is_literal(self) -> bool:
+        return is_ip_literal(self.host)
+
+    @property
+    def address(self) -> str:
+        """The address to dial; it has a port."""
+        return format_address(self.host, self.port)
+
+    def is_at(self, address: str) -> bool:
+        """Whether that is the address, or one of them."""
+        if not self.is_address:
+            return False
+        if address in self.resolved:
+            return True
+        try:
+            host, port = parse_address(address)
+        except ValueError:
+            return False
+        return host == self.host and self.port in (0, port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def _what_is_wrong(facts: Facts, name: str, reports: list[Multicast]) -> Finding
         return Finding(
             "multicast-not-heard",
             "warning",
-            f"{listed(sorted(answered))} get our multicast on {name}, and theirs does not come here",
+            f"{listed(sorted(answered))} get our multicast on {name}; theirs does not come here",
             "the network (Wi-Fi, switch) or a firewall here filters what comes in",
             f"let multicast to UDP port {MDNS_PORT} in; seeds work without: --seed HOST:PORT",
         )
@@ -206,7 +206,7 @@ def _neighbours(facts: Facts, name: str) -> list[tuple[str, bool]]:
 
 def _is_focus(facts: Facts, address: str) -> bool:
     focus = facts.focus
-    return focus is not None and focus.is_address and address == f"{focus.host}:{focus.port}"
+    return focus is not None and focus.is_at(address)
 
 
 def _is_beside(adapter: Adapter, address: str) -> bool:

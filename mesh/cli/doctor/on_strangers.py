@@ -6,7 +6,7 @@ met, for a refused node needs no look at firewalls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mesh.cli.doctor.facts import Facts, Other
 from mesh.cli.doctor.findings import Finding, Gravity, listed
@@ -87,11 +87,11 @@ def _other_keys(facts: Facts) -> Iterator[Finding]:
             f"its fingerprint is {print_}, that of ours {ours}",
             same,
         )
-    if others := by_cause.get("refused-key"):
+    if others := by_cause.get("refused-key", []):
         yield _finding(
             "other-key", "problem", others, f"another key: {_places(others)}", others[0].text, same
         )
-    if others := by_cause.get("key-only-there"):
+    if others := by_cause.get("key-only-there", []):
         yield _finding(
             "key-only-there",
             "problem",
@@ -100,7 +100,7 @@ def _other_keys(facts: Facts) -> Iterator[Finding]:
             f"the fingerprint of theirs is {listed(one.fingerprint for one in others)}",
             "give it: --key-file FILE (MESH_KEY, MESH_IDENTITY)",
         )
-    if others := by_cause.get("key-only-here"):
+    if others := by_cause.get("key-only-here", []):
         yield _finding(
             "key-only-here",
             "problem",
@@ -153,10 +153,10 @@ def _not_linked(facts: Facts, other: Other) -> Finding:
     by_result: dict[str, list[str]] = {}
     for tried in other.tried:
         by_result.setdefault(tried.result, []).append(tried.address)
-    for rule in _BY_RESULT:
-        for result in rule.results:
+    for results, tell in _BY_RESULT:
+        for result in results:
             if result in by_result:
-                return rule.tell(facts, other, by_result[result])
+                return tell(facts, other, by_result[result])
     if other.answers_us:
         return _cannot_come(facts, other)
     return _finding(
@@ -172,7 +172,8 @@ def _not_linked(facts: Facts, other: Other) -> Finding:
 def _answers(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
     if other.answers_us:
         return _cannot_come(facts, other)
-    if "keyed" in {tried.result for tried in other.tried} and not facts.own.fingerprint:
+    is_keyed = "keyed" in {tried.result for tried in other.tried}
+    if is_keyed and not facts.own.fingerprint:
         return _finding(
             "key-only-there",
             "problem",
@@ -181,7 +182,16 @@ def _answers(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
             "a door answers, and asks for a key",
             "give it: --key-file FILE (MESH_KEY, MESH_IDENTITY)",
         )
-    if "alive" in {tried.result for tried in other.tried} and facts.own.fingerprint:
+    if is_keyed:
+        return _finding(
+            "behind-the-door",
+            "problem",
+            [other],
+            f"the door of {other.place} answers, and its link socket does not",
+            "a firewall lets the door's port in and not the one behind it, or its Python is busy",
+            "let all TCP ports of that program in (the second one is any free port)",
+        )
+    if facts.own.fingerprint:
         return _finding(
             "key-only-here",
             "problem",
@@ -290,19 +300,14 @@ def _known_by(other: Other) -> str:
     return f", told by {listed(other.by, 3)}" if other.by else ""
 
 
-class _Rule:
-    """What is told for some results; the first rule that fits counts."""
+_Tell = Callable[[Facts, Other, Sequence[str]], Finding]
 
-    def __init__(self, tell: _Tell, *results: str) -> None:
-        self.tell = tell
-        self.results = results
-
-
-_BY_RESULT = (
-    _Rule(_answers, "alive", "keyed"),
-    _Rule(_silent, "silent"),
-    _Rule(_timeout, "timeout"),
-    _Rule(_alien, "alien", "closed"),
-    _Rule(_no_way, "unreachable"),
-    _Rule(_nobody, "refused"),
+_BY_RESULT: tuple[tuple[tuple[str, ...], _Tell], ...] = (
+    (("alive", "keyed"), _answers),
+    (("silent",), _silent),
+    (("timeout",), _timeout),
+    (("alien", "closed"), _alien),
+    (("unreachable",), _no_way),
+    (("refused",), _nobody),
 )
+"""What is told for some results; the first that fits counts."""

@@ -1,0 +1,146 @@
+"""Asks members what they see: ``_mesh.state`` of each, at the same time, with a deadline.
+
+What they answer comes from other machines, of other versions: a field that is missing, or is not
+what it should be, is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import mesh
+from mesh.cli.doctor.facts import Member, Seen, View
+from mesh.inspection.state import PARTS
+
+__all__ = ["MAX_ASKED", "ask_all", "seen_in", "view_of"]
+
+AT_ONCE = 32
+"""Questions on their way at the same time."""
+
+MAX_ASKED = 256
+"""Members that are asked: an answer of a mesh of 1,000 has 1,000 peers in it."""
+
+MAX_PEERS = 4096
+"""Peers that are read of one answer."""
+
+ANSWER = 2.0
+"""Seconds for an answer."""
+
+WANTED = ("node", "process", "peers", "discovery")
+SINCE_LATER = ("health",)
+"""Parts that not all nodes have."""
+
+
+async def ask_all(
+    node: mesh.AsyncNode,
+    peers: Iterable[mesh.Peer],
+    told: Mapping[str, Member],
+    deadline: float,
+) -> list[Member]:
+    """The peers with what they tell; of those beyond ``MAX_ASKED`` only what we know.
+
+    Those in ``told`` have told already. Observers are not asked: nobody needs to see them.
+    """
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int, peer: mesh.Peer) -> Member:
+        if peer.id in told:
+            return replace(told[peer.id], state=peer.state)
+        if peer.is_observer:
+            return _member(peer, None, "")
+        if number >= MAX_ASKED:
+            return _member(peer, None, "they are too many")
+        async with turns:
+            return await _ask(node, peer, deadline)
+
+    return list(await asyncio.gather(*(one(*pair) for pair in enumerate(peers))))
+
+
+async def _ask(node: mesh.AsyncNode, peer: mesh.Peer, deadline: float) -> Member:
+    loop = asyncio.get_running_loop()
+    timeout = min(ANSWER, deadline - loop.time())
+    if timeout <= 0 or peer.state != "alive":
+        return _member(peer, None, "silent")
+    state = node.service("_mesh", peer=peer, timeout=timeout)["state"]
+    asked = datetime.now(UTC)
+    try:
+        answer = await state([*WANTED, *(part for part in SINCE_LATER if part in PARTS)])
+    except mesh.AccessDenied:
+        return _member(peer, None, "denied")
+    except (mesh.NoProvider, mesh.RemoteError, mesh.BadRequest):
+        return _member(peer, None, "old")
+    except mesh.MeshError:
+        return _member(peer, None, "silent")
+    return _member(peer, view_of(answer, asked, datetime.now(UTC)), "")
+
+
+def _member(peer: mesh.Peer, view: View | None, why_not: str) -> Member:
+    return Member(
+        peer.id,
+        peer.name,
+        peer.address,
+        peer.state,
+        peer.instance,
+        peer.is_observer,
+        view,
+        why_not,
+    )
+
+
+def view_of(answer: Any, asked: datetime, answered: datetime) -> View:
+    """What a node has told between two moments of our clock."""
+    node, process = _part(answer, "node"), _part(answer, "process")
+    health, sources = _part(answer, "health"), _part(answer, "discovery")
+    now, clock = node.get("now"), None
+    half = (answered - asked) / 2
+    if isinstance(now, datetime) and now.tzinfo is not None:
+        clock = (now - (asked + half)).total_seconds()
+    reasons = health.get("reasons")
+    return View(
+        version=_text(node.get("version")),
+        python=_text(node.get("python")),
+        host=_text(node.get("host")),
+        status=_text(health.get("status")) or "ready",
+        reasons=tuple(map(_text, reasons)) if isinstance(reasons, list) else (),
+        clock=clock,
+        doubt=half.total_seconds(),
+        descriptors=_number(process.get("descriptors")),
+        descriptor_limit=_number(process.get("descriptor_limit")),
+        peers=seen_in(answer.get("peers") if isinstance(answer, Mapping) else None),
+        uses_mdns=not sources or "mdns" in sources,
+    )
+
+
+def seen_in(peers: Any) -> dict[str, Seen]:
+    """The part "peers" of a node's state, by id."""
+    found: dict[str, Seen] = {}
+    for peer in peers[:MAX_PEERS] if isinstance(peers, list) else ():
+        if isinstance(peer, Mapping) and isinstance(id := peer.get("id"), str):
+            hears_us, is_heard = peer.get("hears_us") is True, peer.get("is_heard") is True
+            found[id] = Seen(
+                _text(peer.get("state")) or "unknown",
+                hears_us and is_heard,
+                _text(peer.get("name")),
+                _text(peer.get("address")),
+                hears_us=hears_us,
+                is_heard=is_heard,
+                is_observer=peer.get("is_observer") is True,
+            )
+    return found
+
+
+def _part(answer: Any, name: str) -> Mapping[str, Any]:
+    part = answer.get(name) if isinstance(answer, Mapping) else None
+    return part if isinstance(part, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> int | None:
+    return value if type(value) is int else None

@@ -1,0 +1,230 @@
+"""Gathers the facts: joins the mesh as an observer, and looks, within a time that is given.
+
+Everything has a deadline, the last one is the whole's. What does not come in time is told as not
+looked at. The order matters: our node goes first, so that its own question is the one that others
+answer; what is not linked after a moment is tried by TCP meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import mesh
+from mesh.cli.doctor.asking import MAX_ASKED, ask_all
+from mesh.cli.doctor.facts import Facts, Focus, Machine, Member, Other, Own, Source, Tried
+from mesh.cli.doctor.machine import Look
+from mesh.cli.doctor.on_members import are_apart
+from mesh.cli.doctor.others import Others
+from mesh.cli.doctor.reach import MAX_TRIED, try_all
+from mesh.cli.options import OWN_NAME, Options, variable
+from mesh.transport.addresses import is_loopback
+from mesh.wire import frames
+
+__all__ = ["gather"]
+
+LISTEN = 1.2
+"""Seconds for what comes by multicast: answers take 0.02 to 0.12 s, and may be asked for twice."""
+
+SETTLE = 1.0
+"""Seconds for those who were heard of to be linked or refused."""
+
+ANSWER = 2.5
+"""Seconds in which a dial ends one way or another (mesh.engine.dialer.ANSWER_TIMEOUT)."""
+
+ASK_AGAIN = 0.7
+"""Seconds until members that do not agree are asked again: they may just have met."""
+
+POLL = 0.05
+
+Tell = Callable[[str], None]
+
+
+async def gather(options: Options, focus: Focus | None, tell: Tell) -> Facts:
+    """Raises ConfigError and BadName for settings that make no sense."""
+    loop = asyncio.get_running_loop()
+    gathering = _Gathering(options, focus, tell, loop.time() + options.timeout)
+    try:
+        return await gathering.run()
+    finally:
+        await gathering.close()
+
+
+class _Gathering:
+    """One run."""
+
+    def __init__(self, options: Options, focus: Focus | None, tell: Tell, deadline: float) -> None:
+        self._focus = focus
+        self._tell = tell
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._settings = options.settings()
+        self._wanted = options.resolved_interfaces
+        self._mesh = options.resolved_mesh
+        self._node = mesh.AsyncNode(OWN_NAME, observer=True, **self._with_focus(self._settings))
+        self._trouble = ""
+        self._unchecked: list[str] = []
+        self._listening: asyncio.Task[Machine] | None = None
+
+    def _with_focus(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """An address that is asked for is a seed."""
+        focus = self._focus
+        if focus is None or not focus.port:
+            return settings
+        listed = (variable("MESH_SEEDS") or "").replace(",", " ").split()
+        return settings | {"seeds": [*(settings["seeds"] or listed), focus.address]}
+
+    async def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait({self._listening})
+        await self._node.close()
+
+    @property
+    def _left(self) -> float:
+        return max(0.0, self._deadline - self._loop.time())
+
+    async def run(self) -> Facts:
+        self._tell("starting")
+        try:
+            await self._node.start()
+        except OSError as error:
+            self._trouble = f"{error.strerror or error}"
+        machine = self._begin_listening()
+        if self._trouble:
+            return await self._without_node(await self._heard(machine))
+        self._tell("looking for nodes")
+        await self._settled()
+        members = await self._ask_members([])
+        others = Others(self._node, members, self._focus)
+        tries = await self._try(others)
+        await self._until_known(others, members, tries)
+        members = await self._ask_members(members)
+        others = Others(self._node, members, self._focus)
+        machine = await self._heard(machine)
+        return Facts(
+            machine=machine,
+            own=self._own(),
+            members=tuple(members),
+            others=tuple(others.with_tries(tries)),
+            focus=self._resolved(),
+            unchecked=tuple(self._unchecked),
+        )
+
+    # This machine.
+
+    def _begin_listening(self) -> Machine:
+        only_loopback = not self._trouble and all(map(_is_loopback, self._addresses()))
+        try:
+            look = Look(self._wanted, is_loopback_only=only_loopback)
+        except (OSError, ValueError) as error:
+            self._unchecked.append(f"the network interfaces ({error})")
+            return Machine()
+        machine = look.machine()
+        seconds = min(LISTEN, self._left / 2)
+        self._listening = self._loop.create_task(look.multicast(machine, seconds))
+        if seconds < LISTEN:
+            self._unchecked.append(
+                f"multicast for longer than {seconds:.1f} s (a longer --timeout does)"
+            )
+        return machine
+
+    async def _heard(self, machine: Machine) -> Machine:
+        return machine if self._listening is None else await self._listening
+
+    def _addresses(self) -> list[str]:
+        address = self._node.me.address
+        port = address.rpartition(":")[2]
+        return [f"[{h}]:{port}" if ":" in h else f"{h}:{port}" for h in self._hosts()] or [address]
+
+    def _hosts(self) -> Iterable[str]:
+        return self._node.host.finding.hosts()
+
+    # The mesh.
+
+    async def _settled(self) -> None:
+        with contextlib.suppress(mesh.Timeout):
+            await self._node.wait_for(timeout=min(SETTLE, self._left))
+
+    async def _ask_members(self, known: Iterable[Member]) -> list[Member]:
+        """All members; those that have told already are not asked anew, unless they disagree."""
+        told = {member.id: member for member in known if member.view is not None}
+        peers = [
+            peer
+            for peer in self._node.peers(all=True)
+            if peer.state in ("alive", "unresponsive", "suspect")
+        ]
+        peers.sort(key=lambda peer: (peer.is_observer, peer.name, peer.id))
+        if len(peers) > MAX_ASKED and not told:
+            self._unchecked.append(f"{len(peers) - MAX_ASKED} of {len(peers)} nodes were not asked")
+        self._tell(f"asking {len(peers)} nodes")
+        members = await ask_all(self._node, peers, told, self._deadline)
+        if are_apart(members) and self._left > 2 * ASK_AGAIN:
+            await asyncio.sleep(ASK_AGAIN)
+            members = await ask_all(self._node, peers, {}, self._deadline)
+        return members
+
+    async def _try(self, others: Others) -> dict[str, Tried]:
+        addresses = others.worth_trying()
+        if len(addresses) > MAX_TRIED:
+            self._unchecked.append(f"{len(addresses) - MAX_TRIED} addresses were not tried")
+        if addresses:
+            self._tell(f"trying {len(addresses)} addresses")
+        return await try_all(addresses, self._deadline)
+
+    async def _until_known(
+        self, others: Others, members: Sequence[Member], tries: Mapping[str, Tried]
+    ) -> None:
+        """Until our node knows what became of those that answer by TCP, or that takes too long."""
+        until = min(self._deadline, self._loop.time() + ANSWER)
+        while others.are_pending(tries) and self._loop.time() < until:
+            await asyncio.sleep(POLL)
+            others = Others(self._node, members, self._focus)
+
+    async def _without_node(self, machine: Machine) -> Facts:
+        """What can be found out when no node can be started."""
+        found: list[Other] = []
+        focus = self._focus
+        if focus is not None and focus.port:
+            tries = await try_all([focus.address], self._deadline)
+            found.append(
+                Other(addresses=(focus.address,), is_wanted=True, tried=tuple(tries.values()))
+            )
+        self._unchecked.append("the mesh: that takes a node")
+        return Facts(
+            machine, self._own(), others=tuple(found), focus=focus, unchecked=tuple(self._unchecked)
+        )
+
+    def _own(self) -> Own:
+        own = Own(mesh=self._mesh, protocol=frames.PROTOCOL_VERSION, trouble=self._trouble)
+        if self._trouble:
+            return own
+        addresses = tuple(self._addresses())
+        return replace(
+            own,
+            id=self._node.id,
+            mesh=self._node.mesh,
+            fingerprint=self._node.host.finding.fingerprint,
+            addresses=addresses,
+            is_loopback_only=all(map(_is_loopback, addresses)),
+            sources=tuple(
+                Source(name, report.status, report.reason)
+                for name, report in self._node.discovery().items()
+            ),
+        )
+
+    def _resolved(self) -> Focus | None:
+        """With the addresses that DNS has for it."""
+        focus = self._focus
+        if focus is None or not focus.port or focus.is_literal:
+            return focus
+        report = self._node.discovery().get("dns")
+        found = report.found if report is not None else ()
+        return replace(focus, resolved=tuple(a for one in found for a in one.addresses))
+
+
+def _is_loopback(address: str) -> bool:
+    return is_loopback(address.rpartition(":")[0])
