@@ -1,17 +1,18 @@
 """Does multicast really work here? Asks on each interface, and tells what came of it.
 
-A question of mDNS is sent twice on each interface, and that tells the two directions apart:
-
-* from port 5353: it comes back to this machine (else a firewall here drops it), and others answer
-  by multicast (else the network does not carry theirs to us);
-* from a port of our own, as simple clients do (RFC 6762, section 6.7): others answer by unicast,
-  which proves that ours was carried to them.
+A question of mDNS is sent from a port of our own, as simple clients do (RFC 6762, section 6.7): it
+comes back to this machine (else a firewall here drops it), and others answer by unicast, which
+proves that it was carried to them. Meanwhile the group is listened to: what others send there shows
+that theirs is carried to us. For that somebody must ask them by multicast; a node that is just
+starting does (``discovery.Mdns``).
 
 It asks for nodes and for all kinds of services, so that printers and laptops answer, too. Silence
 proves nothing: there may be nobody.
 
-Surprise: the listening socket is bound to the group's address. Bound to all addresses it would
-take unicast answers away from another program of this host that shares port 5353.
+Surprises: the listening socket is bound to the group's address. Bound to all addresses it would
+take unicast answers away from another program of this host that shares port 5353. And it asks for
+unicast answers (QU) though it would get them anyway: a node of this host that heard anything else
+would not ask the same for a second (section 7.3), and start in vain.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ MAX_PACKET_BYTES = 9_000
 """The largest packet of mDNS (RFC 6762, section 17)."""
 
 QUESTIONS = (SERVICE_TYPE, "_services._dns-sd._udp.local.")
-_POINTER, _INTERNET = 12, 1
+_POINTER, _INTERNET_UNICAST = 12, 0x8001
 
 # Linux gives a socket the groups of all others, unless told not to; Python has no names for these.
 _IP_MULTICAST_ALL = 49
@@ -141,7 +142,7 @@ class _Probe:
         self._answered: dict[str, None] = {}
         self._nodes: dict[str, Candidate] = {}
         self._packets = 0
-        self._questions = (question(), question())
+        self._question = question()
 
     @property
     def is_complete(self) -> bool:
@@ -186,14 +187,12 @@ class _Probe:
         group = (
             (MDNS_GROUP, MDNS_PORT) if self._version == 4 else (MDNS_GROUP6, MDNS_PORT, 0, scope)
         )
-        for one, packet in zip(self._sockets, self._questions, strict=True):
-            try:
-                one.sendto(packet, group)
-            except BlockingIOError:
-                continue  # its buffer is full: the other question is enough
-            except OSError as error:
-                self._fail(error)
-                return
+        try:
+            self._sockets[1].sendto(self._question, group)
+        except BlockingIOError:
+            return  # its buffer is full: it is asked again
+        except OSError as error:
+            self._fail(error)
 
     def _fail(self, error: OSError) -> None:
         self._error = os.strerror(error.errno) if error.errno else str(error)
@@ -215,10 +214,9 @@ class _Probe:
             listener.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
         listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
         asker = self._socket(socket.AF_INET, (address, 0))
-        for one in (listener, asker):
-            one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
-            one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
-            one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+        asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
+        asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+        asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
 
     def _open6(self) -> None:
         index = self._interface.index
@@ -229,10 +227,9 @@ class _Probe:
                 listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
         asker = self._socket(socket.AF_INET6, ("::", 0))
-        for one in (listener, asker):
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+        asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+        asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
 
     def _socket(
         self, family: int, address: tuple[str, int] | tuple[str, int, int, int]
@@ -264,7 +261,7 @@ class _Probe:
             self._take(data, str(source[0]).partition("%")[0], hosts)
 
     def _take(self, data: bytes, host: str, hosts: dict[str, None]) -> None:
-        if data in self._questions:
+        if data == self._question:
             self._own_copy = True
             return
         if host not in self._own and len(hosts) < MAX_HOSTS_HEARD:
@@ -275,10 +272,10 @@ class _Probe:
 
 
 def question(names: Sequence[str] = QUESTIONS) -> bytes:
-    """A query for the pointers of the names, with a number that makes it ours."""
+    """A query for the pointers of the names, answered by unicast, with a number of its own."""
     packet = [struct.pack(">HHHHHH", secrets.randbits(16), 0, len(names), 0, 0, 0)]
     for name in names:
         for label in name.rstrip(".").split("."):
             packet.append(bytes([len(label)]) + label.encode("ascii"))
-        packet.append(b"\0" + struct.pack(">HH", _POINTER, _INTERNET))
+        packet.append(b"\0" + struct.pack(">HH", _POINTER, _INTERNET_UNICAST))
     return b"".join(packet)

@@ -64,7 +64,7 @@ class Finding:
         self._credentials = credentials
         self._network = d.Network(settings.interfaces, self._on_network)
         try:
-            self._discovery = d.Discovery(self._sources(), self._on_candidate)
+            self._discovery = d.Discovery(self._sources(), self.hint)
         except ValueError as error:
             raise ConfigError(f"discovery: {error}") from None
         self._is_closing = False
@@ -156,8 +156,11 @@ class Finding:
 
     # Hints.
 
-    def _on_candidate(self, candidate: d.Candidate) -> None:
-        """A hint of discovery; one of another mesh or key is not worth a dial."""
+    def hint(self, candidate: d.Candidate) -> None:
+        """A hint of discovery, or of who looks for nodes in another way.
+
+        One of another mesh or key is not worth a dial.
+        """
         if self._is_closing or candidate.is_gone or self._mismatch(candidate):
             return
         id = bytes.fromhex(candidate.id) if candidate.id is not None else None
@@ -193,13 +196,12 @@ class Finding:
     def reports(self) -> dict[str, SourceReport]:
         """How each source is doing."""
         return {
-            name: SourceReport(
-                state.status, state.reason, tuple(map(self._found, state.candidates))
-            )
+            name: SourceReport(state.status, state.reason, tuple(map(self.found, state.candidates)))
             for name, state in self._discovery.states().items()
         }
 
-    def _found(self, candidate: d.Candidate) -> Found:
+    def found(self, candidate: d.Candidate) -> Found:
+        """What became of a candidate."""
         id = bytes.fromhex(candidate.id) if candidate.id is not None else None
         outcome = self._mismatch(candidate) or self._engine.outcome(id, candidate.addresses)
         return Found(

@@ -63,7 +63,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """The doctor's node. ``trouble``: why there is none, or what it could not do."""
+    """The doctor's node. ``trouble``: why there is none. ``heard_by_mdns``: the addresses of nodes
+    whose announcements have come to it by multicast."""
 
     id: str = ""
     mesh: str = "mesh"
@@ -73,6 +74,7 @@ class Own:
     addresses: tuple[str, ...] = ()
     is_loopback_only: bool = False
     trouble: str = ""
+    heard_by_mdns: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import mesh
+from discovery import Candidate
 from mesh.cli.doctor.asking import MAX_ASKED, ask_all
 from mesh.cli.doctor.facts import Facts, Focus, Machine, Member, Other, Own, Source, Tried
 from mesh.cli.doctor.machine import Look
@@ -66,6 +67,7 @@ class _Gathering:
         self._mesh = options.resolved_mesh
         self._node = mesh.AsyncNode(OWN_NAME, observer=True, **self._with_focus(self._settings))
         self._trouble = ""
+        self._candidates: dict[str, Candidate] = {}
         self._unchecked: list[str] = []
         self._listening: asyncio.Task[Machine] | None = None
 
@@ -98,13 +100,14 @@ class _Gathering:
             return await self._without_node(await self._heard(machine))
         self._tell("looking for nodes")
         await self._settled()
+        machine = await self._heard(machine)
+        self._hint(machine)
         members = await self._ask_members([])
-        others = Others(self._node, members, self._focus)
+        others = self._others(members)
         tries = await self._try(others)
         await self._until_known(others, members, tries)
         members = await self._ask_members(members)
-        others = Others(self._node, members, self._focus)
-        machine = await self._heard(machine)
+        others = self._others(members)
         return Facts(
             machine=machine,
             own=self._own(),
@@ -143,7 +146,19 @@ class _Gathering:
     def _hosts(self) -> Iterable[str]:
         return self._node.host.finding.hosts()
 
+    def _hint(self, machine: Machine) -> None:
+        """Have our node dial whom the question on each interface has found, and its own has not."""
+        used = {adapter.name for adapter in machine.adapters if not adapter.why_not}
+        for report in machine.multicast:
+            if report.interface in used:
+                self._candidates |= {node.key: node for node in report.nodes}
+        for candidate in self._candidates.values():
+            self._node.host.finding.hint(candidate)
+
     # The mesh.
+
+    def _others(self, members: Sequence[Member]) -> Others:
+        return Others(self._node, members, self._candidates.values(), self._focus)
 
     async def _settled(self) -> None:
         with contextlib.suppress(mesh.Timeout):
@@ -182,7 +197,7 @@ class _Gathering:
         until = min(self._deadline, self._loop.time() + ANSWER)
         while others.are_pending(tries) and self._loop.time() < until:
             await asyncio.sleep(POLL)
-            others = Others(self._node, members, self._focus)
+            others = self._others(members)
 
     async def _without_node(self, machine: Machine) -> Facts:
         """What can be found out when no node can be started."""
@@ -208,6 +223,7 @@ class _Gathering:
             id=self._node.id,
             mesh=self._node.mesh,
             fingerprint=self._node.host.finding.fingerprint,
+            heard_by_mdns=self._heard_by_mdns(),
             addresses=addresses,
             is_loopback_only=all(map(_is_loopback, addresses)),
             sources=tuple(
@@ -215,6 +231,11 @@ class _Gathering:
                 for name, report in self._node.discovery().items()
             ),
         )
+
+    def _heard_by_mdns(self) -> tuple[str, ...]:
+        report = self._node.discovery().get("mdns")
+        found = report.found if report is not None else ()
+        return tuple(address for one in found for address in one.addresses)
 
     def _resolved(self) -> Focus | None:
         """With the addresses that DNS has for it."""

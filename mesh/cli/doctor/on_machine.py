@@ -76,6 +76,8 @@ def _interfaces(facts: Facts) -> Iterator[Finding]:
             "plug in, or ask for one with --interface",
         )
         return
+    if facts.own.is_loopback_only:
+        return
     by_reason: dict[str, list[str]] = {}
     for one in left_out:
         by_reason.setdefault(one.why_not, []).append(one.name)
@@ -106,13 +108,18 @@ def _multicast(facts: Facts) -> Iterator[Finding]:
     machine = facts.machine
     if machine.mdns_trouble:
         return
-    names = {adapter.name for adapter in machine.adapters if not adapter.why_not}
     works = []
-    for name in sorted(names):
+    for adapter in machine.adapters:
+        name = adapter.name
         reports = [one for one in machine.multicast if one.interface == name]
-        if not reports:
+        if adapter.why_not or not reports:
             continue
         heard = {host for report in reports for host in report.heard}
+        heard |= {
+            parse_address(address)[0]
+            for address in facts.own.heard_by_mdns
+            if _is_beside(adapter, address)
+        }
         if heard:
             works.append(f"{name} (heard: {listed(sorted(heard))})")
             yield from _half(name, reports)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mesh.cli.doctor.facts import Facts, Other
 from mesh.cli.doctor.findings import Finding, Gravity, listed
-from mesh.cli.text import count_of
 
 __all__ = ["on_strangers"]
 
@@ -56,21 +55,25 @@ def _places(others: Iterable[Other]) -> str:
 
 
 def _other_meshes(facts: Facts) -> Iterator[Finding]:
-    """Two meshes may share a network. It is a problem where nobody is here, or one was wanted."""
+    """Meshes may share a network. It is a problem where nobody is here, or one was wanted."""
     found = [other for other in facts.others if other.cause in _MESH]
-    is_alone = not any(not member.is_observer for member in facts.members)
-    for name, others in _by(found, "mesh").items():
-        is_grave = is_alone or any(other.is_wanted for other in others)
-        which = f"mesh {name!r}" if name else "another mesh"
-        told = next((other.text for other in others if other.cause == "refused-mesh"), "")
+    wanted = [other for other in found if other.is_wanted or other.cause == "refused-mesh"]
+    advice = "the same --mesh (MESH_NAME, mesh=) on both sides, if they are to meet"
+    for other in wanted:
+        which = f"mesh {other.mesh!r}" if other.mesh else "another mesh"
+        what = f"{other.place} is of {which}, this one is {facts.own.mesh!r}"
+        told = other.text if other.cause == "refused-mesh" else ""
+        yield _finding("other-mesh", "problem", [other], what, told, advice)
+    heard = [other for other in found if other not in wanted]
+    if heard:
+        is_alone = all(member.is_observer for member in facts.members)
+        each = (f"{name!r} ({_places(some)})" for name, some in _by(heard, "mesh").items())
         yield _finding(
             "other-mesh",
-            "problem" if is_grave else "note",
-            others,
-            f"{count_of(len(others), 'node')} of {which}, this one is {facts.own.mesh!r}: "
-            f"{_places(others)}",
-            told,
-            "the same --mesh (MESH_NAME, mesh=) on both sides, if they are to meet",
+            "problem" if is_alone else "note",
+            heard,
+            f"nodes of other meshes, this one is {facts.own.mesh!r}: {listed(each)}",
+            do=advice,
         )
 
 

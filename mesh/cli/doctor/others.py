@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import mesh
+from discovery import Candidate
 from mesh.cli.doctor.asking import seen_in
 from mesh.cli.doctor.facts import Focus, Member, Other, Seen, Tried
 
@@ -14,6 +15,10 @@ __all__ = ["Others"]
 
 LINKED = ("alive", "unresponsive", "suspect")
 """States of members: these are spoken of as members."""
+
+KNOWN = (*LINKED, "failed")
+"""States for which a member remembers another that it has no link with; "unknown" ones never were
+members, and those that left said so."""
 
 OVER = ("self", "left")
 """Causes of what needs no word: it is us, or it has said goodbye."""
@@ -26,10 +31,15 @@ MAX_OTHERS = 1024
 
 
 class Others:
-    """As they are now. ``members`` are those that have told whom they see."""
+    """As they are now. ``members`` have told whom they see, ``heard`` were heard by multicast on
+    interfaces in use, beside what the node itself has heard."""
 
     def __init__(
-        self, node: mesh.AsyncNode, members: Iterable[Member], focus: Focus | None
+        self,
+        node: mesh.AsyncNode,
+        members: Iterable[Member],
+        heard: Iterable[Candidate],
+        focus: Focus | None,
     ) -> None:
         self._node = node
         self._focus = focus
@@ -38,14 +48,20 @@ class Others:
         self._taken = {peer.address for peer in peers if peer.state in LINKED}
         """Whoever was there before is gone."""
         self._found: dict[str, Other] = {}
-        for other in (*self._of_sources(), *self._half_linked(), *self._told_by(members)):
+        for other in self._of_sources():
+            self._add(other)
+        for candidate in heard:
+            self._add(self._of_found("mdns", node.host.finding.found(candidate)))
+        for other in (*self._half_linked(), *self._told_by(members)):
             self._add(other)
 
     def __iter__(self) -> Iterator[Other]:
         return iter(self._found.values())
 
     def _add(self, other: Other) -> None:
-        if other.id in self._linked or other.id == self._node.id or other.cause in OVER:
+        if other.id in self._linked or other.id == self._node.id:
+            return
+        if other.cause in OVER or (other.cause in LINKED and not other.state):
             return
         known = self._found.get(other.key) or self._at(other.addresses)
         if known is None:
@@ -77,19 +93,20 @@ class Others:
     def _of_sources(self) -> Iterator[Other]:
         for name, report in self._node.discovery().items():
             for found in report.found:
-                if found.cause in LINKED:
-                    continue
-                yield Other(
-                    found.id,
-                    addresses=found.addresses,
-                    mesh=found.mesh,
-                    fingerprint=found.fingerprint,
-                    protocol=found.protocol,
-                    cause=found.cause,
-                    text=found.outcome,
-                    by=(name,),
-                    is_wanted=self._is_wanted(found.addresses),
-                )
+                yield self._of_found(name, found)
+
+    def _of_found(self, by: str, found: mesh.Found) -> Other:
+        return Other(
+            found.id,
+            addresses=found.addresses,
+            mesh=found.mesh,
+            fingerprint=found.fingerprint,
+            protocol=found.protocol,
+            cause=found.cause,
+            text=found.outcome,
+            by=(by,),
+            is_wanted=self._is_wanted(found.addresses),
+        )
 
     def _is_wanted(self, addresses: Iterable[str]) -> bool:
         focus = self._focus
@@ -109,7 +126,8 @@ class Others:
     def _told_by(self, members: Iterable[Member]) -> Iterator[Other]:
         for member in members:
             for id, seen in (member.view.peers if member.view is not None else {}).items():
-                if id not in self._linked and not seen.is_observer and seen.state != "left":
+                is_there = seen.hears_us or seen.is_heard or seen.state in KNOWN
+                if id not in self._linked and not seen.is_observer and is_there:
                     yield self._of_peer(id, seen, member.title)
 
     def _of_peer(self, id: str, seen: Seen, by: str) -> Other:
