@@ -24,7 +24,7 @@ import secrets
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,8 +67,9 @@ class Multicast:
     """What came of it on one interface, for IPv4 or IPv6.
 
     ``error`` says why nothing could be sent or heard, "" if it could. ``own_copy``: what was sent
-    came back. ``heard`` are other hosts whose multicast arrived, ``answered`` those that answered
-    by unicast, ``nodes`` the announcements of nodes in what came, those of this host included.
+    came back; on an interface that is not listened to it never does. ``heard`` are other hosts
+    whose multicast arrived, ``answered`` those that answered by unicast, ``nodes`` the
+    announcements of nodes in what came, those of this host included.
     """
 
     interface: str
@@ -90,21 +91,28 @@ def port_trouble() -> str:
 
 
 async def probe_multicast(
-    interfaces: Iterable[Interface], own: Iterable[str], seconds: float
+    interfaces: Iterable[Interface],
+    own: Iterable[str],
+    seconds: float,
+    *,
+    unused: Collection[Interface] = (),
 ) -> list[Multicast]:
     """Ask on each of the interfaces, and listen for at most so many seconds.
 
-    ``own`` are the addresses of this machine: what comes from them is not from others. Never
-    raises OSError: an interface on which it does not work has an ``error``.
+    On the ``unused`` ones it asks, too, and does not listen to the group: on Linux what one program
+    listens to comes to others of the host as well. ``own`` are the addresses of this machine: what
+    comes from them is not from others. Never raises OSError: an interface on which it does not
+    work has an ``error``.
     """
     own = frozenset(own)
     probes = []
-    for interface in interfaces:
+    for interface in (*interfaces, *unused):
+        is_used = interface not in unused
         if interface.ipv4:
-            probes.append(_Probe(interface, 4, own))
+            probes.append(_Probe(interface, 4, own, is_used))
         # Loopback carries no multicast of IPv6, and nobody asks it to.
         if interface.has_ipv6 and socket.has_ipv6 and not interface.is_loopback:
-            probes.append(_Probe(interface, 6, own))
+            probes.append(_Probe(interface, 6, own, is_used))
     loop = asyncio.get_running_loop()
     began = loop.time()
     with contextlib.ExitStack() as ends:
@@ -130,10 +138,13 @@ async def probe_multicast(
 class _Probe:
     """One interface, one version of IP."""
 
-    def __init__(self, interface: Interface, version: Literal[4, 6], own: frozenset[str]) -> None:
+    def __init__(
+        self, interface: Interface, version: Literal[4, 6], own: frozenset[str], listens: bool
+    ) -> None:
         self._interface = interface
         self._version = version
         self._own = own
+        self._listens = listens
         self._sockets: list[socket.socket] = []
         self._loop: asyncio.AbstractEventLoop
         self._error = ""
@@ -147,6 +158,8 @@ class _Probe:
     @property
     def is_complete(self) -> bool:
         """Whether there is nothing more to find out, but for more nodes."""
+        if not self._listens:
+            return bool(self._error or self._answered)
         return bool(self._error) or (self._own_copy and bool(self._heard))
 
     def report(self) -> Multicast:
@@ -170,9 +183,8 @@ class _Probe:
         except OSError as error:
             self._fail(error)
             return
-        listener, asker = self._sockets
-        loop.add_reader(listener, self._receive, listener, self._heard)
-        loop.add_reader(asker, self._receive, asker, self._answered)
+        for one, hosts in zip(self._sockets, (self._answered, self._heard), strict=False):
+            loop.add_reader(one, self._receive, one, hosts)
 
     def close(self) -> None:
         for one in self._sockets:
@@ -188,7 +200,7 @@ class _Probe:
             (MDNS_GROUP, MDNS_PORT) if self._version == 4 else (MDNS_GROUP6, MDNS_PORT, 0, scope)
         )
         try:
-            self._sockets[1].sendto(self._question, group)
+            self._sockets[0].sendto(self._question, group)
         except BlockingIOError:
             return  # its buffer is full: it is asked again
         except OSError as error:
@@ -200,36 +212,33 @@ class _Probe:
 
     def _open4(self) -> None:
         address = self._interface.ipv4[0]
-        # struct ip_mreqn: the index decides, the address is for systems that do not know it.
-        membership = struct.pack(
-            "@4s4si",
-            socket.inet_aton(MDNS_GROUP),
-            socket.inet_aton(address),
-            self._interface.index,
-        )
-        if sys.platform != "linux":
-            membership = membership[:8]
-        listener = self._socket(socket.AF_INET, (MDNS_GROUP, MDNS_PORT))
-        if sys.platform == "linux":
-            listener.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-        listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
         asker = self._socket(socket.AF_INET, (address, 0))
         asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
         asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
         asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+        if not self._listens:
+            return
+        listener = self._socket(socket.AF_INET, (MDNS_GROUP, MDNS_PORT))
+        membership = socket.inet_aton(MDNS_GROUP) + socket.inet_aton(address)
+        if sys.platform == "linux":
+            listener.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+            membership += struct.pack("@i", self._interface.index)
+        listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
 
     def _open6(self) -> None:
         index = self._interface.index
-        membership = socket.inet_pton(socket.AF_INET6, MDNS_GROUP6) + struct.pack("@I", index)
-        listener = self._socket(socket.AF_INET6, (MDNS_GROUP6, MDNS_PORT, 0, index))
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):  # Linux before 4.20: others' groups come as well
-                listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
-        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
         asker = self._socket(socket.AF_INET6, ("::", 0))
         asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
         asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
         asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+        if not self._listens:
+            return
+        listener = self._socket(socket.AF_INET6, (MDNS_GROUP6, MDNS_PORT, 0, index))
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # Linux before 4.20: others' groups come as well
+                listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+        membership = socket.inet_pton(socket.AF_INET6, MDNS_GROUP6) + struct.pack("@I", index)
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
 
     def _socket(
         self, family: int, address: tuple[str, int] | tuple[str, int, int, int]

@@ -68,14 +68,18 @@ class Look:
         if machine.mdns_trouble:
             return machine
         own = [str(a.ip) for interface in self._found for a in interface.addresses]
-        return replace(
-            machine, multicast=tuple(await probe_multicast(self._probed(), own, seconds))
-        )
+        reports = await probe_multicast(self._used, own, seconds, unused=self._unused())
+        return replace(machine, multicast=tuple(reports))
 
-    def _probed(self) -> list[Interface]:
+    def _unused(self) -> list[Interface]:
+        """Those that would work."""
         if self._is_loopback_only:
             return []
-        return [one for one in self._found if one.is_up and one.has_carrier and not one.is_loopback]
+        return [
+            one
+            for one in self._found
+            if one not in self._used and one.is_up and one.has_carrier and not one.is_loopback
+        ]
 
 
 def holder_of(port: int) -> str:

@@ -64,7 +64,7 @@ def _interfaces(facts: Facts) -> Iterator[Finding]:
     used = [adapter for adapter in machine.adapters if not adapter.why_not]
     left_out = [adapter for adapter in machine.adapters if adapter.why_not]
     if used:
-        shown = (f"{one.name} ({', '.join(one.addresses)})" for one in used)
+        shown = (f"{one.name} ({', '.join(_global(one))})" for one in used)
         yield Finding("interfaces", "ok", f"in use: {listed(shown)}")
     elif not facts.own.is_loopback_only:
         yield Finding(
@@ -89,6 +89,12 @@ def _interfaces(facts: Facts) -> Iterator[Finding]:
             reason,
             "" if "ask for it" in reason else "--interface chooses",
         )
+
+
+def _global(adapter: Adapter) -> list[str]:
+    """Its addresses without the link-local ones of IPv6, unless there are no others."""
+    addresses = list(adapter.addresses)
+    return [a for a in addresses if not ipaddress.ip_interface(a).is_link_local] or addresses
 
 
 def _mdns_port(facts: Facts) -> Iterator[Finding]:
@@ -126,7 +132,7 @@ def _multicast(facts: Facts) -> Iterator[Finding]:
         else:
             yield _what_is_wrong(facts, name, reports)
     if works:
-        yield Finding("multicast", "ok", f"goes out and comes in on {listed(works)}")
+        yield Finding("multicast", "ok", f"multicast goes out and comes in on {listed(works)}")
 
 
 def _half(name: str, reports: list[Multicast]) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from mesh.cli.doctor.facts import Facts, Member, View
 from mesh.cli.doctor.findings import Finding, listed
 from mesh.cli.doctor.on_machine import is_nearly_full
+from mesh.cli.doctor.on_strangers import has_own_mesh
 from mesh.cli.text import count_of
 
 __all__ = ["CLOCKS_APART", "CLOCKS_TOO_FAR", "are_apart", "on_members"]
@@ -245,15 +246,15 @@ def _all(facts: Facts) -> Iterator[Finding]:
 
 
 def _alone(facts: Facts) -> Finding:
-    heard = [other for other in facts.others if other.state not in ("failed", "left")]
-    return Finding(
-        "alone",
-        "problem",
-        f"no other node of mesh {facts.own.mesh!r} is linked with us",
-        f"{count_of(len(heard), 'other')} heard of, see above"
-        if heard
-        else "none was heard of, by " + listed(source.name for source in facts.own.sources)
-        if facts.own.sources
-        else "",
-        "" if heard else "start one ('meshctl demo' shows how); or name one: --seed HOST:PORT",
+    why, do = (
+        "none was heard of",
+        "start one ('meshctl demo' shows how), or name one: --seed HOST:PORT",
     )
+    if has_own_mesh(facts):
+        why, do = "what was heard of is told above", ""
+    elif facts.others:
+        why, do = "only nodes of other meshes were heard of", ""
+    elif facts.own.sources:
+        why += " by " + listed(source.name for source in facts.own.sources)
+    what = f"no other node of mesh {facts.own.mesh!r} is linked with us"
+    return Finding("alone", "problem", what, why, do)

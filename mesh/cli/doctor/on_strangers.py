@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from mesh.cli.doctor.facts import Facts, Other
 from mesh.cli.doctor.findings import Finding, Gravity, listed
 
-__all__ = ["on_strangers"]
+__all__ = ["has_own_mesh", "on_strangers"]
 
 _ENDED = ("failed", "left")
 
@@ -66,15 +66,26 @@ def _other_meshes(facts: Facts) -> Iterator[Finding]:
         yield _finding("other-mesh", "problem", [other], what, told, advice)
     heard = [other for other in found if other not in wanted]
     if heard:
-        is_alone = all(member.is_observer for member in facts.members)
         each = (f"{name!r} ({_places(some)})" for name, some in _by(heard, "mesh").items())
         yield _finding(
             "other-mesh",
-            "problem" if is_alone else "note",
+            "note" if has_own_mesh(facts) else "problem",
             heard,
             f"nodes of other meshes, this one is {facts.own.mesh!r}: {listed(each)}",
             do=advice,
         )
+
+
+def has_own_mesh(facts: Facts) -> bool:
+    """Whether anybody of our mesh is there, linked with us or not."""
+    others = [other for other in facts.others if other.cause not in _MESH]
+    members = [member for member in facts.members if not member.is_observer]
+    is_heard = any(
+        node.mesh == facts.own.mesh and node.id != facts.own.id
+        for report in facts.machine.multicast
+        for node in report.nodes
+    )
+    return bool(is_heard or others or members)
 
 
 def _other_keys(facts: Facts) -> Iterator[Finding]:
@@ -219,8 +230,9 @@ def _cannot_come(facts: Facts, other: Other) -> Finding:
         "problem",
         [other],
         f"one-way: {other.place} answers us, and has not connected to us",
-        f"a firewall on the way to this machine drops TCP to {listed(facts.own.addresses)}",
-        "let TCP to that port in; port= (--host) fixes it",
+        f"no way from there to {listed(facts.own.addresses)}: a firewall here drops what comes in "
+        "on that port, or these are addresses of another network",
+        "let TCP to that port in (port= keeps it the same); --interface chooses what is announced",
     )
 
 
