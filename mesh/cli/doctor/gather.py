@@ -17,11 +17,13 @@ import mesh
 from discovery import Candidate
 from mesh.cli.doctor.asking import MAX_ASKED, ask_all
 from mesh.cli.doctor.facts import Facts, Focus, Machine, Member, Other, Own, Source, Tried
+from mesh.cli.doctor.findings import listed
 from mesh.cli.doctor.machine import Look
 from mesh.cli.doctor.on_members import are_apart
 from mesh.cli.doctor.others import Others
 from mesh.cli.doctor.reach import MAX_TRIED, try_all
 from mesh.cli.options import OWN_NAME, Options, variable
+from mesh.cli.text import count_of
 from mesh.transport.addresses import is_loopback
 from mesh.wire import frames
 
@@ -33,8 +35,8 @@ LISTEN = 1.2
 SETTLE = 1.0
 """Seconds for those who were heard of to be linked or refused."""
 
-ANSWER = 2.5
-"""Seconds in which a dial ends one way or another (mesh.engine.dialer.ANSWER_TIMEOUT)."""
+ANSWER = 6.0
+"""Seconds for a dial: two rounds of it (mesh.engine.dialer.ANSWER_TIMEOUT), for who is busy."""
 
 ASK_AGAIN = 0.7
 """Seconds until members that do not agree are asked again: they may just have met."""
@@ -102,10 +104,9 @@ class _Gathering:
         await self._settled()
         machine = await self._heard(machine)
         self._hint(machine)
-        members = await self._ask_members([])
-        others = self._others(members)
-        tries = await self._try(others)
-        await self._until_known(others, members, tries)
+        members, tries = await asyncio.gather(self._ask_members([]), self._try([], {}))
+        tries = await self._try(members, tries)
+        await self._until_known(members, tries)
         members = await self._ask_members(members)
         others = self._others(members)
         return Facts(
@@ -175,29 +176,28 @@ class _Gathering:
         peers.sort(key=lambda peer: (peer.is_observer, peer.name, peer.id))
         if len(peers) > MAX_ASKED and not told:
             self._unchecked.append(f"{len(peers) - MAX_ASKED} of {len(peers)} nodes were not asked")
-        self._tell(f"asking {len(peers)} nodes")
+        self._tell(f"asking {count_of(len(peers), 'node')}")
         members = await ask_all(self._node, peers, told, self._deadline)
         if are_apart(members) and self._left > 2 * ASK_AGAIN:
             await asyncio.sleep(ASK_AGAIN)
             members = await ask_all(self._node, peers, {}, self._deadline)
         return members
 
-    async def _try(self, others: Others) -> dict[str, Tried]:
-        addresses = others.worth_trying()
-        if len(addresses) > MAX_TRIED:
-            self._unchecked.append(f"{len(addresses) - MAX_TRIED} addresses were not tried")
-        if addresses:
-            self._tell(f"trying {len(addresses)} addresses")
-        return await try_all(addresses, self._deadline)
+    async def _try(self, members: Sequence[Member], tried: Mapping[str, Tried]) -> dict[str, Tried]:
+        """What those addresses meet that are not tried yet, with what the others have met."""
+        addresses = self._others(members).worth_trying()
+        new = [address for address in addresses if address not in tried]
+        if len(new) > MAX_TRIED:
+            self._unchecked.append(f"{len(new) - MAX_TRIED} addresses were not tried")
+        if new:
+            self._tell(f"trying {listed(new)}")
+        return {**tried, **await try_all(new, self._deadline)}
 
-    async def _until_known(
-        self, others: Others, members: Sequence[Member], tries: Mapping[str, Tried]
-    ) -> None:
+    async def _until_known(self, members: Sequence[Member], tries: Mapping[str, Tried]) -> None:
         """Until our node knows what became of those that answer by TCP, or that takes too long."""
         until = min(self._deadline, self._loop.time() + ANSWER)
-        while others.are_pending(tries) and self._loop.time() < until:
-            await asyncio.sleep(POLL)
-            others = self._others(members)
+        while self._others(members).are_pending(tries) and self._loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(POLL)  # several things change it, and none of them tells
 
     async def _without_node(self, machine: Machine) -> Facts:
         """What can be found out when no node can be started."""
