@@ -135,7 +135,7 @@ class Inspection:
             "name": peer.name,
             "instance": peer.instance,
             "address": session.address,
-            "state": str(session.state or ("left" if session.has_left else "unknown")),
+            "state": _state(session),
             "since": peer.since,
             "is_observer": session.is_observer,
             "hears_us": session.link is not None,
@@ -146,6 +146,13 @@ class Inspection:
             "ejected": list(out),
             **_traffic(session),
         }
+
+
+def _state(session: Session) -> str:
+    """As a member, also when it is one no more; "unknown" before it has joined."""
+    if session.member is not None:
+        return str(session.member.state)
+    return "left" if session.has_left else "unknown"
 
 
 def _traffic(session: Session) -> dict[str, Any]:

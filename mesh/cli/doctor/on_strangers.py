@@ -270,23 +270,39 @@ def _timeout(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
             "a firewall there, or on the way, drops what comes in on that port",
             "let TCP to that port in there; port= keeps it the same",
         )
+    if other.state in _ENDED:
+        return _lost(other, addresses)
     return _finding(
         "blocked",
         "problem",
         [other],
-        f"no packet comes back from {listed(addresses)} ({other.title}{_known_by(other)})",
+        f"no packet comes back from {listed(addresses)}{_who(other)}",
         "a firewall drops TCP to that port, or the machine is off, or in another network",
         "let TCP to that port in there (port= keeps it the same); is the machine up: ping",
     )
 
 
+def _lost(other: Other, addresses: Sequence[str]) -> Finding:
+    """It was here, and its machine is not to be reached now."""
+    return _finding(
+        "lost",
+        "problem" if other.is_wanted else "warning",
+        [other],
+        f"{other.title} was here, and no packet comes back from {listed(addresses)}",
+        "its machine is off, asleep, or cut off",
+        "if it should be here, look at that machine and its network",
+    )
+
+
 def _no_way(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
+    if other.state in _ENDED:
+        return _lost(other, addresses)
     detail = next(tried.detail for tried in other.tried if tried.result == "unreachable")
     return _finding(
         "no-route",
         "problem",
         [other],
-        f"no way to {listed(addresses)} ({other.title}{_known_by(other)})",
+        f"no way to {listed(addresses)}{_who(other)}",
         f"{detail}: another network, or the machine is off",
         "a route there, or a node that both reach: --seed HOST:PORT",
     )
@@ -305,14 +321,18 @@ def _nobody(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
         "not-listening",
         "problem" if other.is_wanted else "warning",
         [other],
-        f"nobody listens at {listed(addresses)} ({other.title}{_known_by(other)})",
+        f"nobody listens at {listed(addresses)}{_who(other)}",
         "the node has ended without a goodbye, or has another port",
         "start it; 'meshctl peers' on its machine shows its address",
     )
 
 
-def _known_by(other: Other) -> str:
-    return f", told by {listed(other.by, 3)}" if other.by else ""
+def _who(other: Other) -> str:
+    """What else is known of it than its address, in parentheses."""
+    told = [other.title] if other.id else []
+    if other.by and not other.is_wanted:
+        told.append(f"told by {listed(other.by, 3)}")
+    return f" ({', '.join(told)})" if told else ""
 
 
 _Tell = Callable[[Facts, Other, Sequence[str]], Finding]
