@@ -16,6 +16,6 @@ __all__ = ["diagnose"]
 
 def diagnose(facts: Facts) -> Sequence[Finding]:
     """All that can be said, the gravest first."""
-    found = [*on_focus(facts), *on_strangers(facts), *on_members(facts), *on_machine(facts)]
+    found = [*on_focus(facts), *on_strangers(facts), *on_machine(facts), *on_members(facts)]
     found += [Finding("unchecked", "note", f"not looked at: {what}") for what in facts.unchecked]
     return graver_first(narrowed(facts, found))

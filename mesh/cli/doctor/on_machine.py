@@ -168,10 +168,11 @@ def _what_is_wrong(facts: Facts, name: str, reports: list[Multicast]) -> Finding
         )
     answered = {host for report in working for host in report.answered}
     if answered:
+        hosts = listed(sorted(answered))
         return Finding(
             "multicast-not-heard",
             "warning",
-            f"{listed(sorted(answered))} get our multicast on {name}; theirs does not come here",
+            f"multicast on {name} gets to {hosts}, and theirs does not come here",
             "the network (Wi-Fi, switch) or a firewall here filters what comes in",
             f"let multicast to UDP port {MDNS_PORT} in; seeds work without: --seed HOST:PORT",
         )
