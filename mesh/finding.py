@@ -189,6 +189,11 @@ class Finding:
         return None if is_ours else Outcome("other-key", "of another key")
 
     @property
+    def is_loopback_only(self) -> bool:
+        """Whether this node is meant for its own machine alone."""
+        return self._settings.is_loopback_only
+
+    @property
     def fingerprint(self) -> str:
         """That of this node's mesh key, as it is announced; "" without a key."""
         return self._credentials.key.fingerprint if self._credentials else ""

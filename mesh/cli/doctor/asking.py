@@ -16,13 +16,15 @@ import mesh
 from mesh.cli.doctor.facts import Member, Seen, View
 from mesh.inspection.state import PARTS
 
-__all__ = ["MAX_ASKED", "ask_all", "seen_in", "view_of"]
+__all__ = ["MAX_ASKED", "ask_all", "most_asked", "seen_in", "view_of"]
 
 AT_ONCE = 32
 """Questions on their way at the same time."""
 
 MAX_ASKED = 256
-"""Members that are asked: an answer of a mesh of 1,000 has 1,000 peers in it."""
+MAX_ENTRIES = 65_536
+"""Members that are asked, and peers in all their answers: each of a mesh of 1,000 tells of 1,000,
+so there only 65 are asked."""
 
 MAX_PEERS = 4096
 """Peers that are read of one answer."""
@@ -41,23 +43,30 @@ async def ask_all(
     told: Mapping[str, Member],
     deadline: float,
 ) -> list[Member]:
-    """The peers with what they tell; of those beyond ``MAX_ASKED`` only what we know.
+    """The peers with what they tell; of those beyond ``most_asked`` only what we know.
 
     Those in ``told`` have told already. Observers are not asked: nobody needs to see them.
     """
     turns = asyncio.Semaphore(AT_ONCE)
+    peers = list(peers)
+    most = most_asked(len(peers))
 
     async def one(number: int, peer: mesh.Peer) -> Member:
         if peer.id in told:
             return replace(told[peer.id], state=peer.state)
         if peer.is_observer:
             return _member(peer, None, "")
-        if number >= MAX_ASKED:
+        if number >= most:
             return _member(peer, None, "they are too many")
         async with turns:
             return await _ask(node, peer, deadline)
 
     return list(await asyncio.gather(*(one(*pair) for pair in enumerate(peers))))
+
+
+def most_asked(peers: int) -> int:
+    """How many of so many are asked."""
+    return min(MAX_ASKED, MAX_ENTRIES // max(1, peers))
 
 
 async def _ask(node: mesh.AsyncNode, peer: mesh.Peer, deadline: float) -> Member:

@@ -15,7 +15,7 @@ from typing import Any
 
 import mesh
 from discovery import Candidate
-from mesh.cli.doctor.asking import MAX_ASKED, ask_all
+from mesh.cli.doctor.asking import ask_all, most_asked
 from mesh.cli.doctor.facts import Facts, Focus, Machine, Member, Other, Own, Source, Tried
 from mesh.cli.doctor.findings import listed
 from mesh.cli.doctor.machine import Look
@@ -24,7 +24,6 @@ from mesh.cli.doctor.others import Others
 from mesh.cli.doctor.reach import MAX_TRIED, try_all
 from mesh.cli.options import OWN_NAME, Options, variable
 from mesh.cli.text import count_of
-from mesh.transport.addresses import is_loopback
 from mesh.wire import frames
 
 __all__ = ["gather"]
@@ -121,7 +120,7 @@ class _Gathering:
     # This machine.
 
     def _begin_listening(self) -> Machine:
-        only_loopback = not self._trouble and all(map(_is_loopback, self._addresses()))
+        only_loopback = not self._trouble and self._node.host.finding.is_loopback_only
         try:
             look = Look(self._wanted, is_loopback_only=only_loopback)
         except (OSError, ValueError) as error:
@@ -174,9 +173,10 @@ class _Gathering:
             if peer.state in ("alive", "unresponsive", "suspect")
         ]
         peers.sort(key=lambda peer: (peer.is_observer, peer.name, peer.id))
-        if len(peers) > MAX_ASKED and not told:
-            self._unchecked.append(f"{len(peers) - MAX_ASKED} of {len(peers)} nodes were not asked")
-        self._tell(f"asking {count_of(len(peers), 'node')}")
+        asked = [peer for peer in peers if not peer.is_observer]
+        if (more := len(asked) - most_asked(len(peers))) > 0 and not told:
+            self._unchecked.append(f"whom {more} of {count_of(len(asked), 'node')} see")
+        self._tell(f"asking {count_of(len(asked), 'node')}")
         members = await ask_all(self._node, peers, told, self._deadline)
         if are_apart(members) and self._left > 2 * ASK_AGAIN:
             await asyncio.sleep(ASK_AGAIN)
@@ -225,7 +225,7 @@ class _Gathering:
             fingerprint=self._node.host.finding.fingerprint,
             heard_by_mdns=self._heard_by_mdns(),
             addresses=addresses,
-            is_loopback_only=all(map(_is_loopback, addresses)),
+            is_loopback_only=self._node.host.finding.is_loopback_only,
             sources=tuple(
                 Source(name, report.status, report.reason)
                 for name, report in self._node.discovery().items()
@@ -245,7 +245,3 @@ class _Gathering:
         report = self._node.discovery().get("dns")
         found = report.found if report is not None else ()
         return replace(focus, resolved=tuple(a for one in found for a in one.addresses))
-
-
-def _is_loopback(address: str) -> bool:
-    return is_loopback(address.rpartition(":")[0])

@@ -18,7 +18,7 @@ from mesh.transport import descriptors
 
 __all__ = ["Look", "holder_of"]
 
-HOLDER_SECONDS = 0.3
+HOLDER_SECONDS = 1.0
 """For finding out who has a port: a machine has thousands of processes."""
 
 _LISTS = ("/proc/net/udp", "/proc/net/udp6")

@@ -69,7 +69,7 @@ def _pairs(members: Iterable[Member]) -> Iterator[Finding]:
             if there == back == "":
                 continue
             if there and back:
-                yield _apart(one, other, f"{one.name}: {there}; {other.name}: {back}")
+                yield _apart(one, other, f"{there}; {back}")
             elif there:
                 yield _one_way(one, other, there)
             else:
@@ -86,10 +86,11 @@ def _sight(one: Member, other: Member) -> str:
     assert one.view is not None  # noqa: S101  _pairs has looked
     seen = one.view.peers.get(other.id)
     if seen is None:
-        return "it has not heard of it"
+        return f"{one.title} has not heard of {other.title}"
     if seen.state in ("alive", "unresponsive") and seen.is_linked:
         return ""
-    return f"it sees it as {seen.state}" + ("" if seen.is_linked else ", not linked both ways")
+    doubt = "" if seen.is_linked else ", not linked both ways"
+    return f"{one.title} sees {other.title} as {seen.state}{doubt}"
 
 
 def _one_way(blind: Member, other: Member, why: str) -> Finding:
@@ -97,7 +98,7 @@ def _one_way(blind: Member, other: Member, why: str) -> Finding:
         "one-way",
         "problem",
         f"{other.title} lists {blind.title} as linked, and not the other way round",
-        f"{blind.name}: {why}",
+        why,
         f"on the machine of {blind.name}: 'meshctl doctor {other.address}'",
         (blind.id, other.id),
         (blind.address, other.address),

@@ -11,7 +11,7 @@ import pytest
 
 from discovery import Candidate
 from discovery.multicast import Multicast
-from mesh.cli.doctor.diagnose import diagnose
+from mesh.cli.doctor.diagnose import MOST_OF_A_CODE, diagnose
 from mesh.cli.doctor.facts import (
     Adapter,
     Facts,
@@ -168,6 +168,19 @@ def test_other_meshes_are_a_problem_where_nobody_of_ours_is() -> None:
     }
 
 
+def test_of_many_alike_the_first_are_told_and_the_others_counted() -> None:
+    heard = [
+        replace(other("timeout"), id=f"{n:032x}", addresses=(f"10.0.1.{n}:5000",))
+        for n in range(60)
+    ]
+    found = [f for f in diagnose(facts(*pair(), others=tuple(heard))) if f.code == "blocked"]
+    assert len(found) == MOST_OF_A_CODE + 1
+    assert found[-1].what == f"{60 - MOST_OF_A_CODE} more like that"
+    assert {id for f in found for id in f.nodes} == {one.id for one in heard}
+    few = tuple(heard[: MOST_OF_A_CODE + 1])
+    assert "more" not in diagnose(facts(*pair(), others=few))[MOST_OF_A_CODE].what
+
+
 # Members.
 
 
@@ -177,6 +190,7 @@ def test_one_way_and_apart_are_seen_by_comparing_two_views() -> None:
     assert grave(facts(blind, member("b", "a"))) == {"one-way": "problem"}
     told = the(facts(blind, member("b", "a")), "one-way")
     assert told.what.startswith("b/62000000 lists a/61000000 as linked")
+    assert told.why == "a/61000000 sees b/62000000 as alive, not linked both ways"
     assert grave(facts(member("a"), member("b"))) == {"apart": "problem"}
     assert "each with each" not in the(facts(member("a"), member("b")), "linked").what
 
