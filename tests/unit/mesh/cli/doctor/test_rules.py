@@ -281,6 +281,9 @@ def test_silence_is_no_proof_until_somebody_is_there_to_be_heard() -> None:
     assert codes(facts(machine=silent))["multicast-silent"] == "note"
     far = replace(pair()[0], address="192.168.7.7:5000")
     assert codes(facts(far, machine=silent))["multicast-silent"] == "note"
+    for result, expected in (("refused", "silent"), ("timeout", "silent"), ("alive", "filtered")):
+        heard = other(result, answers_us=True)
+        assert f"multicast-{expected}" in codes(facts(machine=silent, others=(heard,))), result
     mute = member("a", view={"uses_mdns": False})
     assert codes(facts(mute, machine=silent))["multicast-silent"] == "note"
     asked_for = Focus.of(pair()[0].address)
