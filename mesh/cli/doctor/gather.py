@@ -194,9 +194,15 @@ class _Gathering:
         return {**tried, **await try_all(new, self._deadline)}
 
     async def _until_known(self, members: Sequence[Member], tries: Mapping[str, Tried]) -> None:
-        """Until our node knows what became of those that answer by TCP, or that takes too long."""
-        until = min(self._deadline, self._loop.time() + ANSWER)
-        while self._others(members).are_pending(tries) and self._loop.time() < until:  # noqa: ASYNC110
+        """Until our node knows what became of those that answer by TCP, or that takes too long;
+        and a while for those that do not: they may hear of us, and come."""
+        now = self._loop.time()
+        until, come_until = min(self._deadline, now + ANSWER), now + self._left / 2
+        while self._loop.time() < until:
+            others = self._others(members)
+            may_come = self._loop.time() < come_until and others.may_come(tries)
+            if not may_come and not others.are_pending(tries):
+                return
             await asyncio.sleep(POLL)  # several things change it, and none of them tells
 
     async def _without_node(self, machine: Machine) -> Facts:

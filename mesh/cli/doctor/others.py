@@ -154,12 +154,19 @@ class Others:
     def are_pending(self, tries: Mapping[str, Tried]) -> bool:
         """Whether our node has still to find out what it is with some that answer."""
         return any(
-            tries[address].result in ("alive", "keyed")
-            for other in self
-            if _is_ours(other) and other.cause in ("dialled", "not-dialled", "silent")
-            for address in other.addresses
-            if address in tries
+            other.cause in ("dialled", "not-dialled", "silent")
+            for other in self._with_result(tries, "alive", "keyed")
         )
+
+    def may_come(self, tries: Mapping[str, Tried]) -> bool:
+        """Whether there are some that we cannot reach and that have not reached us."""
+        return any(not other.reaches_us for other in self._with_result(tries, "timeout"))
+
+    def _with_result(self, tries: Mapping[str, Tried], *results: str) -> Iterator[Other]:
+        for other in self:
+            tried = (tries[address] for address in other.addresses if address in tries)
+            if _is_ours(other) and any(one.result in results for one in tried):
+                yield other
 
     def with_tries(self, tries: Mapping[str, Tried]) -> Iterator[Other]:
         """Each with what became of its addresses."""
