@@ -194,3 +194,33 @@ def test_each_fault_is_named_and_none_where_all_is_well(hospital: Hospital) -> N
     # One of those that were well stands still from now on.
     hospital.well[1].signal(signal.SIGSTOP)
     hospital.check_stopped(hospital.command(hospital.here, "--mesh=well", code=1))
+
+
+HOG = """
+import socket, sys
+taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+taken.bind(("", 5353))
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_firewall_that_lets_only_the_link_in_and_a_port_that_is_taken_are_named(
+    hospital: Hospital,
+) -> None:
+    h = hospital
+    node = h.begin(h.guarded, "linked", port=PORT).wait_started()
+    listening = h.guarded.run("ss", "-tlnH").splitlines()
+    for port in {int(line.split()[3].rpartition(":")[2]) for line in listening} - {PORT}:
+        h.guarded.close_port(port)
+    found = h.command(h.here, "--mesh=linked", code=1)
+    assert problems(found) == {"calls-blocked"}
+    assert found["calls-blocked"]["nodes"] == [node.id]
+    hog = Script(["-c", HOG], prefix=h.astray.command)
+    h.scripts.append(hog)
+    assert hog.process.stdout is not None
+    assert hog.process.stdout.readline() == "taken\n"
+    found = h.command(h.astray, "--mesh=linked", code=1)
+    assert problems(found) == {"mdns-port-taken", "alone"}
+    assert f"(pid {hog.pid}) has it" in found["mdns-port-taken"]["what"]

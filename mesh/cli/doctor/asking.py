@@ -32,6 +32,9 @@ MAX_PEERS = 4096
 ANSWER = 2.0
 """Seconds for an answer."""
 
+PING = 1.0
+"""Seconds for a ping to one that did not answer."""
+
 WANTED = ("node", "process", "peers", "discovery")
 SINCE_LATER = ("health",)
 """Parts that not all nodes have."""
@@ -83,8 +86,18 @@ async def _ask(node: mesh.AsyncNode, peer: mesh.Peer, deadline: float) -> Member
     except (mesh.NoProvider, mesh.RemoteError, mesh.BadRequest):
         return _member(peer, None, "old")
     except mesh.MeshError:
-        return _member(peer, None, "silent")
+        return _member(peer, None, await _why_silent(node, peer, deadline))
     return _member(peer, view_of(answer, asked, datetime.now(UTC)), "")
+
+
+async def _why_silent(node: mesh.AsyncNode, peer: mesh.Peer, deadline: float) -> str:
+    """Calls have a connection of their own; a ping goes over the link."""
+    timeout = min(PING, deadline - asyncio.get_running_loop().time())
+    try:
+        await node.ping(peer, timeout=max(0.0, timeout))
+    except mesh.MeshError:
+        return "silent"
+    return "calls"
 
 
 def _member(peer: mesh.Peer, view: View | None, why_not: str) -> Member:

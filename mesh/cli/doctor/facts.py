@@ -164,7 +164,8 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A peer of our node. Without a ``view``, ``why_no_view`` is "denied", "old" or "silent"."""
+    """A peer of our node. Without a ``view``, ``why_no_view`` is "denied", "old", "calls"
+    (it answers on the link, and no call comes through) or "silent"."""
 
     id: str
     name: str

@@ -216,6 +216,16 @@ def _unseen(members: Iterable[Member]) -> Iterator[Finding]:
     for member in members:
         if member.view is None and not member.is_observer and member.state == "alive":
             by_reason.setdefault(member.why_no_view, []).append(member)
+    for member in by_reason.pop("calls", ()):
+        yield Finding(
+            "calls-blocked",
+            "problem",
+            f"{member.title} at {member.address} is linked, and calls to it do not come through",
+            "it answers pings over the link; calls have a port of their own, and that is shut",
+            "let all TCP ports of that program in, not the link's alone",
+            nodes=(member.id,),
+            addresses=(member.address,),
+        )
     for reason, some in by_reason.items():
         yield Finding(
             "not-inspected",

@@ -203,7 +203,7 @@ def _answers(facts: Facts, other: Other, addresses: Sequence[str]) -> Finding:
             [other],
             f"the door of {other.place} answers, and its link socket does not",
             "a firewall lets the door's port in and not the one behind it, or its Python is busy",
-            "let all TCP ports of that program in (the second one is any free port)",
+            "let all TCP ports of that program in, not the door's alone",
         )
     if facts.own.fingerprint:
         return _finding(

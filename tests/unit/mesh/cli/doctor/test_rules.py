@@ -206,6 +206,8 @@ def test_who_did_not_tell_is_not_judged() -> None:
     silent = replace(silent, view=None)
     assert codes(facts(silent, member("b", "a")))["not-inspected"] == "note"
     assert "problem" not in codes(facts(silent, member("b", "a"))).values()
+    shut = replace(silent, why_no_view="calls")
+    assert grave(facts(shut, member("b", "a"))) == {"calls-blocked": "problem"}
     late = replace(silent, why_no_view="silent")
     assert codes(facts(late, member("b", "a")))["not-inspected"] == "warning"
 
