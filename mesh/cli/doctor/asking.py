@@ -7,7 +7,8 @@ what it should be, is left out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -80,7 +81,7 @@ async def _ask(node: mesh.AsyncNode, peer: mesh.Peer, deadline: float) -> Member
     state = node.service("_mesh", peer=peer, timeout=timeout)["state"]
     asked = datetime.now(UTC)
     try:
-        answer = await state([*WANTED, *(part for part in SINCE_LATER if part in PARTS)])
+        answer = await _told(state)
     except mesh.AccessDenied:
         return _member(peer, None, "denied")
     except (mesh.NoProvider, mesh.RemoteError, mesh.BadRequest):
@@ -88,6 +89,15 @@ async def _ask(node: mesh.AsyncNode, peer: mesh.Peer, deadline: float) -> Member
     except mesh.MeshError:
         return _member(peer, None, await _why_silent(node, peer, deadline))
     return _member(peer, view_of(answer, asked, datetime.now(UTC)), "")
+
+
+async def _told(state: Callable[..., Awaitable[Any]]) -> Any:
+    """All that we would read; of a node that has not all parts those that it has."""
+    later = [part for part in SINCE_LATER if part in PARTS]
+    if later:
+        with contextlib.suppress(mesh.RemoteError, mesh.BadRequest):
+            return await state([*WANTED, *later])
+    return await state(list(WANTED))
 
 
 async def _why_silent(node: mesh.AsyncNode, peer: mesh.Peer, deadline: float) -> str:
