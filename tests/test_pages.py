@@ -54,6 +54,7 @@ NEEDS_OTHERS = {
     "curl": "asks the server of the example",
     "docker": "takes a container engine",
     "journalctl": "takes systemd",
+    "jq": "takes the program jq",
     "kubectl": "takes a cluster",
     "nc": "goes to another machine",
     "pip": "changes this environment; .ci/run does it",
