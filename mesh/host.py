@@ -188,12 +188,12 @@ class Host:
     @property
     def counters(self) -> dict[str, int]:
         """The engine's, those of the gateway for plain clients, and what was not even let in."""
-        refused = self._transport.refused
-        return (
-            self.engine.counters
-            | (self._gateway.counters if self._gateway else {})
-            | ({"connections_refused": refused} if refused else {})
-        )
+        counters = self.engine.counters | (self._gateway.counters if self._gateway else {})
+        more = {
+            "connections_refused": self._transport.refused,
+            "handler_errors": self.runner.handler_errors + counters.get("handler_errors", 0),
+        }
+        return counters | {name: count for name, count in more.items() if count}
 
     async def close(self) -> None:
         """Say goodbye and give everything back, within a second. Idempotent."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from patterns import messages as m
 from patterns.blocking import Blocking
+from patterns.logs import event
 from patterns.names import MAX_SUBJECT_BYTES, check_name, check_subject, group_of, group_subject
 from patterns.port import Handle, PubSubPort, Timer
 from patterns.portions import Hold
@@ -68,6 +69,7 @@ class PubSub:
         self._stall_timer: Timer | None = None
         self._dropped = 0
         self._replaced = 0
+        self._handler_errors = 0
         self.malformed = 0
 
     # Sending.
@@ -151,6 +153,7 @@ class PubSub:
         self.blocking.stop(subscription)
         self._dropped += subscription.dropped
         self._replaced += subscription.replaced
+        self._handler_errors += subscription.handler_errors
         if subscription.group is not None:
             self.queues.stop(subscription)
             subscription.close()
@@ -204,6 +207,11 @@ class PubSub:
     def replaced(self) -> int:
         """Messages that newer ones of their subject have replaced in subscriptions."""
         return self._replaced + sum(s.replaced for s in self._subscriptions)
+
+    @property
+    def handler_errors(self) -> int:
+        """Handlers that ran inline and raised."""
+        return self._handler_errors + sum(s.handler_errors for s in self._subscriptions)
 
     # Delivery.
 
@@ -264,7 +272,10 @@ class PubSub:
                         subscription.handler(message)  # type: ignore[misc]
                     except BaseException:
                         # Whatever it is, a handler cannot end the node.
-                        logger.exception("the handler of %r raised", subscription.pattern)
+                        subscription.handler_errors += 1
+                        pattern = subscription.pattern
+                        fields = event("handler_failed", pattern=pattern, sender=peer)
+                        logger.exception("the handler of %r raised", pattern, extra=fields)
                 else:
                     if not subscription.fresh:
                         touched.append(subscription)

@@ -84,6 +84,7 @@ class Subscription:
         "fresh",
         "group",
         "handler",
+        "handler_errors",
         "inline",
         "is_async",
         "is_dropping",
@@ -114,6 +115,8 @@ class Subscription:
             raise ConfigError(f"concurrency must be at least 1, not {concurrency}")
         self.pattern = pattern
         self.handler = handler
+        self.handler_errors = 0
+        """How often it raised where it ran inline; others the runner counts."""
         self.is_async = is_async
         self.inline = handler is not None and inline and not is_async
         self.concurrency = concurrency

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mesh.engine.config import EngineConfig
 from mesh.engine.ports import Clock, Transport
 from mesh.engine.telling import Telling
+from mesh.engine.totals import Totals
 from mesh.membership import Membership, OwnRecord
 from mesh.wire.codec import Codec
 
@@ -66,6 +67,8 @@ class Core:
         )
         self.sessions: dict[bytes, Session] = {}
         self.counters: dict[str, int] = {}
+        self.forgotten = Totals()
+        """Of sessions that are no more."""
         self.tell = Telling(clock.now)
         self.era = 1
         """The newest of streams; see ``mesh.links.resending``."""

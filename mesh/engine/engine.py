@@ -184,7 +184,7 @@ class Engine:
             self._update_own_services,
         )
         parts = self._client, self.server, self.pubsub, self._work, self._draining
-        self.inspection = Inspection(core, self._local, *parts)
+        self.inspection = Inspection(core, self._local, *parts, self._liveness)
         self.surveys = Surveys(self, core, self._local, self._providers, self._conditions)
         self.moves = Moves(core, self._dialer, self._links, self._control, self._liveness)
         self.outcome = Outcomes(core, self._dialer).of

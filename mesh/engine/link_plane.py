@@ -112,7 +112,7 @@ class LinkPlane:
         if session is None:
             return False
         session.hang_up()
-        del self._core.sessions[session.id]
+        self._core.forgotten.add(self._core.sessions.pop(session.id))
         self._core.next_era()
         self.forgotten(session)
         return True

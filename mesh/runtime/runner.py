@@ -12,6 +12,7 @@ Threads start when all others are busy, up to ``MAX_THREADS``, and end at ``clos
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import sys
 import threading
@@ -22,11 +23,12 @@ from time import monotonic
 from typing import Any
 
 from mesh.runtime.threads import call_in_thread
+from patterns.logs import event
 from patterns.rpc.inherited import Serving, now_serving
 
 __all__ = ["MAX_THREADS", "LoopRunner"]
 
-logger = logging.getLogger("mesh")
+logger = logging.getLogger("mesh.handlers")
 
 MAX_THREADS = 64
 """As many as the default concurrency of a method; each costs about 0.1 MB while it exists."""
@@ -75,7 +77,15 @@ def _finish(finish: Callable[[], None]) -> None:
     try:
         finish()
     except Exception:
-        logger.exception("the outcome of a handler could not be delivered")
+        logger.exception(
+            "the outcome of a handler could not be delivered", extra=event("internal_error")
+        )
+
+
+def _tell(message: Any) -> None:
+    """A handler raised: with the traceback, which is the user's, and without the message's data."""
+    title = getattr(message, "title", "a message")
+    logger.exception("a handler raised on %s", title, extra=event("handler_failed", message=title))
 
 
 class LoopRunner:
@@ -90,6 +100,8 @@ class LoopRunner:
         self._busy = 0
         self._is_collecting = False
         self._closed = False
+        self.handler_errors = 0
+        """Handlers of messages that raised."""
 
     # Coroutines.
 
@@ -130,6 +142,7 @@ class LoopRunner:
 
         def work() -> Callable[[], None]:
             now_serving.set(None)
+            failed = 0
             while not self._closed:
                 try:
                     message = messages.popleft()
@@ -138,12 +151,15 @@ class LoopRunner:
                     break
                 try:
                     function(message)
-                except BaseException:
-                    logger.exception("a handler raised on %r", message)
-            return done
+                except BaseException:  # noqa: BLE001  told at once, with its traceback
+                    failed += 1
+                    _tell(message)
+            return functools.partial(self._count, failed, done) if failed else done
 
         def refuse(error: RuntimeError) -> None:
-            logger.error("no thread can be started, %d messages are lost", len(messages))
+            count = len(messages)
+            fields = event("no_thread", lost=count)
+            logger.error("no thread can be started, %d messages are lost", count, extra=fields)
             done()
 
         self._to_pool(work, refuse)
@@ -158,7 +174,12 @@ class LoopRunner:
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
                     raise
-                logger.exception("a handler raised on %r", message)
+                self.handler_errors += 1
+                _tell(message)
+
+    def _count(self, failed: int, done: Callable[[], None]) -> None:
+        self.handler_errors += failed
+        done()
 
     def _is_cancelled(self) -> bool:
         """Whether the current task is, and not just something that its handler awaited."""

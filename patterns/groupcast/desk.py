@@ -17,6 +17,7 @@ from patterns.errors import Refuse
 from patterns.groupcast.casts import BACK_UNSTARTED, HANDLED, REFUSED, UNSTARTED, CastMessage
 from patterns.groupcast.worklist import Worklist
 from patterns.keys import key_bytes
+from patterns.logs import event
 from patterns.portions import Portion
 from patterns.subscription import Subscription
 
@@ -101,7 +102,11 @@ class Desk:
             return False
         except BaseException:
             # Whatever it is, a handler cannot end the node.
-            logger.exception("a handler raised on %r", message)
+            self.subscription.handler_errors += 1
+            what = message.title
+            logger.exception(
+                "a handler raised on %s", what, extra=event("handler_failed", message=what)
+            )
         return True
 
     def put(self, message: CastMessage) -> None:

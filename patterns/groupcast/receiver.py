@@ -28,6 +28,7 @@ from patterns.groupcast.desk import Desk
 from patterns.groupcast.reports import Reports
 from patterns.groupcast.sources import KNOWS_NOTHING, Pool, Source, oldest, read_cast
 from patterns.keys import key_bytes
+from patterns.logs import event
 from patterns.port import CastPort, Handle
 from patterns.subscription import Subscription
 
@@ -301,7 +302,9 @@ class CastReceiver:
                 refused.append(number)
             except BaseException:
                 # Whatever it is, a handler cannot end the node.
-                logger.exception("a handler raised on a groupcast to %s", name)
+                desk.subscription.handler_errors += 1
+                fields = event("handler_failed", group=name, sender=peer)
+                logger.exception("a handler raised on a groupcast to %s", name, extra=fields)
             if not number % PAUSE_CHECK and not self.may_start():
                 self.on_pause()
                 number += 1
