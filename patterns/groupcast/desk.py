@@ -18,6 +18,7 @@ from patterns.groupcast.casts import BACK_UNSTARTED, HANDLED, REFUSED, UNSTARTED
 from patterns.groupcast.worklist import Worklist
 from patterns.keys import key_bytes
 from patterns.logs import event
+from patterns.messages import Message
 from patterns.portions import Portion
 from patterns.subscription import Subscription
 
@@ -100,14 +101,16 @@ class Desk:
             self.subscription.handler(message)  # type: ignore[misc]
         except Refuse:
             return False
-        except BaseException:
-            # Whatever it is, a handler cannot end the node.
-            self.subscription.handler_errors += 1
-            what = message.title
-            logger.exception(
-                "a handler raised on %s", what, extra=event("handler_failed", message=what)
-            )
+        except BaseException:  # noqa: BLE001  whatever it is, a handler cannot end the node
+            self.failed(message)
         return True
+
+    def failed(self, message: Message) -> None:
+        """Its handler has just raised: told with the traceback, without what is in the message."""
+        self.subscription.handler_errors += 1
+        what = message.title
+        fields = event("handler_failed", message=what)
+        logger.exception("a handler raised on %s", what, extra=fields)
 
     def put(self, message: CastMessage) -> None:
         """Queue it; ``Subscription.wake`` starts what may start."""

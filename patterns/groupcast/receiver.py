@@ -15,7 +15,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
@@ -28,13 +27,10 @@ from patterns.groupcast.desk import Desk
 from patterns.groupcast.reports import Reports
 from patterns.groupcast.sources import KNOWS_NOTHING, Pool, Source, oldest, read_cast
 from patterns.keys import key_bytes
-from patterns.logs import event
 from patterns.port import CastPort, Handle
 from patterns.subscription import Subscription
 
 __all__ = ["CastReceiver"]
-
-logger = logging.getLogger("mesh.groupcast")
 
 MAX_WISH = 1 << 20
 """A wish above this says nothing more."""
@@ -300,11 +296,8 @@ class CastReceiver:
                 handler(cast)  # type: ignore[misc]
             except Refuse:
                 refused.append(number)
-            except BaseException:
-                # Whatever it is, a handler cannot end the node.
-                desk.subscription.handler_errors += 1
-                fields = event("handler_failed", group=name, sender=peer)
-                logger.exception("a handler raised on a groupcast to %s", name, extra=fields)
+            except BaseException:  # noqa: BLE001  whatever it is, a handler cannot end the node
+                desk.failed(cast)
             if not number % PAUSE_CHECK and not self.may_start():
                 self.on_pause()
                 number += 1
