@@ -12,6 +12,7 @@ from typing import Literal
 
 import discovery as d
 from mesh.engine import Engine
+from mesh.engine.outcomes import NO_ANSWER, REFUSED
 from mesh.security import Credentials
 from mesh.settings import FILE, Settings
 from mesh.transport.addresses import ALL_IPV4, is_wildcard
@@ -32,6 +33,8 @@ class Found:
     outcome: str
     id: str = ""
     mesh: str = ""
+    is_stranger: bool = False
+    """Whether it cannot be a peer, by what it claims: another mesh, key or version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +183,50 @@ class Finding:
             for name, state in self._discovery.states().items()
         }
 
+    @property
+    def has_network(self) -> bool:
+        """Whether there is an interface to be reached by, if others are to reach this node."""
+        s = self._settings
+        return s.is_loopback_only or not is_wildcard(s.host) or bool(self._network.choice.used)
+
+    @property
+    def source_count(self) -> int:
+        """How many sources there are."""
+        return len(self._discovery.states())
+
+    def failing(self) -> dict[str, str]:
+        """The sources that fail, and why."""
+        states = self._discovery.states().items()
+        return {name: state.reason for name, state in states if state.status == "failing"}
+
+    def unlinked(self) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+        """Of what was found and is no member: where nobody answers, who refuses and why, and how
+        many are none of ours."""
+        silent: dict[str, None] = {}
+        refusing: dict[str, None] = {}
+        strangers: dict[object, None] = {}
+        for report in self.reports().values():
+            for found in report.found:
+                where = found.addresses[0] if found.addresses else found.id[:8]
+                if found.outcome.startswith(NO_ANSWER):
+                    silent[where] = None
+                elif found.outcome.startswith(REFUSED):
+                    refusing[f"{where} ({found.outcome.removeprefix(REFUSED)})"] = None
+                elif found.is_stranger:
+                    strangers[found.id or found.addresses] = None
+        return tuple(silent), tuple(refusing), len(strangers)
+
     def _found(self, candidate: d.Candidate) -> Found:
         id = bytes.fromhex(candidate.id) if candidate.id is not None else None
-        outcome = self._mismatch(candidate) or self._engine.outcome(id, candidate.addresses)
-        return Found(candidate.addresses, outcome, candidate.id or "", candidate.mesh or "")
+        mismatch = self._mismatch(candidate)
+        outcome = mismatch or self._engine.outcome(id, candidate.addresses)
+        return Found(
+            candidate.addresses,
+            outcome,
+            candidate.id or "",
+            candidate.mesh or "",
+            is_stranger=bool(mismatch),
+        )
 
 
 def _is_literal(seed: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from mesh.engine import Engine, EngineConfig, engine_for
 from mesh.environment import Environment, HostTransport
 from mesh.finding import Finding
-from mesh.inspection import Inspector
+from mesh.inspection import Inspector, Vitals
 from mesh.key_keeping import KeyKeeper
 from mesh.membership import Peer
 from mesh.plain import Gateway
@@ -48,7 +48,10 @@ class Host:
         self.thread_id = threading.get_ident()
         self.handover = Handover(self.loop)
         self.runner = environment.runner()
+        self.clock = environment.clock()
+        self.is_simulated = environment.is_simulated
         self.engine: Engine
+        self.vitals: Vitals
         self.publishers: Publishers
         self.blocking: Mapping[Any, None] = {}
         """The nodes that block (``patterns.blocking``): mostly none."""
@@ -92,11 +95,13 @@ class Host:
             self.engine = self._new_engine()
             self.publishers = Publishers(self)
             self.blocking = self.engine.pubsub.blocking.nodes
+            self.vitals = Vitals(self, s)
             Inspector(self, s).attach(self.engine)
             for attach in attachments:
                 attach(self.engine, self.runner)
             addresses, _ = self.engine.open()
             self.is_open = True
+            self.vitals.open()
             environment.hosts(self)
         except BaseException:
             self.finding.stop()
@@ -131,7 +136,7 @@ class Host:
         )
         return engine_for(config)(
             config,
-            clock=self._environment.clock(),
+            clock=self.clock,
             transport=self._transport,
             runner=self.runner,
             random=self._environment.random(s),
@@ -276,6 +281,7 @@ class Host:
     def _stop(self) -> list[str]:
         """What needs no wait: everything that is asked from now on, or waits, is NodeClosed."""
         self.is_closed = True
+        self.vitals.close()
         self.finding.stop()
         lost = []
         try:
@@ -302,7 +308,7 @@ class Host:
 
     @property
     def _title(self) -> str:
-        return f"{self._settings.name}/{self._settings.id.hex()[:8]}"
+        return self._settings.title
 
     # From other threads.
 

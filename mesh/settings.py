@@ -147,6 +147,11 @@ class Settings:
         return replace(self, keys=keys, id=id, instance=id.hex() if is_drawn else self.instance)
 
     @property
+    def title(self) -> str:
+        """The node in a log: "calc/1a2b3c4d"."""
+        return f"{self.name}/{self.id.hex()[:8]}"
+
+    @property
     def is_loopback_only(self) -> bool:
         return is_loopback(self.host)
 

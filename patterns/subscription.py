@@ -150,6 +150,11 @@ class Subscription:
         return self._backlog.waiting
 
     @property
+    def buffer(self) -> int:
+        """How many may wait."""
+        return self._backlog.buffer
+
+    @property
     def dropped(self) -> int:
         """Messages that gave way to the bound."""
         return self._backlog.dropped

@@ -105,6 +105,7 @@ class Inspection:
                 "queue": s.group,
                 "policy": s.policy,
                 "waiting": s.queued,
+                "buffer": s.buffer,
                 "missed": s.missed,
                 "is_handler": s.handler is not None,
             }

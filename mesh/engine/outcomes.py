@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from mesh.engine.core import Core
 from mesh.engine.dialer import ANSWER_TIMEOUT, Dialer
 
-__all__ = ["Outcomes"]
+__all__ = ["NO_ANSWER", "REFUSED", "Outcomes"]
+
+NO_ANSWER = "no answer"
+REFUSED = "refused: "
+"""How the texts of those begin that are no members, and were dialled."""
 
 
 class Outcomes:
@@ -29,10 +33,12 @@ class Outcomes:
                 return f"{member.state}: {member.peer}"
         for address in addresses:
             if (refusal := dialer.refusals.get(address)) is not None:
-                return f"refused: {refusal[1]}"
+                return REFUSED + refusal[1]
         rounds = dialer.rounds_without_answer(id, addresses)
         if rounds is not None:
-            return f"no answer yet, after {rounds} rounds" if rounds else "being dialled"
+            return f"{NO_ANSWER} yet, after {rounds} rounds" if rounds else "being dialled"
         if any(address in dialer.silent for address in addresses):
-            return f"no answer within {ANSWER_TIMEOUT:g} s at any address: it is gone, or shut off"
+            return (
+                f"{NO_ANSWER} within {ANSWER_TIMEOUT:g} s at any address: it is gone, or shut off"
+            )
         return "not dialled"

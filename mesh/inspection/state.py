@@ -9,6 +9,7 @@
 ``groups``         what it sent to one of many, and is not acknowledged
 ``peers``          whom it knows, and both directions of each link
 ``discovery``      its sources and what they found
+``health``         the verdict, with reasons
 
 A reader must do without a part or a field that it does not find: nodes of other versions have
 fewer, or more. Times are seconds, sizes bytes, moments aware datetimes.
@@ -16,6 +17,7 @@ fewer, or more. Times are seconds, sizes bytes, moments aware datetimes.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import resource
@@ -61,6 +63,7 @@ def _node(host: Host, settings: Settings) -> dict[str, Any]:
         "fingerprint": credentials.key.fingerprint if credentials is not None else None,
         "has_policy": settings.policy is not None,
         "traffic": engine.inspection.own(),
+        "totals": engine.inspection.totals(),
     }
 
 
@@ -73,6 +76,7 @@ def _process(host: Host, settings: Settings) -> dict[str, Any]:
         "descriptors": descriptors.in_use(),
         "descriptor_limit": None if limit == resource.RLIM_INFINITY else limit,
         "threads": threading.active_count(),
+        "lag": host.engine.inspection.lag(),
     }
 
 
@@ -95,6 +99,15 @@ def _discovery(host: Host, settings: Settings) -> dict[str, Any]:
     }
 
 
+def _health(host: Host, settings: Settings) -> dict[str, Any]:
+    health = host.vitals.health()
+    return {
+        "status": health.status,
+        "reasons": list(health.reasons),
+        "problems": list(health.problems),
+    }
+
+
 _MAKERS: dict[str, Callable[[Host, Settings], Any]] = {
     "node": _node,
     "process": _process,
@@ -105,6 +118,7 @@ _MAKERS: dict[str, Callable[[Host, Settings], Any]] = {
     "groups": lambda host, _: host.engine.inspection.groups(),
     "peers": lambda host, _: host.engine.inspection.peers(),
     "discovery": _discovery,
+    "health": _health,
 }
 
 PARTS = tuple(_MAKERS)
@@ -115,6 +129,7 @@ def state_of(part: str, host: Host, settings: Settings) -> Any:
     return _MAKERS[part](host, settings)
 
 
+@functools.cache
 def _version() -> str:
     # It takes long to import, and most nodes are never asked.
     from importlib import metadata
