@@ -7,11 +7,13 @@ The loop's thread owns the sockets and the engine. Other threads come in by ``ha
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesh.engine import Engine, EngineConfig, engine_for
 from mesh.environment import Environment, HostTransport
@@ -30,9 +32,15 @@ from mesh.transport import PlainEndpoints, PlainSockets
 from patterns.errors import NodeClosed
 from patterns.port import Runner
 
+if TYPE_CHECKING:
+    from mesh.metrics.exporter import Questions
+    from mesh.metrics.server import MetricsServer
+
 __all__ = ["Attach", "Host"]
 
 logger = logging.getLogger("mesh")
+
+T = TypeVar("T")
 
 Attach = Callable[[Engine, Runner], None]
 """Adds something to an engine: a method, a handler."""
@@ -42,7 +50,7 @@ class Host:
     """The resources of one node, on the running loop. ``start`` first."""
 
     def __init__(self, settings: Settings, environment: Environment) -> None:
-        self._settings = settings
+        self.settings = settings
         self._environment = environment
         self.loop = asyncio.get_running_loop()
         self.thread_id = threading.get_ident()
@@ -52,6 +60,7 @@ class Host:
         self.is_simulated = environment.is_simulated
         self.engine: Engine
         self.vitals: Vitals
+        self.metrics: MetricsServer | None = None
         self.publishers: Publishers
         self.blocking: Mapping[Any, None] = {}
         """The nodes that block (``patterns.blocking``): mostly none."""
@@ -81,7 +90,7 @@ class Host:
         an attachment that the policy denies to this node itself, OSError when the address, the
         port or enough descriptors are not to be had.
         """
-        s = self._settings
+        s = self.settings
         environment = self._environment
         check_has_identity(s.policy, environment.identity(s))
         credentials = self.credentials = await environment.credentials(s)
@@ -109,18 +118,34 @@ class Host:
         try:
             if s.plain is not None:
                 self._open_plain(s.plain, credentials)
+            if s.metrics is not None:
+                self._open_metrics(*s.metrics)
             await self.finding.start(self.engine, addresses)
             await anext(self._until_loop_ends)
         except BaseException:
             await self.close()
             raise
 
+    def _open_metrics(self, host: str, port: int) -> None:
+        from mesh.metrics.server import MetricsServer
+
+        self.engine.inspection.measure()
+        self.metrics = MetricsServer(self, self.settings)
+        self.metrics.open(host, port)
+
+    @functools.cached_property
+    def questions(self) -> Questions[dict[str, Any]]:
+        """Asks for what metrics need."""
+        from mesh.metrics.exporter import metrics_questions
+
+        return metrics_questions(self, self.settings)
+
     def wall_clock(self) -> datetime:
         """Now, aware, UTC."""
         return self._environment.wall_clock()
 
     def _new_engine(self) -> Engine:
-        s = self._settings
+        s = self.settings
         config = EngineConfig(
             id=s.id,
             name=s.name,
@@ -147,7 +172,7 @@ class Host:
         key = self._plain_key = credentials.key if credentials is not None else None
         sockets = PlainSockets(
             self.loop,
-            host=self._settings.host,
+            host=self.settings.host,
             shown_host=self.finding.hosts()[0],
             ports=ports,
             key=key.plain if key is not None else None,
@@ -282,6 +307,8 @@ class Host:
         """What needs no wait: everything that is asked from now on, or waits, is NodeClosed."""
         self.is_closed = True
         self.vitals.close()
+        if self.metrics is not None:
+            self.metrics.close()
         self.finding.stop()
         lost = []
         try:
@@ -308,7 +335,7 @@ class Host:
 
     @property
     def _title(self) -> str:
-        return self._settings.title
+        return self.settings.title
 
     # From other threads.
 
@@ -328,6 +355,19 @@ class Host:
         waiter = ThreadWaiter()
         self.handover.put(_complete, (waiter, function, args))
         return waiter.wait()
+
+    def ask(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """The same without waiting: for who asks a loop that may be blocked, and gives up."""
+        answer: Future[T] = Future()
+        waiter = _FutureWaiter(answer)
+        if self.is_own_thread:
+            _complete(waiter, function, args)
+        else:
+            try:
+                self.handover.put(_complete, (waiter, function, args))
+            except NodeClosed as error:
+                waiter.set_exception(error)
+        return answer
 
     def hold_back(self, subject: str, peer: Peer | str | None = None) -> None:
         """Wait, as a thread that has published to ``subject``, for those it went to that block.
@@ -363,6 +403,24 @@ class Host:
         task = self.loop.create_task(make())
         self._tasks.add(task)
         task.add_done_callback(ended)
+
+
+class _FutureWaiter(ThreadWaiter):
+    """For any number of threads, and none that has to wait."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: Future[Any]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def set_result(self, result: Any) -> None:
+        if not self._answer.done():
+            self._answer.set_result(result)
+
+    def set_exception(self, error: BaseException) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
 
 
 def _complete(waiter: ThreadWaiter, function: Callable[..., Any], args: tuple[Any, ...]) -> None:

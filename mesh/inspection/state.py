@@ -24,6 +24,7 @@ import resource
 import sys
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,16 @@ def _node(host: Host, settings: Settings) -> dict[str, Any]:
         "groups_joined": sorted(me.groups),
         "allow": sorted(settings.allow),
         "fingerprint": credentials.key.fingerprint if credentials is not None else None,
+        "certificate_ends": _certificate_ends(host),
         "has_policy": settings.policy is not None,
         "traffic": engine.inspection.own(),
         "totals": engine.inspection.totals(),
     }
+
+
+def _certificate_ends(host: Host) -> datetime | None:
+    certificate = host.credentials.certificate if host.credentials is not None else None
+    return datetime.fromtimestamp(certificate.not_after, UTC) if certificate is not None else None
 
 
 def _process(host: Host, settings: Settings) -> dict[str, Any]:
