@@ -199,7 +199,7 @@ def _measured(measure: Measure | None) -> dict[str, Any]:
 def _latency(latency: Histogram) -> dict[str, Any]:
     return {
         "counts": list(latency.counts),
-        "total": latency.total,
+        "total": max(0.0, latency.total),  # a sum of nothing but rounding may be below
         "largest": latency.largest,
         "p50": quantile(latency.counts, 0.5),
         "p99": quantile(latency.counts, 0.99),

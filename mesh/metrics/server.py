@@ -138,10 +138,16 @@ class MetricsServer:
             await self._stopping.wait()
         finally:
             server.close()
+            await self._end_connections()
+
+    async def _end_connections(self) -> None:
+        me = asyncio.current_task()
+        while others := asyncio.all_tasks() - {me}:
+            # One that was accepted just now is a task of asyncio's first, and ours a turn later.
             for task in self._connections:
                 task.cancel()
-            if self._connections:
-                await asyncio.wait(self._connections)
+            await asyncio.wait(others)
+        await asyncio.sleep(0)  # a transport closes in the turn after it was told to
 
     # Connections.
 
@@ -150,7 +156,13 @@ class MetricsServer:
             next(iter(self._connections)).cancel()
         task = self._loop.create_task(self._answer(reader, writer))
         self._connections[task] = None
-        task.add_done_callback(self._connections.pop)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            # Not in the task: one that is cancelled before its first step runs nothing.
+            self._connections.pop(task)
+            writer.transport.abort()
+
+        task.add_done_callback(ended)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -163,8 +175,6 @@ class MetricsServer:
                 await writer.wait_closed()
         except (TimeoutError, OSError, EOFError) as error:
             logger.debug("a request for metrics was given up: %r", error)
-        finally:
-            writer.transport.abort()
 
     async def _response(self, reader: asyncio.StreamReader) -> bytes:
         is_head = False
