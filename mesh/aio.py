@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import os
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
@@ -21,6 +20,7 @@ from mesh.engine.publisher import Publisher
 from mesh.environment import Environment, current_environment
 from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
+from mesh.logs import get_logger
 from mesh.measuring import AsyncMeasuring
 from mesh.membership import Peer
 from mesh.registrations import Registrations
@@ -40,7 +40,7 @@ from patterns.rpc.inherited import inherited_deadline
 
 __all__ = ["DEFAULT_OPTIONS", "AsyncNode"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 DEFAULT_OPTIONS = CallOptions()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
@@ -20,6 +19,7 @@ from mesh.environment import Environment, HostTransport
 from mesh.finding import Finding
 from mesh.inspection import Inspector, Vitals
 from mesh.key_keeping import KeyKeeper
+from mesh.logs import get_logger
 from mesh.membership import Peer
 from mesh.plain import Gateway
 from mesh.publishing import Publishers
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attach", "Host"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 T = TypeVar("T")
 

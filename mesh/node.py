@@ -8,7 +8,6 @@ for itself for ever. Plain handlers run in a bounded pool, coroutines on the nod
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import weakref
@@ -23,6 +22,7 @@ from mesh.engine.publisher import Publisher
 from mesh.finding import SourceReport
 from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
+from mesh.logs import get_logger
 from mesh.measuring import BlockingMeasuring
 from mesh.membership import Peer
 from mesh.registrations import Registrations
@@ -42,7 +42,7 @@ from patterns.rpc import CallOptions
 
 __all__ = ["Node"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 T = TypeVar("T")
 

@@ -12,13 +12,12 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from patterns import messages as m
 from patterns.blocking import Blocking
-from patterns.logs import event
+from patterns.logs import get_logger
 from patterns.names import MAX_SUBJECT_BYTES, check_name, check_subject, group_of, group_subject
 from patterns.port import Handle, PubSubPort, Timer
 from patterns.portions import Hold
@@ -28,7 +27,7 @@ from patterns.subscription import STALL_AFTER, Subscription
 
 __all__ = ["MAX_ROUTES", "PubSub"]
 
-logger = logging.getLogger("mesh.pubsub")
+logger = get_logger("mesh.pubsub")
 
 MAX_ROUTES = 16_384
 """Subjects whose targets are remembered; about 3 MB, and a miss costs a few µs."""
@@ -273,9 +272,7 @@ class PubSub:
                     except BaseException:
                         # Whatever it is, a handler cannot end the node.
                         subscription.handler_errors += 1
-                        pattern = subscription.pattern
-                        fields = event("handler_failed", pattern=pattern, sender=peer)
-                        logger.exception("the handler of %r raised", pattern, extra=fields)
+                        logger.exception("the handler of %r raised", subscription.pattern)
                 else:
                     if not subscription.fresh:
                         touched.append(subscription)

@@ -18,13 +18,13 @@ That is the policy ``drop_oldest``. With ``latest`` a subscription never holds a
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from patterns.backlog import DEFAULT_BUFFER, Backlog, Policy, check_policy, make_backlog
 from patterns.errors import ConfigError
+from patterns.logs import get_logger
 from patterns.messages import Message
 from patterns.names import group_of, queue_pool
 from patterns.port import Runner, Running
@@ -32,7 +32,7 @@ from patterns.portions import Hold, Portion
 
 __all__ = ["DEFAULT_BUFFER", "MAX_LAG", "STALL_AFTER", "CastSource", "Subscription"]
 
-logger = logging.getLogger("mesh.pubsub")
+logger = get_logger("mesh.pubsub")
 
 STALL_AFTER = 0.25
 """Seconds: long enough for a garbage collection or a slow log line, short for everybody else."""

@@ -8,7 +8,6 @@ waits for a timer.
 
 from __future__ import annotations
 
-import logging
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from mesh.engine.session import Session
 
 __all__ = ["Core", "Flushable"]
-
-logger = logging.getLogger("mesh")
 
 
 MAX_COUNT = 2**63 - 1

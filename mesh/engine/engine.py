@@ -9,7 +9,6 @@ Life: construct, ``serve`` and ``subscribe`` as wanted, ``open``, work, ``leave`
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
@@ -64,8 +63,6 @@ from patterns.rpc import Method, Providers, RpcClient, RpcServer
 from patterns.subscription import Subscription
 
 __all__ = ["Engine"]
-
-logger = logging.getLogger("mesh")
 
 
 class Engine:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.inspection.health import LOSSES, NEARLY_FULL, Facts, Health, Status, assess
 from mesh.links import PENDING_BYTES
+from mesh.logs import get_logger
 from mesh.settings import Settings
 from mesh.transport import descriptors
-from patterns.logs import event
 from patterns.port import Timer
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECK_EVERY", "Vitals"]
 
-logger = logging.getLogger("mesh.health")
+logger = get_logger("mesh.health")
 
 CHECK_EVERY = 5.0
 """Seconds. A check takes some 10 µs for each peer."""
@@ -107,17 +107,12 @@ class Vitals:
     def _tell(self, health: Health) -> None:
         # An observer is a tool, whose user looks at other things.
         is_bad = health.status != "ready" and not self._settings.is_observer
-        reasons = "; ".join(health.reasons)
-        fields = event(
-            "health_changed", node=self._settings.title, status=health.status, reason=reasons
-        )
         logger.log(
             logging.WARNING if is_bad else logging.INFO,
-            "%s is %s%s",
+            "the health of %s is %s now: %s",
             self._settings.title,
             health.status,
-            f": {reasons}" if reasons else "",
-            extra=fields,
+            "; ".join(health.reasons) or "all is well",
         )
 
     # Facts.

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from discovery import format_address
 from mesh.inspection.health import Health, blocked
+from mesh.logs import get_logger
 from mesh.metrics.exporter import DEADLINE, Questions, load_library, metrics, snapshot_of
 from mesh.metrics.families import Snapshot
 from mesh.runtime import forget_in_child
@@ -34,7 +34,6 @@ from mesh.settings import Settings
 from mesh.transport.addresses import is_wildcard
 from mesh.transport.listening import listen
 from patterns.errors import NodeClosed
-from patterns.logs import event
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MetricsServer"]
 
-logger = logging.getLogger("mesh.metrics")
+logger = get_logger("mesh.metrics")
 
 REQUEST_SECONDS = 5.0
 """From the connection to the end of the answer, the node's ``DEADLINE`` included."""
@@ -122,11 +121,7 @@ class MetricsServer:
         try:
             self._loop.run_until_complete(self._serve())
         except Exception:
-            logger.exception(
-                "%s: its metrics are not served any more",
-                self._settings.title,
-                extra=event("internal_error", node=self._settings.title),
-            )
+            logger.exception("%s: its metrics are not served any more", self._settings.title)
         finally:
             self._loop.close()
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import sys
 import threading
 from collections import deque
@@ -22,13 +21,13 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
+from mesh.logs import get_logger
 from mesh.runtime.threads import call_in_thread
-from patterns.logs import event
 from patterns.rpc.inherited import Serving, now_serving
 
 __all__ = ["MAX_THREADS", "LoopRunner"]
 
-logger = logging.getLogger("mesh.handlers")
+logger = get_logger("mesh.handlers")
 
 MAX_THREADS = 64
 """As many as the default concurrency of a method; each costs about 0.1 MB while it exists."""
@@ -77,15 +76,12 @@ def _finish(finish: Callable[[], None]) -> None:
     try:
         finish()
     except Exception:
-        logger.exception(
-            "the outcome of a handler could not be delivered", extra=event("internal_error")
-        )
+        logger.exception("the outcome of a handler could not be delivered")
 
 
 def _tell(message: Any) -> None:
     """A handler raised: with the traceback, which is the user's, and without the message's data."""
-    title = getattr(message, "title", "a message")
-    logger.exception("a handler raised on %s", title, extra=event("handler_failed", message=title))
+    logger.exception("a handler raised on %s", getattr(message, "title", "a message"))
 
 
 class LoopRunner:
@@ -157,9 +153,7 @@ class LoopRunner:
             return functools.partial(self._count, failed, done) if failed else done
 
         def refuse(error: RuntimeError) -> None:
-            count = len(messages)
-            fields = event("no_thread", lost=count)
-            logger.error("no thread can be started, %d messages are lost", count, extra=fields)
+            logger.error("no thread can be started, %d messages are lost", len(messages))
             done()
 
         self._to_pool(work, refuse)

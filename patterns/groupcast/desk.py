@@ -7,7 +7,6 @@ handler in the pool runs on another thread; all it touches there is the ``outcom
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
@@ -17,14 +16,14 @@ from patterns.errors import Refuse
 from patterns.groupcast.casts import BACK_UNSTARTED, HANDLED, REFUSED, UNSTARTED, CastMessage
 from patterns.groupcast.worklist import Worklist
 from patterns.keys import key_bytes
-from patterns.logs import event
+from patterns.logs import get_logger
 from patterns.messages import Message
 from patterns.portions import Portion
 from patterns.subscription import Subscription
 
 __all__ = ["CastPortion", "Desk", "DeskOwner"]
 
-logger = logging.getLogger("mesh.groupcast")
+logger = get_logger("mesh.groupcast")
 
 
 class DeskOwner(Protocol):
@@ -108,9 +107,7 @@ class Desk:
     def failed(self, message: Message) -> None:
         """Its handler has just raised: told with the traceback, without what is in the message."""
         self.subscription.handler_errors += 1
-        what = message.title
-        fields = event("handler_failed", message=what)
-        logger.exception("a handler raised on %s", what, extra=fields)
+        logger.exception("a handler raised on %s", message.title)
 
     def put(self, message: CastMessage) -> None:
         """Queue it; ``Subscription.wake`` starts what may start."""
