@@ -34,7 +34,7 @@ RIGHTS = ("call", "publish", "subscribe", "join", "broadcast", "groupcast")
 
 
 @pytest.fixture(scope="module")
-def state() -> Iterator[dict[str, Any]]:
+def state() -> dict[str, Any]:
     """Of a node that serves, listens and has a peer."""
     with SimMesh(seed=1) as sim:
         calc = sim.node("calc")
@@ -53,7 +53,7 @@ def state() -> Iterator[dict[str, Any]]:
         found: dict[str, Any] = calc.host.engine and sim.run(
             shop.service("_mesh", peer=calc.id)["state"](list(PARTS))
         )
-    yield found
+    return found
 
 
 def snapshot(state: dict[str, Any] | None, **names: str) -> Snapshot:
