@@ -178,7 +178,7 @@ def blocked(seconds: float) -> Health:
     """What to say of a node whose loop did not answer for so long."""
     line = (
         f"its event loop did not answer in {seconds:g} s: a handler blocks it "
-        "(inline=False runs it in a thread), or the machine is overloaded"
+        "(inline=False runs it in a thread), or the machine is overloaded, or slept"
     )
     return Health("blocked", (line,), ("loop_blocked",))
 
@@ -238,7 +238,7 @@ def _degrading(facts: Facts) -> Iterator[Finding]:
         yield (
             "loop_lagging",
             f"the event loop was {facts.lag:.1f} s late in the last minutes: a handler blocks it "
-            "(inline=False runs it in a thread), or the machine is overloaded",
+            "(inline=False runs it in a thread), or the machine is overloaded, or slept",
         )
     yield from _losing(facts)
     if facts.descriptors is not None:
