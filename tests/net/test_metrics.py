@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 import mesh
 from mesh.metrics.exporter import DEADLINE
 from mesh.metrics.server import MAX_CONNECTIONS, MAX_REQUEST_BYTES
-from tests.net.processes import PROCESS_START, Script
+from tests.net.processes import PROCESS_START, Script, until
 
 Make = Callable[..., mesh.Node]
 
@@ -51,6 +51,17 @@ def raw(address: str, sent: bytes) -> bytes:
 def connect(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     return socket.create_connection((host, int(port)), timeout=PATIENCE)
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the other side has closed it."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1)
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def samples(text: str) -> dict[tuple[str, str], float]:
@@ -152,6 +163,9 @@ def test_whoever_holds_connections_open_delays_nobody(served: mesh.Node) -> None
         assert fetch(place(served), "/metrics")[0].status == 200
         assert time.monotonic() - began < DEADLINE
         assert len(scrapers()) == 1
+        # The oldest made room.
+        until(lambda: sum(map(has_ended, held)) >= 2 * MAX_CONNECTIONS, PATIENCE)
+        assert not has_ended(held[-1])
     finally:
         for connection in held:
             connection.close()

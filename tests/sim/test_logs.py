@@ -105,7 +105,7 @@ def said(records: list[logging.LogRecord]) -> str:
 
 
 @settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     wrapped=st.recursive(
