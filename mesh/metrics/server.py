@@ -148,13 +148,16 @@ class MetricsServer:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._connections) >= MAX_CONNECTIONS:
-            next(iter(self._connections)).cancel()
+            oldest = next(iter(self._connections))
+            # Now, and not when it has ended: many may come in one turn.
+            del self._connections[oldest]
+            oldest.cancel()
         task = self._loop.create_task(self._answer(reader, writer))
         self._connections[task] = None
 
         def ended(task: asyncio.Task[None]) -> None:
             # Not in the task: one that is cancelled before its first step runs nothing.
-            self._connections.pop(task)
+            self._connections.pop(task, None)
             writer.transport.abort()
 
         task.add_done_callback(ended)
