@@ -81,7 +81,7 @@ class MetricsServer:
         self._registry = self._library.CollectorRegistry()
         self._library.ProcessCollector(registry=self._registry)
         self._registry.register(self)
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop()
         self._stopping = asyncio.Event()
         self._connections: dict[asyncio.Task[None], None] = {}
         self._socket: socket.socket | None = None
@@ -132,8 +132,11 @@ class MetricsServer:
         try:
             await self._stopping.wait()
         finally:
-            server.close()
+            # First no more: asyncio loses what it accepts in the turn in which a server closes.
+            for listening in server.sockets:
+                self._loop.remove_reader(listening.fileno())
             await self._end_connections()
+            server.close()
 
     async def _end_connections(self) -> None:
         me = asyncio.current_task()
