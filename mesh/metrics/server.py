@@ -94,15 +94,17 @@ class MetricsServer:
     # Life.
 
     def open(self, host: str, port: int) -> None:
-        """Listen from now on. Raises OSError when the address or the port is not to be had."""
+        """Listen from now on. Raises OSError when the address or the port is not to be had, and
+        RuntimeError when the machine has no more threads."""
         try:
-            self._socket = listen(host, port)
-        except OSError:
+            made = self._socket = listen(host, port)
+            shown = "127.0.0.1" if is_wildcard(host) else host
+            self.address = format_address(shown, made.getsockname()[1])
+            self._thread.start()
+        except (OSError, RuntimeError):
+            self.forget()
             self._loop.close()
             raise
-        port = self._socket.getsockname()[1]
-        self.address = format_address("127.0.0.1" if is_wildcard(host) else host, port)
-        self._thread.start()
 
     def close(self) -> None:
         """End the thread and free the port. Idempotent; takes milliseconds."""

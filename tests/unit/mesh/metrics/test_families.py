@@ -50,9 +50,8 @@ def state() -> dict[str, Any]:
         sim.run(shop.groupcast("crew", 1))
         sim.run(calc.groupcast("crew", 1))
         sim.advance(1.0)
-        found: dict[str, Any] = calc.host.engine and sim.run(
-            shop.service("_mesh", peer=calc.id)["state"](list(PARTS))
-        )
+        asked = shop.service("_mesh", peer=calc.id)["state"](list(PARTS))
+        found: dict[str, Any] = sim.run(asked)
     return found
 
 
