@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import mesh
 from mesh.testing import SimMesh
 
-SECRET = "s3cr3t-payload"  # noqa: S105  it is no password
+SECRET = "s3cr3t-payload"
 
 
 @pytest.fixture
@@ -90,7 +90,10 @@ async def misuse(node: mesh.AsyncNode, secret: Any) -> None:
     await node.groupcast("refusers", secret)
     for peer in node.peers():
         node.send(peer, "inline", secret)
-    for verb in (lambda: node.publish("inline", Unsendable()), lambda: node.broadcast("crew", {1j})):
+    for verb in (
+        lambda: node.publish("inline", Unsendable()),
+        lambda: node.broadcast("crew", {1j}),
+    ):
         with pytest.raises(mesh.BadPayload):
             verb()
     with pytest.raises(mesh.BadPayload):
@@ -110,8 +113,10 @@ def said(records: list[logging.LogRecord]) -> str:
 @given(
     wrapped=st.recursive(
         st.just(SECRET) | st.just(SECRET.encode()),
-        lambda inner: st.lists(inner, min_size=1, max_size=3)
-        | st.dictionaries(st.just(SECRET), inner, min_size=1),
+        lambda inner: (
+            st.lists(inner, min_size=1, max_size=3)
+            | st.dictionaries(st.just(SECRET), inner, min_size=1)
+        ),
         max_leaves=4,
     )
 )
@@ -153,6 +158,8 @@ def test_the_end_of_a_slow_reader_and_of_a_node_say_numbers_only(
         await node.close()
 
     sim.run(overflow())
-    events = {record.__dict__["mesh"]["event"] for record in caplog.records if "mesh" in record.name}
+    events = {
+        record.__dict__["mesh"]["event"] for record in caplog.records if "mesh" in record.name
+    }
     assert "subscription_dropping" in events
     assert SECRET not in said(caplog.records)
