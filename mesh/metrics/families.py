@@ -234,7 +234,7 @@ _family("gauge", "mesh_calls_in_flight", "Calls made here that have not ended.",
 
 
 def _total(name: str) -> Callable[[State], Iterator[Row]]:
-    return lambda state: iter((((), state["node"]["totals"][name]),))
+    return lambda state: iter((((), state["node"]["link_totals"][name]),))
 
 
 _family("counter", "mesh_messages_sent_total", "Messages sent to peers over links.")(_total("sent"))

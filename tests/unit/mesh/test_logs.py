@@ -87,7 +87,7 @@ def test_all_loggers_of_the_mesh_give_fields() -> None:
     for package in ("mesh", "patterns"):
         for path in (ROOT / package).rglob("*.py"):
             if not TOOLS & set(path.relative_to(ROOT).parts) and path.name != "logs.py":
-                assert "logging.getLogger(" not in path.read_text(encoding="utf-8"), path
+                assert "\nlogger = logging.getLogger(" not in path.read_text(encoding="utf-8"), path
 
 
 def test_nothing_is_said_below_a_warning_without_configuration() -> None:
