@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
+import uuid
 from pathlib import Path
+
+import pytest
 
 from mesh.inspection.health import PROBLEMS, STATUSES
 from mesh.metrics.counted import COUNTED
@@ -11,6 +16,34 @@ from mesh.metrics.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[4]
 PAGE = (ROOT / "docs/observability.md").read_text(encoding="utf-8")
+
+
+def program(name: str) -> str:
+    """A program of "docs/observability.md", run in this process."""
+    found = re.search(rf"```python\n(# {name}\n.*?)```", PAGE, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_a_registry_of_ones_own_has_the_node(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MESH_NAME", f"test-{uuid.uuid4().hex[:16]}")
+    exec(program("own_registry.py"), {})  # noqa: S102  our own page
+    assert capsys.readouterr().out == "True\n"
+
+
+def test_the_formatter_writes_what_happened_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MESH_NAME", f"test-{uuid.uuid4().hex[:16]}")
+    # Not for all of this process.
+    monkeypatch.setattr(logging, "root", logging.RootLogger(logging.WARNING))
+    mesh_logger = logging.getLogger("mesh")
+    monkeypatch.setattr(mesh_logger, "parent", logging.root)
+    exec(program("json_logs.py"), {})  # noqa: S102  our own page
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {"peer_joined", "peer_left"} <= {one["event"] for one in said}
 
 
 def test_all_metrics_are_in_its_tables_as_they_are() -> None:
