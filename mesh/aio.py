@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import os
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
@@ -21,6 +20,8 @@ from mesh.engine.publisher import Publisher
 from mesh.environment import Environment, current_environment
 from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
+from mesh.logs import get_logger
+from mesh.measuring import AsyncMeasuring
 from mesh.membership import Peer
 from mesh.registrations import Registrations
 from mesh.runtime import forget_in_child, started_before_fork
@@ -39,12 +40,14 @@ from patterns.rpc.inherited import inherited_deadline
 
 __all__ = ["DEFAULT_OPTIONS", "AsyncNode"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 DEFAULT_OPTIONS = CallOptions()
 
 
-class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Registrations):
+class AsyncNode(
+    AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, AsyncMeasuring, Registrations
+):
     """A node. All arguments are optional and named but the first.
 
     ``name``       service name; nodes of one name are replicas of one service. None: ``anon-...``
@@ -76,6 +79,9 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
                    it is), "operate" (drain it, set its log level) and "tap" (see what goes
                    through it). By default the first two, with ``insecure`` the first; ``[]`` none.
                    With a policy it says who, too: right ``call``, on ``_mesh.state`` and so on
+    ``metrics_port``  serve metrics for Prometheus, and probes of health, by HTTP
+                   (``MESH_METRICS_PORT``): a port at ``host``, 0 for any free one, or "host:port".
+                   Needs ``mesh-p2p[metrics]``. ``docs/observability.md``
     ``plain``      open endpoints for plain ZeroMQ clients in any language (``MESH_PLAIN``): True,
                    or their two ports, for requests and subscriptions. See ``docs/protocol.md``
 
@@ -106,6 +112,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         identity: IdentityInput = None,
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
+        metrics_port: int | str | None = None,
     ) -> None:
         self._settings = s = Settings.make(
             name,
@@ -127,6 +134,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
             identity=identity,
             policy=policy,
             allow=allow,
+            metrics_port=metrics_port,
         )
         super().__init__(s.name, s.is_observer)
         self._to_attach: deque[Attach] = deque()

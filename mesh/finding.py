@@ -23,6 +23,9 @@ __all__ = ["Finding", "Found", "SourceReport"]
 
 DEFAULT_HOSTS = ("127.0.0.1",)
 
+STRANGERS = ("other-mesh", "other-key", "key-only-there", "key-only-here", "other-protocol")
+"""Causes of those that cannot be peers, by what they claim."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -33,7 +36,7 @@ class Found:
     "self"; the state of a member ("alive", "unresponsive", "suspect", "failed", "left"); what it
     claims and makes it none of ours: "other-mesh", "other-key", "key-only-there" (it has a key and
     this node none), "key-only-here", "other-protocol"; "refused-" and the code with which it
-    refused this node; "dialled", "silent" (given up: no answer), "not-dialled".
+    refused this node; "dialled", "unanswered" (more than once), "silent" (given up), "not-dialled".
     """
 
     addresses: tuple[str, ...]
@@ -204,6 +207,39 @@ class Finding:
             name: SourceReport(state.status, state.reason, tuple(map(self.found, state.candidates)))
             for name, state in self._discovery.states().items()
         }
+
+    @property
+    def has_network(self) -> bool:
+        """Whether there is an interface to be reached by, if others are to reach this node."""
+        s = self._settings
+        return s.is_loopback_only or not is_wildcard(s.host) or bool(self._network.choice.used)
+
+    @property
+    def source_count(self) -> int:
+        """How many sources there are."""
+        return len(self._discovery.states())
+
+    def failing(self) -> dict[str, str]:
+        """The sources that fail, and why."""
+        states = self._discovery.states().items()
+        return {name: state.reason for name, state in states if state.status == "failing"}
+
+    def unlinked(self) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+        """Of what was found and is no member: where nobody answers, who refuses and why, and how
+        many are none of ours."""
+        silent: dict[str, None] = {}
+        refusing: dict[str, None] = {}
+        strangers: dict[object, None] = {}
+        for report in self.reports().values():
+            for found in report.found:
+                where = found.addresses[0] if found.addresses else found.id[:8]
+                if found.cause in ("unanswered", "silent"):
+                    silent[where] = None
+                elif found.cause.startswith("refused-"):
+                    refusing[f"{where} ({found.outcome.removeprefix('refused: ')})"] = None
+                elif found.cause in STRANGERS:
+                    strangers[found.id or found.addresses] = None
+        return tuple(silent), tuple(refusing), len(strangers)
 
     def found(self, candidate: d.Candidate) -> Found:
         """What became of a candidate."""

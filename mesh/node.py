@@ -8,7 +8,6 @@ for itself for ever. Plain handlers run in a bounded pool, coroutines on the nod
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import weakref
@@ -23,6 +22,8 @@ from mesh.engine.publisher import Publisher
 from mesh.finding import SourceReport
 from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
+from mesh.logs import get_logger
+from mesh.measuring import BlockingMeasuring
 from mesh.membership import Peer
 from mesh.registrations import Registrations
 from mesh.runtime import LoopThread, ThreadWaiter, forget_in_child
@@ -41,14 +42,14 @@ from patterns.rpc import CallOptions
 
 __all__ = ["Node"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 T = TypeVar("T")
 
 _open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
-class Node(BlockingSurveying, BlockingStreaming, Registrations):
+class Node(BlockingSurveying, BlockingStreaming, BlockingMeasuring, Registrations):
     """A node. The arguments are those of ``AsyncNode``; so are the verbs and what they promise."""
 
     _inline_by_default = False
@@ -75,6 +76,7 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
         identity: IdentityInput = None,
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
+        metrics_port: int | str | None = None,
     ) -> None:
         self.aio = AsyncNode(
             name,
@@ -96,6 +98,7 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
             identity=identity,
             policy=policy,
             allow=allow,
+            metrics_port=metrics_port,
         )
         super().__init__(self.aio.name, observer)
         self._running: LoopThread | None = None

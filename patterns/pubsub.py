@@ -12,12 +12,12 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from patterns import messages as m
 from patterns.blocking import Blocking
+from patterns.logs import get_logger
 from patterns.names import MAX_SUBJECT_BYTES, check_name, check_subject, group_of, group_subject
 from patterns.port import Handle, PubSubPort, Timer
 from patterns.portions import Hold
@@ -27,7 +27,7 @@ from patterns.subscription import STALL_AFTER, Subscription
 
 __all__ = ["MAX_ROUTES", "PubSub"]
 
-logger = logging.getLogger("mesh.pubsub")
+logger = get_logger("mesh.pubsub")
 
 MAX_ROUTES = 16_384
 """Subjects whose targets are remembered; about 3 MB, and a miss costs a few µs."""
@@ -68,6 +68,7 @@ class PubSub:
         self._stall_timer: Timer | None = None
         self._dropped = 0
         self._replaced = 0
+        self._handler_errors = 0
         self.malformed = 0
 
     # Sending.
@@ -151,6 +152,7 @@ class PubSub:
         self.blocking.stop(subscription)
         self._dropped += subscription.dropped
         self._replaced += subscription.replaced
+        self._handler_errors += subscription.handler_errors
         if subscription.group is not None:
             self.queues.stop(subscription)
             subscription.close()
@@ -204,6 +206,11 @@ class PubSub:
     def replaced(self) -> int:
         """Messages that newer ones of their subject have replaced in subscriptions."""
         return self._replaced + sum(s.replaced for s in self._subscriptions)
+
+    @property
+    def handler_errors(self) -> int:
+        """Handlers that ran inline and raised."""
+        return self._handler_errors + sum(s.handler_errors for s in self._subscriptions)
 
     # Delivery.
 
@@ -264,6 +271,7 @@ class PubSub:
                         subscription.handler(message)  # type: ignore[misc]
                     except BaseException:
                         # Whatever it is, a handler cannot end the node.
+                        subscription.handler_errors += 1
                         logger.exception("the handler of %r raised", subscription.pattern)
                 else:
                     if not subscription.fresh:

@@ -44,8 +44,9 @@ class Outcomes:
                 return Outcome(f"refused-{refusal[0]}", f"refused: {refusal[1]}")
         rounds = dialer.rounds_without_answer(id, addresses)
         if rounds is not None:
-            tried = f"no answer yet, after {rounds} rounds" if rounds else "being dialled"
-            return Outcome("dialled", tried)
+            if not rounds:
+                return Outcome("dialled", "being dialled")
+            return Outcome("unanswered", f"no answer yet, after {rounds} rounds")
         if any(address in dialer.silent for address in addresses):
             text = f"no answer within {ANSWER_TIMEOUT:g} s at any address: it is gone, or shut off"
             return Outcome("silent", text)

@@ -16,17 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from mesh.logs import get_logger
 from patterns.errors import NodeClosed
 
 __all__ = ["MAX_HANDOVER_BYTES", "Gate", "Handover", "ThreadWaiter", "call_in_thread"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 MAX_HANDOVER_BYTES = 8 * 1024 * 1024
 """Handed over and not yet taken by the loop: some 20 ms of the fastest publisher."""

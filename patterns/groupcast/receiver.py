@@ -15,7 +15,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
@@ -32,8 +31,6 @@ from patterns.port import CastPort, Handle
 from patterns.subscription import Subscription
 
 __all__ = ["CastReceiver"]
-
-logger = logging.getLogger("mesh.groupcast")
 
 MAX_WISH = 1 << 20
 """A wish above this says nothing more."""
@@ -299,9 +296,8 @@ class CastReceiver:
                 handler(cast)  # type: ignore[misc]
             except Refuse:
                 refused.append(number)
-            except BaseException:
-                # Whatever it is, a handler cannot end the node.
-                logger.exception("a handler raised on a groupcast to %s", name)
+            except BaseException:  # noqa: BLE001  whatever it is, a handler cannot end the node
+                desk.failed(cast)
             if not number % PAUSE_CHECK and not self.may_start():
                 self.on_pause()
                 number += 1

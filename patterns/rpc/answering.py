@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from patterns import messages as m
 from patterns.errors import AccessDenied, BadPayload, PayloadTooLarge
+from patterns.logs import get_logger
 from patterns.port import Handle, RpcPort
 from patterns.rpc.measures import Measures
 from patterns.rpc.method import Method
@@ -14,7 +14,7 @@ from patterns.texts import error_texts, sendable
 
 __all__ = ["Answering"]
 
-logger = logging.getLogger("mesh.rpc")
+logger = get_logger("mesh.rpc")
 
 
 class Answering:

@@ -17,7 +17,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from patterns.errors import (
     Overloaded,
 )
 from patterns.keys import key_bytes, slot_of
+from patterns.logs import get_logger
 from patterns.names import check_name, is_reserved_method
 from patterns.ownership.tenure import Tenure
 from patterns.port import Handle, RpcPort, Runner
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_WAITING", "RpcServer"]
 
-logger = logging.getLogger("mesh.rpc")
+logger = get_logger("mesh.rpc")
 
 MAX_WAITING = 1024
 """Requests of one method that wait for a free slot: about a deadline's worth at 200 calls/s."""

@@ -7,12 +7,12 @@ cancelled; one that runs in a thread finds out when it sends or reads next.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 from patterns.errors import BadRequest, Overloaded
 from patterns.keys import Key
+from patterns.logs import get_logger
 from patterns.port import Handle, Runner
 from patterns.rpc.method import Method, Request
 from patterns.streams import messages as m
@@ -23,7 +23,7 @@ from patterns.texts import error_texts
 
 __all__ = ["StreamRequest", "StreamServer"]
 
-logger = logging.getLogger("mesh.streams")
+logger = get_logger("mesh.streams")
 
 
 class StreamRequest(Request):

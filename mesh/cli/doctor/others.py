@@ -154,7 +154,7 @@ class Others:
     def are_pending(self, tries: Mapping[str, Tried]) -> bool:
         """Whether our node has still to find out what it is with some that answer."""
         return any(
-            other.cause in ("dialled", "not-dialled", "silent")
+            other.cause in ("dialled", "unanswered", "not-dialled", "silent")
             for other in self._with_result(tries, "alive", "keyed")
         )
 
