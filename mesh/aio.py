@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from discovery import Source
-from mesh.engine.publisher import Publisher
+from mesh.engine.publisher import Publishing
 from mesh.environment import Environment, current_environment
 from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
@@ -30,6 +30,7 @@ from mesh.settings import SOURCES, PolicyInput, Settings
 from mesh.streaming import AsyncStreaming
 from mesh.subscribing import AsyncSubscribing
 from mesh.surveying import AsyncSurveying
+from mesh.tracing import TracingInput
 from mesh.transport import PlainEndpoints
 from mesh.views import AsyncViews
 from patterns.errors import NodeClosed
@@ -76,6 +77,9 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
                    it is), "operate" (drain it, set its log level) and "tap" (see what goes
                    through it). By default the first two, with ``insecure`` the first; ``[]`` none.
                    With a policy it says who, too: right ``call``, on ``_mesh.state`` and so on
+    ``tracing``    traces (``MESH_TRACING``): None takes part in those that others began, True begins
+                   some, by OpenTelemetry where that is configured; or a ``TracerProvider``; False
+                   has none of it. ``docs/tracing.md``
     ``plain``      open endpoints for plain ZeroMQ clients in any language (``MESH_PLAIN``): True,
                    or their two ports, for requests and subscriptions. See ``docs/protocol.md``
 
@@ -106,6 +110,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         identity: IdentityInput = None,
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
+        tracing: TracingInput = None,
     ) -> None:
         self._settings = s = Settings.make(
             name,
@@ -127,6 +132,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
             identity=identity,
             policy=policy,
             allow=allow,
+            tracing=tracing,
         )
         super().__init__(s.name, s.is_observer)
         self._to_attach: deque[Attach] = deque()
@@ -282,7 +288,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         if host is None or host.is_closed:
             host = self.host
         try:
-            publisher: Publisher = host.publishers.here.publisher
+            publisher: Publishing = host.publishers.here.publisher
         except AttributeError:
             publisher = host.publishers.add()
         return publisher.publish(subject, data, headers)

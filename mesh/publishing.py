@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.engine.guard import Guard
 from mesh.engine.packing import check_size
-from mesh.engine.publisher import Publisher
+from mesh.engine.publisher import Publisher, Publishing
 from mesh.engine.sending import Sending
 from mesh.links import BATCH_BYTES, BATCH_ENTRIES
 from mesh.wire.codec import Codec
@@ -46,13 +46,18 @@ class Publishers:
         self.here = threading.local()
         """``publisher`` of the thread that asks, if there is one already."""
 
-    def add(self) -> Publisher:
+    def add(self) -> Publishing:
         """Make that of the thread that asks. A signal handler may be quicker; then it has its own,
         and the later one stays."""
         host = self._host
-        made = host.engine.publisher if host.is_own_thread else _thread_publisher(host)
+        plain = host.engine.publisher if host.is_own_thread else _thread_publisher(host)
+        made = host.observing.publisher(plain)
         self.here.publisher = made
         return made
+
+    def renew(self) -> None:
+        """Each thread needs another one: somebody looks on from now on, or does so no more."""
+        self.here = threading.local()
 
 
 class ThreadPublisher(Publisher):

@@ -15,6 +15,7 @@ argument               environment                 default
 ``max_payload_bytes``  ``MESH_MAX_PAYLOAD_BYTES``  64 MiB
 ``policy``             ``MESH_POLICY`` (a file)    none: members may do all
 ``allow``              ``MESH_ALLOW``              inspect, operate; insecure: inspect alone
+``tracing``            ``MESH_TRACING``            takes part in traces (true, false)
 =====================  ==========================  =========================================
 
 An empty variable counts as unset. An identity that is given as an argument goes before MESH_NAME
@@ -34,6 +35,7 @@ from mesh.key_settings import IdentityInput, KeySettings, env
 from mesh.membership.record import check_instance, check_tags, check_weight
 from mesh.security.identity import Identity
 from mesh.security.policy import Policy
+from mesh.tracing import TracingInput, check_tracing
 from mesh.transport.addresses import is_loopback
 from patterns.errors import BadName, ConfigError
 from patterns.names import RESERVED_TOKEN, check_name
@@ -89,6 +91,8 @@ class Settings:
     """Who may do what here; None: members may do all."""
     allow: frozenset[str] = frozenset()
     """Of ``ALLOWED``, what others may do with this node itself."""
+    tracing: TracingInput = None
+    """None, whether to trace, or a provider: see ``mesh.tracing``."""
 
     @classmethod
     def make(
@@ -113,6 +117,7 @@ class Settings:
         identity: IdentityInput = None,
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
+        tracing: TracingInput = None,
     ) -> Settings:
         """Raises BadName and ConfigError for what cannot work."""
         keys = KeySettings.make(mesh, key, key_file, identity)
@@ -137,6 +142,7 @@ class Settings:
             max_payload_bytes=_max_payload_bytes(max_payload_bytes),
             policy=_policy(policy),
             allow=_allow(allow, is_open=bool(insecure and not keys)),
+            tracing=_tracing(tracing),
         )
 
     def with_fresh_id(self) -> Settings:
@@ -176,6 +182,13 @@ def _allow(allow: object, *, is_open: bool) -> frozenset[str]:
     if unknown := given - {*ALLOWED, "nothing"}:
         raise ConfigError(f"allow: {', '.join(map(repr, unknown))} is none of: {what}; 'nothing'")
     return given - {"nothing"}
+
+
+def _tracing(tracing: TracingInput) -> TracingInput:
+    text = env("MESH_TRACING")
+    if tracing is None and text is not None:
+        return _bool("MESH_TRACING", text.lower())
+    return check_tracing(tracing)
 
 
 def _host(host: object, may_be_on_network: bool) -> str:
