@@ -77,9 +77,9 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
                    it is), "operate" (drain it, set its log level) and "tap" (see what goes
                    through it). By default the first two, with ``insecure`` the first; ``[]`` none.
                    With a policy it says who, too: right ``call``, on ``_mesh.state`` and so on
-    ``tracing``    traces (``MESH_TRACING``): None takes part in those that others began, True begins
-                   some, by OpenTelemetry where that is configured; or a ``TracerProvider``; False
-                   has none of it. ``docs/tracing.md``
+    ``tracing``    traces (``MESH_TRACING``): None takes part in those of others, True begins some,
+                   by OpenTelemetry where that is configured; or a ``TracerProvider``; False: none
+                   of it. ``docs/tracing.md``
     ``plain``      open endpoints for plain ZeroMQ clients in any language (``MESH_PLAIN``): True,
                    or their two ports, for requests and subscriptions. See ``docs/protocol.md``
 

@@ -13,11 +13,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mesh.engine import Engine
+from mesh.inspection.observed import ObservedViews
 from mesh.inspection.state import PARTS, state_of
 from mesh.settings import Settings
+from mesh.streaming import generator_method
 from patterns.errors import AccessDenied, BadRequest
 from patterns.names import RESERVED_TOKEN
 from patterns.rpc import Method
+from patterns.streams.method import is_generator
 
 if TYPE_CHECKING:
     from mesh.host import Host
@@ -34,20 +37,32 @@ class Inspector:
     def __init__(self, host: Host, settings: Settings) -> None:
         self._host = host
         self._settings = settings
+        self._views = ObservedViews(host)
 
     def attach(self, engine: Engine) -> None:
         """Serve what is allowed, and deny the rest."""
         for right, functions in self._offers().items():
             for name, function in functions.items():
                 if right in self._settings.allow:
-                    method = Method(name, function, concurrency=CONCURRENCY, inline=True)
-                    engine.server.add(RESERVED_TOKEN, method)
+                    engine.server.add(RESERVED_TOKEN, self._method(name, function))
                 else:
                     engine.server.denials[f"{RESERVED_TOKEN}.{name}"] = self._denial(name, right)
 
     def _offers(self) -> dict[str, dict[str, Callable[..., Any]]]:
         """What each right of ``mesh.settings.ALLOWED`` lets others call."""
-        return {"inspect": {"state": self.state}}
+        views = self._views
+        return {
+            "inspect": {"state": self.state, "spans": views.spans, "traces": views.traces},
+            "tap": {"tap": views.tap},
+        }
+
+    def _method(self, name: str, function: Callable[..., Any]) -> Method:
+        if is_generator(function):
+            host = self._host
+            return generator_method(
+                name, function, lambda: host, concurrency=CONCURRENCY, inline=True
+            )
+        return Method(name, function, concurrency=CONCURRENCY, inline=True)
 
     def _denial(self, name: str, right: str) -> AccessDenied:
         who = f"{self._settings.name}/{self._settings.id.hex()[:8]}"
