@@ -30,6 +30,8 @@ from mesh.cli.commands.send import send
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
 from mesh.cli.commands.survey import survey
+from mesh.cli.commands.tap import tap
+from mesh.cli.commands.trace import trace
 from mesh.cli.commands.watch import watch
 
 __all__ = ["COMMANDS"]
@@ -40,6 +42,8 @@ COMMANDS: tuple[click.Command, ...] = (
     ping,
     services,
     discovery,
+    trace,
+    tap,
     owner,
     call,
     survey,
