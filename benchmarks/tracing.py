@@ -1,7 +1,7 @@
 """What traces cost: ``python -m benchmarks.tracing``; CPU time and steps of both nodes.
 
 For each state a pair of nodes in this process, of which one publishes, casts and calls to plain
-inline handlers of the other, 64 bytes; the states take turns, and the median of ``--rounds`` counts.
+inline handlers of the other, 64 bytes. The states take turns; the median of ``--rounds`` counts.
 
 ``off``        ``tracing=False``
 ``asleep``     the default, and no trace has come by

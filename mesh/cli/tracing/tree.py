@@ -48,26 +48,18 @@ def forest(spans: Iterable[dict[str, Any]]) -> list[Placed]:
     roots = []
     for one in placed.values():
         parent = placed.get(one.span.get("parent") or "")
-        if parent is None or parent is one or _is_above(one, parent, placed):
+        (roots if parent is None else parent.children).append(one)
+    reached = {one.span["span"] for _, one in walk(roots)}
+    for id, one in placed.items():
+        if id not in reached:  # it is above itself, which no honest node says
+            placed[one.span["parent"]].children.remove(one)
             roots.append(one)
-        else:
-            parent.children.append(one)
+            reached |= {below.span["span"] for _, below in walk([one])}
     shifts: dict[str, float] = {}
-    for root in sorted(roots, key=lambda one: one.start):
+    roots.sort(key=lambda one: one.start)
+    for root in roots:
         _place(root, shifts)
     return sorted(roots, key=lambda one: one.start)
-
-
-def _is_above(one: Placed, parent: Placed, placed: dict[str, Placed]) -> bool:
-    """Whether ``one`` is an ancestor of its own parent: no honest node says that."""
-    seen = set()
-    above: Placed | None = parent
-    while above is not None and above.span["span"] not in seen:
-        if above is one:
-            return True
-        seen.add(above.span["span"])
-        above = placed.get(above.span.get("parent") or "")
-    return False
 
 
 def _place(root: Placed, shifts: dict[str, float]) -> None:
