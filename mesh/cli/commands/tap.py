@@ -32,6 +32,9 @@ Who may tap a node may see payloads: as text, cut at 512 characters. With a poli
 'call' on _mesh.tap.
 """
 
+MAX_TIME = 2**40
+"""Seconds since 1970: what is later is no time."""
+
 MAX_WAITING = 64
 """Items of taps that wait to be printed. More wait in the nodes, which drop and say so."""
 
@@ -108,9 +111,7 @@ class _Tapping:
         self._arguments = arguments
         self._as_json = as_json
         self._timeout = timeout
-        self._items: asyncio.Queue[tuple[mesh.Peer, dict[str, Any]] | None] = asyncio.Queue(
-            MAX_WAITING
-        )
+        self._items: asyncio.Queue[tuple[mesh.Peer, list[Any]] | None] = asyncio.Queue(MAX_WAITING)
         self._open = 0
 
     async def run(self, peers: Sequence[mesh.Peer], count: int | None) -> None:
@@ -126,8 +127,9 @@ class _Tapping:
                 if item is None:
                     left -= 1
                     continue
-                for event in item[1].get("events", ()):
-                    _show(item[0], event, self._as_json)
+                peer, events = item
+                for event in events:
+                    _show(peer, event, self._as_json)
                     printed += 1
                     if printed == count:
                         return
@@ -153,13 +155,39 @@ class _Tapping:
             async for item in items:
                 if not self._open:
                     errors.note("tapping; Ctrl-C ends")
-                if not item["events"] and not item["dropped"]:
+                events, dropped = _read(item)
+                if not events and not dropped:
                     self._open += 1
-                    continue
-                if item["dropped"]:
-                    dropped = count_of(item["dropped"], "line")
-                    errors.note(f"{peer}: {dropped} dropped: they come faster than they are read")
-                await self._items.put((peer, item))
+                if dropped:
+                    lines = count_of(dropped, "line")
+                    errors.note(f"{peer}: {lines} dropped: they come faster than they are read")
+                if events:
+                    await self._items.put((peer, events))
+
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "time": float,
+    "direction": str,
+    "kind": str,
+    "name": str,
+    "peer": str,
+    "size": (int, type(None)),
+}
+
+
+def _read(item: Any) -> tuple[list[dict[str, Any]], int]:
+    """The events of an item, without what are none, and how many were dropped."""
+    if not isinstance(item, dict):
+        return [], 0
+    events, dropped = item.get("events"), item.get("dropped")
+    whole = [
+        event
+        for event in (events if isinstance(events, list) else ())
+        if isinstance(event, dict)
+        and all(isinstance(event.get(name), kinds) for name, kinds in _FIELDS.items())
+        and 0 <= event["time"] < MAX_TIME
+    ]
+    return whole, dropped if isinstance(dropped, int) else 0
 
 
 def _show(peer: mesh.Peer, event: dict[str, Any], as_json: bool) -> None:
@@ -182,14 +210,14 @@ def _show(peer: mesh.Peer, event: dict[str, Any], as_json: bool) -> None:
 
 def _rest(event: dict[str, Any]) -> list[str]:
     parts = [str(event["peer"])] if event["peer"] else []
-    if event.get("nodes") is not None:
+    if isinstance(event.get("nodes"), int):
         parts.append(count_of(event["nodes"], "node"))
     if event.get("group"):
         parts.append(f"group {event['group']}")
     if event["size"] is not None:
         parts.append(bytes_of(event["size"]))
-    if "seconds" in event:
-        parts += [milliseconds(event["seconds"]), event["error"] or "ok"]
+    if isinstance(event.get("seconds"), float):
+        parts += [milliseconds(event["seconds"]), str(event.get("error") or "ok")]
     if event.get("redelivered"):
         parts.append("redelivered")
     if "payload" in event:

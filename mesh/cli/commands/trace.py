@@ -13,7 +13,7 @@ from mesh.cli import errors
 from mesh.cli.options import Options, json_option, mesh_options, pass_options
 from mesh.cli.output import print_json, print_table, print_text
 from mesh.cli.text import count_of, milliseconds
-from mesh.cli.tracing.gathering import gather
+from mesh.cli.tracing.gathering import gather, spans_of, traces_of
 from mesh.cli.tracing.tree import Placed, forest, walk
 
 __all__ = ["trace"]
@@ -76,7 +76,7 @@ def _show(node: mesh.Node, trace_id: str, timeout: float, as_json: bool) -> None
     spans = [
         {**span, "node": str(peer), "node_id": peer.id}
         for peer, answer in answers
-        for span in answer.get("spans", ())
+        for span in spans_of(answer)
     ]
     _tell_silent(silent)
     found = sorted({span["trace"] for span in spans})
@@ -133,10 +133,10 @@ def _notes(depth: int, span: dict[str, Any]) -> Sequence[str]:
         notes.append(str(span["error"]))
     if not depth and span["parent"] and span["peer"]:
         notes.append(f"from {span['peer']}")
-    attributes = span.get("attributes") or {}
+    attributes = span["attributes"]
     if attributes.get("mesh.redelivered"):
         notes.append("redelivered")
-    notes += [f"{text} ({milliseconds(after)})" for after, text in span.get("events") or ()]
+    notes += [f"{text} ({milliseconds(after)})" for after, text in span["events"]]
     return notes
 
 
@@ -170,7 +170,7 @@ def _list(node: mesh.Node, limit: int, timeout: float, as_json: bool) -> None:
     _tell_silent(silent)
     known: dict[str, dict[str, Any]] = {}
     for _, answer in answers:
-        for one in answer.get("traces", ()):
+        for one in traces_of(answer):
             if one["trace"] in known:
                 _merge(known[one["trace"]], one)
             else:

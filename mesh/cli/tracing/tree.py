@@ -45,7 +45,7 @@ class Placed:
 def forest(spans: Iterable[dict[str, Any]]) -> list[Placed]:
     """The trees of one trace, the earliest first: more than one if a parent was not kept."""
     placed = {span["span"]: Placed(span, start=float(span["start"])) for span in spans}
-    roots = []
+    roots: list[Placed] = []
     for one in placed.values():
         parent = placed.get(one.span.get("parent") or "")
         (roots if parent is None else parent.children).append(one)

@@ -74,6 +74,16 @@ class Outgoing:
 
     # What all have in common.
 
+    def sees(self, headers: Headers) -> bool:
+        """Whether what is sent now with these headers is looked at, or is in a trace."""
+        observing = self.observing
+        tracer = observing.tracer
+        if observing.taps:
+            return True
+        if tracer is None or (headers and TRACEPARENT in headers):
+            return False
+        return observing.begins or tracer.current() is not None
+
     def start(
         self, kind: str, name: str, headers: Headers, attributes: dict[str, Any]
     ) -> tuple[Span | None, Headers]:
@@ -121,20 +131,21 @@ class Outgoing:
         waiter: Waiter,
         until: float | None = None,
     ) -> int:
-        inner, taps = self._inner["call"], self.observing.taps
-        if type(method) is not str or is_reserved_method(method):
-            return int(inner(method, args, kwargs, options, waiter, until))
+        inner: Callable[..., int] = self._inner["call"]
+        is_seen = self.sees(options.headers) and isinstance(method, str)
+        if not is_seen or is_reserved_method(method):
+            return inner(method, args, kwargs, options, waiter, until)
         span, headers = self.start(CLIENT, method, options.headers, call_attributes(method))
         if headers is not options.headers and headers is not None:
             options = options.with_headers(headers)
-        is_tapped = taps.wants("calls", method)
+        is_tapped = self.observing.taps.wants("calls", method)
         if span is None and not is_tapped:
-            return int(inner(method, args, kwargs, options, waiter, until))
+            return inner(method, args, kwargs, options, waiter, until)
         if span is not None and options.key is not None:
             span.attributes["mesh.keyed"] = True
         call = _Call(self, method, waiter, span, (args, kwargs) if is_tapped else None)
         try:
-            call_id = int(inner(method, args, kwargs, options, call, until))
+            call_id = inner(method, args, kwargs, options, call, until)
         except BaseException as error:
             call.end(error)
             raise
@@ -180,11 +191,8 @@ class Outgoing:
         return is_sent
 
     def cast(self, group: str, data: Any) -> Any:
-        observing = self.observing
-        tracer = observing.tracer
-        if tracer is not None and (observing.begins or tracer.current() is not None):
-            return None  # the long way, by ``groupcast``
-        return None if observing.taps.wants("casts", group) else self._inner["cast"](group, data)
+        # The long way, by ``groupcast``, for what is seen.
+        return None if self.sees(None) else self._inner["cast"](group, data)
 
     def groupcast(
         self,
@@ -243,6 +251,8 @@ class ObservedPublisher:
 
     def publish(self, subject: str, data: Any, headers: Headers) -> int:
         outgoing, inner = self._outgoing, self._inner
+        if not outgoing.sees(headers):
+            return inner.publish(subject, data, headers)
         attributes = message_attributes("publish", "send", subject)
         span, headers = outgoing.start(PRODUCER, f"publish {subject}", headers, attributes)
         if span is None:
