@@ -44,6 +44,7 @@ PAGES = {
         "docs/surveys.md",
         "docs/ownership.md",
         "docs/testing.md",
+        "docs/tracing.md",
     )
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
