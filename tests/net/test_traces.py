@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import mesh
+from patterns.traces import TraceContext, now_traced
 from tests.net.inside import Inside, inside, without_multicast
-from tests.net.processes import Script, until
+from tests.net.processes import Script, until, until_async
+from tests.sim.test_traces import SAMPLED, TRACE
 
 __all__ = ["inside", "without_multicast"]
 
@@ -209,3 +212,38 @@ def test_tap_prints_what_passes_and_names_who_does_not_allow_it(
     assert nobody.code == 1
     assert nobody.err.splitlines()[-1] == "meshctl: no node could be tapped"
     assert inside("tap", "nobody").code == 1
+
+
+@pytest.mark.parametrize("has_library", [False, True])
+def test_who_started_a_node_within_a_trace_is_in_no_other_handlers_trace(
+    make_async: Callable[..., mesh.AsyncNode], has_library: bool
+) -> None:
+    """The loop's callbacks run in the context in which they were made."""
+    provider = TracerProvider(shutdown_on_exit=False) if has_library else None
+    seen: list[Any] = []
+
+    async def body() -> None:
+        now_traced.set(TraceContext("f" * 32, "f" * 16))
+        with TracerProvider(shutdown_on_exit=False).get_tracer("t").start_as_current_span("start"):
+            one, other = make_async("one"), make_async("other", tracing=provider)
+
+            def look(*_: Any) -> None:
+                own = now_traced.get()
+                theirs = trace.get_current_span().get_span_context().is_valid
+                seen.append((None if own is None else own.trace_id, has_library and theirs))
+
+            other.rpc("ask")(look)
+            other.subscriber("news")(look)
+            await one.start()
+            await other.start()
+        now_traced.set(None)
+        async with one, other:
+            other.host.observing.begins = False
+            await one.wait_for("other", timeout=10)
+            await one.service("other", headers=SAMPLED).ask()
+            await one.call("other.ask")
+            one.publish("news", 1)
+            await until_async(lambda: len(seen) == 3)
+
+    asyncio.run(body())
+    assert seen == [(TRACE, has_library), (None, False), (None, False)]
