@@ -31,7 +31,7 @@ from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
 from mesh.cli.commands.survey import survey
 from mesh.cli.commands.tap import tap
-from mesh.cli.commands.trace import trace
+from mesh.cli.commands.traces import trace
 from mesh.cli.commands.watch import watch
 
 __all__ = ["COMMANDS"]
