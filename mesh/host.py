@@ -96,6 +96,7 @@ class Host:
             self.engine = self._new_engine()
             self.observing = self._new_observing()
             self.publishers = Publishers(self)
+            self.publishers.observed = self.observing.publisher
             self.blocking = self.engine.pubsub.blocking.nodes
             Inspector(self, s).attach(self.engine)
             for attach in attachments:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +45,15 @@ class Publishers:
         self._host = host
         self.here = threading.local()
         """``publisher`` of the thread that asks, if there is one already."""
+        self.observed: Callable[[Publisher], Publishing] = _as_it_is
+        """What stands for a publisher: itself, or one around it while somebody looks on."""
 
     def add(self) -> Publishing:
         """Make that of the thread that asks. A signal handler may be quicker; then it has its own,
         and the later one stays."""
         host = self._host
         plain = host.engine.publisher if host.is_own_thread else _thread_publisher(host)
-        made = host.observing.publisher(plain)
+        made = self.observed(plain)
         self.here.publisher = made
         return made
 
@@ -101,6 +103,10 @@ class GuardedThreadPublisher(ThreadPublisher):
             self._host.handover.put(self._guard.note_own, (*denied, rule), COUNT_BYTES)
             raise self._guard.own_denial(*denied, rule)
         return super().publish(subject, data, headers)
+
+
+def _as_it_is(publisher: Publisher) -> Publishing:
+    return publisher
 
 
 def _thread_publisher(host: Host) -> ThreadPublisher:
