@@ -17,6 +17,7 @@ False          neither looks at ``traceparent`` nor sends any
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -35,6 +36,8 @@ __all__ = ["TracingInput", "begins_traces", "carried_by", "check_tracing", "trac
 
 TracingInput = Any
 """None, a bool, or an ``opentelemetry.trace.TracerProvider``."""
+
+logger = logging.getLogger("mesh.tracing")
 
 _NAME = "mesh"
 
@@ -103,7 +106,11 @@ def _provider(tracing: TracingInput) -> TracerProvider | None:
 
 
 class OpenTelemetryTracer(Recorder):
-    """Each span is one of OpenTelemetry, too, and the context of handlers is its context."""
+    """Each span is one of OpenTelemetry, too, and the context of handlers is its context.
+
+    What a provider, its sampler or processor raises is logged: a trace is never a reason to refuse
+    work.
+    """
 
     is_foreign = True
 
@@ -144,15 +151,19 @@ class OpenTelemetryTracer(Recorder):
         attributes: dict[str, Any],
         peer: str = "",
     ) -> Span:
-        within = self._context.Context() if parent is None else self._native(parent)
-        native = self._tracer.start_span(
-            name,
-            context=within,
-            kind=self._kinds[kind],
-            attributes=attributes | ({"mesh.peer": peer} if peer else {}),
-        )
-        context = self._ours(self._trace.set_span_in_context(native, within))
-        if context is None:  # a provider that makes no spans: of a trace there is no more than this
+        context = None
+        try:
+            within = self._context.Context() if parent is None else self._native(parent)
+            native = self._tracer.start_span(
+                name,
+                context=within,
+                kind=self._kinds[kind],
+                attributes=attributes | ({"mesh.peer": peer} if peer else {}),
+            )
+            context = self._ours(self._trace.set_span_in_context(native, within))
+        except Exception:
+            logger.exception("the tracer provider could not begin a span")
+        if context is None:  # it makes none: then there is that of the node, and no other
             return super().begin(kind, name, parent, attributes, peer)
         span = self.opened(context, parent, kind, name, peer, attributes)
         span.native = native
@@ -168,13 +179,16 @@ class OpenTelemetryTracer(Recorder):
         super().end(span, error)
         if native is None:
             return
-        native.set_attributes(span.attributes)
-        if span.peer:
-            native.set_attribute("mesh.peer", span.peer)
-        if error is not None:
-            native.set_attribute("error.type", span.error)
-            native.set_status(self._trace.Status(self._trace.StatusCode.ERROR, span.error))
-        native.end()
+        try:
+            native.set_attributes(span.attributes)
+            if span.peer:
+                native.set_attribute("mesh.peer", span.peer)
+            if error is not None:
+                native.set_attribute("error.type", span.error)
+                native.set_status(self._trace.Status(self._trace.StatusCode.ERROR, span.error))
+            native.end()
+        except Exception:
+            logger.exception("the tracer provider could not end a span")
 
     # Their contexts and ours.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import baggage, context, trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -157,3 +157,31 @@ def test_a_node_left_to_itself_follows_the_programs_provider(
         context.detach(token)
     (span,) = spans_of(one)
     assert span.parent_id
+
+
+class Faulty(SpanProcessor):
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        if span.kind is SpanKind.CLIENT:
+            raise RuntimeError("the collector is on fire")
+
+    def on_end(self, span: Any) -> None:
+        raise RuntimeError("the collector is on fire")
+
+
+def test_what_their_processor_raises_is_logged_and_the_call_goes_on(
+    sim: SimMesh, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Faulty())
+    one, other = sim.node("one", tracing=provider), sim.node("other", tracing=provider)
+    other.rpc("ask")(lambda: 1)
+    settle(sim, one, other)
+    assert sim.run(one.call("other.ask")) == 1
+    sim.advance(0.1)
+    assert [len(spans_of(node)) for node in (one, other)] == [1, 1]
+    assert spans_of(other)[0].parent_id == spans_of(one)[0].context.span_id
+    texts = {record.message for record in caplog.records if record.name == "mesh.tracing"}
+    assert texts == {
+        "the tracer provider could not begin a span",
+        "the tracer provider could not end a span",
+    }

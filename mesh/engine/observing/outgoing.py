@@ -229,8 +229,8 @@ class Outgoing:
         self._casts.pop(waiter, None)
 
     def subscribe(self, subscription: Subscription) -> None:
-        self._incoming.wrap(subscription)
         self._inner["subscribe"](subscription)
+        self._incoming.wrap(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         self._inner["unsubscribe"](subscription)
