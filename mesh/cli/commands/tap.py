@@ -145,6 +145,8 @@ class _Tapping:
             await self._follow(peer)
         except mesh.NoProvider:
             errors.note(f"{peer} is of a version without taps")
+        except mesh.AccessDenied as error:
+            errors.note(errors.plain(error))  # it says who
         except mesh.MeshError as error:
             errors.note(f"{peer}: {errors.plain(error)}")
         await self._items.put(None)
