@@ -210,3 +210,45 @@ def test_a_tap_works_without_tracing(sim: SimMesh) -> None:
 
     events, _ = place.look(act)
     assert [event["name"] for event in events] == ["calc.add"]
+
+
+GUARDED = mesh.Policy.from_toml("""
+[[rule]]
+name = "watchmen"
+who = ["watchman"]
+allow.call = ["_mesh.*"]
+
+[[rule]]
+name = "servers"
+who = ["calc", "shop"]
+allow.call = ["calc.*", "shop.*"]
+allow.publish = [">"]
+allow.subscribe = [">"]
+""")
+
+
+def test_with_a_policy_it_says_who_may_tap() -> None:
+    names = ("calc", "shop", "watchman", "thief")
+    identities = {name: mesh.Identity(name, frozenset()) for name in names}
+    with SimMesh(seed=3, identities=identities) as sim:
+        calc = sim.node("calc", policy=GUARDED, allow=TAP, tracing=True)
+        shop, watchman, thief = (sim.node(name) for name in names[1:])
+        calc.rpc("add")(lambda a, b: a + b)
+        calc.subscriber("news")(lambda message: None)
+        settle(sim, calc, shop, watchman, thief)
+
+        async def look(looker: mesh.AsyncNode) -> list[str]:
+            service = looker.service("_mesh", peer=calc.id)
+            async with service.iterate["tap"]() as items:
+                await anext(items)
+                assert await shop.call("calc.add", 1, 2) == 3
+                with pytest.raises(mesh.AccessDenied):
+                    await thief.call("calc.add", 1, 2)
+                shop.publish("news", 1)
+                await asyncio.sleep(0.1)
+                return [event["name"] for event in (await anext(items))["events"]]
+
+        # What is denied never comes as far as that.
+        assert sim.run(look(watchman)) == ["calc.add", "news"]
+        with pytest.raises(mesh.AccessDenied):
+            sim.run(look(thief))

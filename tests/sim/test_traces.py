@@ -438,3 +438,42 @@ def test_others_can_ask_for_spans_and_traces(sim: SimMesh) -> None:
     assert span["peer"] == f"one/{one.id[:8]}"
     with pytest.raises(mesh.RemoteError, match="hex digits"):
         sim.run(asked["spans"]("*"))
+
+
+def test_a_publish_to_many_is_one_producer_and_a_child_for_each_handler(sim: SimMesh) -> None:
+    one = sim.node("one", tracing=True)
+    crew = [sim.node("crew") for _ in range(3)]
+    for member in crew:
+        member.subscriber("news")(lambda message: None)
+        member.subscriber("*")(lambda message: None)
+    settle(sim, one, *crew)
+    for _ in range(2):  # in one turn, so in one frame
+        one.publish("news", 1)
+    sim.advance(0.1)
+    sent = spans_of(one)
+    assert [span.attributes["mesh.nodes"] for span in sent] == [3, 3]
+    for member in crew:
+        parents = [span.parent_id for span in spans_of(member)]
+        assert sorted(parents) == sorted([span.context.span_id for span in sent] * 2)
+
+
+def test_a_call_that_follows_its_key_is_one_span_with_the_move_told(sim: SimMesh) -> None:
+    one = sim.node("one", tracing=True)
+    crew = [sim.node("crew") for _ in range(2)]
+    for member in crew:
+        member.rpc("ask")(lambda: 1)
+    settle(sim, one, *crew)
+    key = next(str(n) for n in range(99) if one.owner("crew", str(n)).id == crew[0].id)
+    # The first one sees the other as the owner, who does so, too: as when views differ.
+    first, second = (member.host.engine for member in crew)
+    other = first._core.sessions[bytes.fromhex(crew[1].id)]
+    first.server._placement.better = lambda *_: other  # type: ignore[method-assign]
+    second.server._placement.better = lambda *_: None  # type: ignore[method-assign]
+    assert sim.run(one.service("crew", key=key).ask()) == 1
+    sim.advance(0.1)
+    (client,) = spans_of(one)
+    ((_, text),) = client.events
+    assert text == f"sent to crew/{crew[1].id[:8]}, after crew/{crew[0].id[:8]}"
+    assert spans_of(crew[0]) == []
+    assert spans_of(crew[1])[0].parent_id == client.context.span_id
+    assert client.peer == f"crew/{crew[1].id[:8]}"
