@@ -68,6 +68,9 @@ class Host:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Future[None] | None = None
         self._until_loop_ends = self._stop_with_loop()
+        self.end_run: Callable[[], object] | None = None
+        """Ends ``run``, called on the loop; None while the node is not in it."""
+        self._inspector = Inspector(self, settings)
         self.is_open = False
         """Whether it serves, and has not ceased to unless it ``is_closed``."""
         self.is_closed = False
@@ -98,7 +101,7 @@ class Host:
             self.publishers = Publishers(self)
             self.publishers.observed = self.observing.publisher
             self.blocking = self.engine.pubsub.blocking.nodes
-            Inspector(self, s).attach(self.engine)
+            self._inspector.attach(self.engine)
             for attach in attachments:
                 attach(self.engine, self.runner)
             self.observing.open()
@@ -203,7 +206,7 @@ class Host:
         try:
             self._open_plain((rpc, pubsub), self.credentials)
         except OSError as error:
-            logger.error("%s: plain clients are not served any more: %s", self._title, error)
+            logger.error("%s: plain clients are not served any more: %s", self.title, error)
 
     def spread_news(self) -> None:
         """Tell the peers what is new of keys and certificates."""
@@ -244,7 +247,7 @@ class Host:
 
     def _stop_late(self) -> None:
         if not self.is_closed:
-            logger.info("%s: its loop ended before close(): no goodbye was said", self._title)
+            logger.info("%s: its loop ended before close(): no goodbye was said", self.title)
             self._tell(self._stop())
 
     async def _close(self) -> None:
@@ -278,7 +281,7 @@ class Host:
         )
         for end in ends:
             if isinstance(end, BaseException):
-                logger.error("%s: closing went wrong", self._title, exc_info=end)
+                logger.error("%s: closing went wrong", self.title, exc_info=end)
         if not isinstance(ends[0], BaseException):
             lost += ends[0]
         if self._tasks:
@@ -295,18 +298,19 @@ class Host:
 
     def _tell(self, lost: list[str]) -> None:
         if lost:
-            logger.warning("%s lost at close: %s", self._title, ", ".join(lost))
+            logger.warning("%s lost at close: %s", self.title, ", ".join(lost))
 
     def _stop(self) -> list[str]:
         """What needs no wait: everything that is asked from now on, or waits, is NodeClosed."""
         self.is_closed = True
         self.finding.stop()
+        self._inspector.close()
         lost = []
         self.observing.close()
         try:
             lost = [text for text in (self.engine.close(),) if text]
         except Exception:
-            logger.exception("%s: closing went wrong", self._title)
+            logger.exception("%s: closing went wrong", self.title)
         if self._gateway is not None:
             self._gateway.close()
         if self._plain_sockets is not None:
@@ -326,7 +330,8 @@ class Host:
         self.runner.forget()
 
     @property
-    def _title(self) -> str:
+    def title(self) -> str:
+        """Who it is, for logs."""
         return f"{self._settings.name}/{self._settings.id.hex()[:8]}"
 
     # From other threads.

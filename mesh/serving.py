@@ -31,7 +31,7 @@ _CLOSED_POLL = 0.5
 """Seconds between looks at whether somebody else closed the node; signals end the wait at once."""
 
 
-_SIGNAL, _DRAINED = "signal", "drained"
+_SIGNAL, _DRAINED, _ENDED = "signal", "drained", "ended"
 
 
 async def serve(node: AsyncNode, seconds: float) -> None:
@@ -44,6 +44,7 @@ async def serve(node: AsyncNode, seconds: float) -> None:
 
     with _until_closed(node), stop_on_signals(on_signal):
         async with node:
+            node.host.end_run = node.stopping.set
             await _first(signals.get(), node.stopping.wait())
             if not node.stopping.is_set():
                 is_drained = await _first(_drain(node, seconds), signals.get())
@@ -88,6 +89,7 @@ def serve_blocking(node: Node, seconds: float) -> None:
     # Of all that wakes a thread, putting on this one is what a signal handler may do.
     events: SimpleQueue[str] = SimpleQueue()
     with _until_closed(node.aio), stop_on_signals(lambda: events.put(_SIGNAL)), node:
+        node.aio.host.end_run = lambda: events.put(_ENDED)
         if _next(events, node) == _SIGNAL:
             with contextlib.suppress(NodeClosed):
                 node.aio.host.hand_over(_begin_drain, node.aio, seconds, events)

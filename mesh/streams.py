@@ -124,6 +124,7 @@ class AsyncSubscription(_AsyncStream[Message]):
 
     @property
     def missed(self) -> int:
+        """How many messages it did not get."""
         return self.core.missed
 
     async def begin(self) -> Self:
@@ -279,8 +280,9 @@ class _BlockingStream(ABC, Generic[T]):
 
 
 class BlockingSubscription(_BlockingStream[Message]):
-    """A subscription to iterate; see ``AsyncSubscription``. ``on_loop`` runs on the loop."""
+    """A subscription to iterate; see ``AsyncSubscription``."""
 
+    # ``on_loop`` runs a function on the node's loop, and waits for it.
     def __init__(
         self,
         source: AsyncSubscription,
@@ -302,10 +304,12 @@ class BlockingSubscription(_BlockingStream[Message]):
 
     @property
     def missed(self) -> int:
+        """How many messages it did not get."""
         return self._source.missed
 
     @property
     def unconfirmed(self) -> list[Peer]:
+        """The peers that had not confirmed it in time."""
         return self._source.unconfirmed
 
     def close(self) -> None:

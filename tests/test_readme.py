@@ -4,7 +4,8 @@ So are the pages on groupcast, on discovery, on surveys and on testing, each in 
 
 A ``python`` block is a program; its first line names its file. A ``console`` block is the
 transcript of a terminal: the command, and what it prints. They run in their order, each in a
-process of its own, in one mesh. A program that ends with ``node.run()`` stays up until the end.
+process of its own, in one mesh. A program that ends with ``node.run()`` stays up until the end,
+unless the last line of its transcript is what a shell says of one that was killed.
 
 Surprise: the lines of such a program are compared without their order, because messages to
 different subscriptions are handled side by side.
@@ -38,6 +39,7 @@ PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in (
         "README.md",
+        "docs/index.md",
         "docs/groupcast.md",
         "docs/discovery.md",
         "docs/streams.md",
@@ -45,6 +47,7 @@ PAGES = {
         "docs/ownership.md",
         "docs/testing.md",
         "docs/tracing.md",
+        "docs/tutorial.md",
     )
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -53,6 +56,8 @@ PROGRAM_END = 30.0
 """Seconds for one program, start of the interpreter included, on a machine under load."""
 
 PLAIN_RUN = "node.run()"
+KILLED = "Killed"
+"""What a shell says of a program that ended by ``kill -9``."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -74,15 +79,20 @@ def programs(page: str) -> dict[str, str]:
 class Transcript:
     file: str
     output: str
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> list[str]:
+        return [self.file, *self.arguments]
 
 
 def transcripts(page: str) -> list[Transcript]:
     found = []
     for body in blocks("console", page):
         command, _, output = body.partition("\n")
-        match = re.fullmatch(r"\$ python (\w+\.py)", command)
+        match = re.fullmatch(r"\$ python (\w+\.py)((?: \w+)*)", command)
         assert match, f"a transcript begins with one command: {command!r}"
-        found.append(Transcript(match[1], output))
+        found.append(Transcript(match[1], output, tuple(match[2].split())))
     return found
 
 
@@ -172,13 +182,13 @@ class Tour:
 
     def serve(self, transcript: Transcript) -> None:
         """Start a program that stays, and wait until others can find it."""
-        self._services.append((self.open([transcript.file]), transcript))
+        self._services.append((self.open(transcript.command), transcript))
         name = Path(transcript.file).stem
         count = sum(Path(other.file).stem == name for _, other in self._services)
         self.eye.wait_for(name, count=count, timeout=PROGRAM_END)
 
     def run(self, transcript: Transcript) -> None:
-        terminal = self.open([transcript.file])
+        terminal = self.open(transcript.command)
         assert terminal.wait() == 0, terminal.errors
         assert terminal.output == transcript.output, terminal.errors
 
@@ -186,8 +196,12 @@ class Tour:
         """Stop the programs that stay; each has printed what its transcript shows."""
         for terminal, transcript in self._services:
             wanted = transcript.output.splitlines()
-            terminal.wait_for_lines(len(wanted))
-            assert terminal.stop() == 0, terminal.errors
+            if wanted[-1:] == [KILLED]:
+                del wanted[-1]
+                assert terminal.wait() == -signal.SIGKILL, terminal.errors
+            else:
+                terminal.wait_for_lines(len(wanted))
+                assert terminal.stop() == 0, terminal.errors
             assert Counter(terminal.output.splitlines()) == Counter(wanted)
 
     def close(self) -> None:

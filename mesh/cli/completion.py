@@ -30,6 +30,7 @@ __all__ = [
     "complete_peers",
     "complete_profiles",
     "complete_services",
+    "complete_services_and_peers",
 ]
 
 LOOK_AROUND = 0.4
@@ -91,10 +92,17 @@ def _groups(peers: list[mesh.Peer]) -> list[CompletionItem]:
     return [CompletionItem(name) for name in sorted({g for peer in peers for g in peer.groups})]
 
 
+def _services_and_peers(peers: list[mesh.Peer]) -> list[CompletionItem]:
+    services = _services(peers)
+    known = {item.value for item in services}
+    return services + [item for item in _peers(peers) if item.value not in known]
+
+
 complete_peers = _from_peers(_peers)
 complete_methods = _from_peers(_methods)
 complete_services = _from_peers(_services)
 complete_groups = _from_peers(_groups)
+complete_services_and_peers = _from_peers(_services_and_peers)
 
 
 def complete_profiles(

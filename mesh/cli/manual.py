@@ -39,7 +39,7 @@ ENVIRONMENT = (
      "name, or a key, beside it is an error."),
     ("MESH_PROFILE", "The profile to use, as --profile."),
     ("MESH_CONFIG", "The config file, in place of the one below."),
-    ("NO_COLOR", "With any value nothing is printed bold or dim. There are no colours."),
+    ("NO_COLOR", "With any value nothing is bold, dim or coloured. Only top has colours."),
     ("COLUMNS", "The width of tables. Else that of the terminal; into a pipe a row is one line."),
 )  # fmt: skip
 

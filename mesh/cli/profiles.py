@@ -19,17 +19,22 @@ from __future__ import annotations
 import math
 import os
 import stat
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import mesh
 from mesh.cli.places import config_folder
 
-__all__ = ["Profile", "config_path", "is_readable_by_others", "load", "profile_names"]
+__all__ = [
+    "Profile",
+    "config_path",
+    "is_readable_by_others",
+    "load",
+    "profile_names",
+    "used_profile",
+]
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,24 @@ def load(name: str | None) -> Profile:
     Raises ConfigError for a file that cannot be used and for a name that it does not have.
     """
     path = config_path()
-    default, profiles = _read(path)
-    variable = os.environ.get("MESH_PROFILE", "").strip() or None
-    wanted = name if name is not None else variable if variable is not None else default
+    wanted, _ = used_profile(name)
+    _, profiles = _read(path)
     if wanted is None:
         return Profile()
     if wanted not in profiles:
         there_are = ", ".join(sorted(profiles)) or "none"
         raise mesh.ConfigError(f"{path} has no profile {wanted!r}; its profiles: {there_are}")
     return profiles[wanted]
+
+
+def used_profile(name: str | None) -> tuple[str | None, str]:
+    """Which one is used, None if none is, and what says so. Raises ConfigError as ``load``."""
+    if name is not None:
+        return name, "--profile"
+    if variable := os.environ.get("MESH_PROFILE", "").strip():
+        return variable, "MESH_PROFILE"
+    default, _ = _read(config_path())
+    return default, "default_profile" if default is not None else "default"
 
 
 def profile_names() -> list[str]:
@@ -111,14 +125,18 @@ def is_readable_by_others(path: Path) -> bool:
 
 def _read(path: Path) -> tuple[str | None, dict[str, Profile]]:
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
+        text = path.read_bytes()
     except FileNotFoundError:
         if os.environ.get("MESH_CONFIG", "").strip():
             raise mesh.ConfigError(f"MESH_CONFIG: there is no file {path}") from None
         return None, {}
     except OSError as error:
         raise mesh.ConfigError(f"cannot read {path}: {error.strerror}") from None
+    # Here and not above: most have no such file, and commands start faster without it.
+    import tomllib
+
+    try:
+        content = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise mesh.ConfigError(f"{path} is not TOML: {error}") from None
     _refuse_unknown(content, ("default_profile", "profile"), f"{path}:")
@@ -149,6 +167,8 @@ def _profile(path: Path, name: str, table: Mapping[str, Any]) -> Profile:
 def _refuse_unknown(table: Mapping[str, Any], known: list[str] | tuple[str, ...], at: str) -> None:
     for key in table:
         if key not in known:
+            from difflib import get_close_matches  # only for who made a slip
+
             close = get_close_matches(key, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
             raise mesh.ConfigError(f"{at} unknown key {key!r}; {hint}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -40,6 +39,8 @@ class ValueCommand(click.Command):
                 continue
             name, equals, _ = word.partition("=")
             if name not in takes_value:
+                from difflib import get_close_matches  # only for who made a slip
+
                 close = get_close_matches(name, takes_value)
                 raise click.NoSuchOption(name, possibilities=close, ctx=ctx)
             if takes_value[name] and not equals:

@@ -66,6 +66,8 @@ class Draining:
         self._ownership = ownership
         self._services_changed = services_changed
         self._step = _SERVING
+        self.is_over = False
+        """Whether one has ended: nothing is left here."""
         self._version = 0
         """Of our record: the one that all must have confirmed for the next step."""
         self._came = (0, 0, 0)
@@ -123,6 +125,7 @@ class Draining:
         has_ended = self._work_has_ended() and self._pubsub.is_idle
         is_over = has_ended and self._conditions.is_flushed() and self._is_quiet()
         if self._step == _NO_INTEREST and is_over:
+            self.is_over = True
             return None
         self._conditions.poll()
         return NOT_YET
@@ -149,6 +152,11 @@ class Draining:
         return now - self._quiet_since >= QUIET
 
     def _timeout(self, timeout: float) -> Timeout:
+        what = ", ".join(self.left()) or "messages still come"
+        return Timeout(f"not drained in {timeout:g} s: {what}")
+
+    def left(self) -> list[str]:
+        """What a drain waits for, for people."""
         left = [f"{count} of {name}() run" for name, count in self._server.running().items()]
         casts = self._work.receiver.reports.running().items()
         left += [f"{count} casts of {pool} run" for pool, count in casts]
@@ -156,6 +164,4 @@ class Draining:
         left += [f"{what} is not handed over" for what in self._ownership.unreleased()]
         unconfirmed = self._control.unconfirmed(self._version)
         left += [f"{member.peer} has not confirmed" for member in unconfirmed]
-        left += self._conditions.unflushed()
-        what = ", ".join(left) or "messages still come"
-        return Timeout(f"not drained in {timeout:g} s: {what}")
+        return left + self._conditions.unflushed()

@@ -7,6 +7,7 @@ Everything here is bounded by what the engine itself bounds, and carries no payl
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from mesh.engine.core import Core
@@ -20,6 +21,9 @@ from patterns.rpc import RpcClient, RpcServer
 from patterns.rpc.measures import Measure, Measures, quantile
 
 __all__ = ["Inspection"]
+
+MAX_LEFT = 16
+"""Things that a drain waits for and that are told: each running method is one."""
 
 
 class Inspection:
@@ -47,6 +51,17 @@ class Inspection:
     def is_draining(self) -> bool:
         """Whether this node takes no new work any more."""
         return self._draining.has_begun
+
+    def drain(self) -> dict[str, Any]:
+        """How far a drain is, if one has begun."""
+        draining = self._draining
+        left = draining.left() if draining.has_begun and not draining.is_over else []
+        more = [f"and {len(left) - MAX_LEFT} more"] if len(left) > MAX_LEFT else []
+        return {
+            "has_begun": draining.has_begun,
+            "is_over": draining.is_over,
+            "left": left[:MAX_LEFT] + more,
+        }
 
     def measure(self) -> tuple[Measures, Measures]:
         """Measure calls from now on, if that has not begun: those served, and those made."""
@@ -123,6 +138,32 @@ class Inspection:
         """All nodes that this one knows or hears of, and the state of their links."""
         return [self._peer(session) for session in self._core.sessions.values()]
 
+    def totals(self) -> dict[str, Any]:
+        """All of it in sums, of one size however large the mesh is: what ``meshctl top`` asks."""
+        served, called = self.measure()
+        traffic = Counter[str]()
+        sessions = self._core.sessions.values()
+        everybody = (self._local, *sessions)
+        for session in everybody:
+            traffic.update(_traffic(session))
+        work = [m for m in self._server.methods.values() if not is_reserved_method(m.full_name)]
+        return {
+            "since": self._local.peer.since,
+            "is_observer": self._core.config.is_observer,
+            "drain": self.drain(),
+            "linked": sum(session.is_joined for session in sessions),
+            **traffic,
+            "running": sum(method.running for method in work),
+            "waiting": sum(self._server.waiting().values()),
+            "casts_sent": sum(map(self._work.next_cast_number, everybody)),
+            "casts_received": self._work.receiver.seen,
+            "in_flight": sum(self._client.in_flight().values()),
+            "unacknowledged": sum(kept[0] for kept in self._work.sender.lines.kept().values()),
+            "queued": sum(one.queued for one in self._pubsub.subscriptions),
+            "served": _together(served),
+            "called": _together(called),
+        }
+
     def own(self) -> dict[str, Any]:
         """The messages of this node to itself, as with a peer."""
         return _traffic(self._local)
@@ -156,6 +197,17 @@ def _traffic(session: Session) -> dict[str, Any]:
         "dropped": outbox.dropped,
         "waiting_bytes": outbox.queue.size + session.parcels.outgoing.size,
         "waiting_messages": sum(batch.count for _, batch in outbox.queue.batches),
+    }
+
+
+def _together(measures: Measures) -> dict[str, Any]:
+    """All methods but those that look at nodes."""
+    counted = [m for name, m in measures.by_method.items() if not is_reserved_method(name)]
+    columns = zip(*(measure.latency.counts for measure in counted), strict=True)
+    return {
+        "succeeded": sum(measure.succeeded for measure in counted),
+        "failed": sum(measure.failed for measure in counted),
+        "counts": [sum(column) for column in columns],
     }
 
 

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mesh.engine import Engine
+from mesh.inspection.describing import describe_methods
+from mesh.inspection.log_levels import LogLevels
 from mesh.inspection.observed import ObservedViews
-from mesh.inspection.state import PARTS, state_of
+from mesh.inspection.operating import Operating
+from mesh.inspection.state import PARTS, state_of, version
 from mesh.settings import Settings
 from mesh.streaming import generator_method
 from patterns.errors import AccessDenied, BadRequest
-from patterns.names import RESERVED_TOKEN
+from patterns.names import RESERVED_TOKEN, is_reserved_method
 from patterns.rpc import Method
 from patterns.streams.method import is_generator
 
@@ -38,6 +41,8 @@ class Inspector:
         self._host = host
         self._settings = settings
         self._views = ObservedViews(host)
+        self._operating = Operating(host)
+        self._log_levels = LogLevels(host)
 
     def attach(self, engine: Engine) -> None:
         """Serve what is allowed, and deny the rest."""
@@ -52,7 +57,16 @@ class Inspector:
         """What each right of ``mesh.settings.ALLOWED`` lets others call."""
         views = self._views
         return {
-            "inspect": {"state": self.state, "spans": views.spans, "traces": views.traces},
+            "inspect": {
+                "state": self.state,
+                "describe": self.describe,
+                "spans": views.spans,
+                "traces": views.traces,
+            },
+            "operate": {
+                "drain": self._operating.drain,
+                "log_level": self._log_levels.log_level,
+            },
             "tap": {"tap": views.tap},
         }
 
@@ -79,3 +93,23 @@ class Inspector:
         if not isinstance(wanted, list | tuple) or not all(part in PARTS for part in wanted):
             raise BadRequest(f"parts: give a list of {', '.join(PARTS)}")
         return {part: state_of(part, self._host, self._settings) for part in wanted}
+
+    def describe(self, service: str | None = None) -> dict[str, Any]:
+        """What can be called here, and what is listened to; of one service, or of all."""
+        engine = self._host.engine
+        methods, left_out = describe_methods(
+            method
+            for name, method in engine.server.methods.items()
+            if not is_reserved_method(name) and service in (None, name.partition(".")[0])
+        )
+        return {
+            "version": version(),
+            "methods": methods,
+            "methods_left_out": left_out,
+            "groups": sorted(engine.me.groups),
+            "subscriptions": engine.inspection.subscriptions(),
+        }
+
+    def close(self) -> None:
+        """What was set for a while falls back."""
+        self._log_levels.close()

@@ -2,6 +2,7 @@
 
 ``node``           who it is, where, since when, and how it was made
 ``process``        what its process takes
+``totals``         calls, messages and what waits, in sums, and how far a drain is
 ``counters``       ``node.counters()``
 ``methods``        what it serves: running, waiting, and measured from the first question on
 ``calls``          what it called, likewise
@@ -16,6 +17,7 @@ fewer, or more. Times are seconds, sizes bytes, moments aware datetimes.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import resource
@@ -32,7 +34,7 @@ from mesh.wire import frames
 if TYPE_CHECKING:
     from mesh.host import Host
 
-__all__ = ["PARTS", "state_of"]
+__all__ = ["PARTS", "state_of", "version"]
 
 
 def _node(host: Host, settings: Settings) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def _node(host: Host, settings: Settings) -> dict[str, Any]:
         "name": me.name,
         "mesh": settings.mesh,
         "instance": me.instance,
-        "version": _version(),
+        "version": version(),
         "protocol": frames.PROTOCOL_VERSION,
         "python": platform.python_version(),
         "platform": sys.platform,
@@ -98,6 +100,7 @@ def _discovery(host: Host, settings: Settings) -> dict[str, Any]:
 _MAKERS: dict[str, Callable[[Host, Settings], Any]] = {
     "node": _node,
     "process": _process,
+    "totals": lambda host, _: host.engine.inspection.totals(),
     "counters": lambda host, _: host.counters,
     "methods": lambda host, _: host.engine.inspection.methods(),
     "calls": lambda host, _: host.engine.inspection.calls(),
@@ -115,7 +118,9 @@ def state_of(part: str, host: Host, settings: Settings) -> Any:
     return _MAKERS[part](host, settings)
 
 
-def _version() -> str:
+@functools.cache
+def version() -> str:
+    """Of the mesh that is installed; "unknown" where it is not."""
     # It takes long to import, and most nodes are never asked.
     from importlib import metadata
 

@@ -73,7 +73,6 @@ class Method:
         "_min_args",
         "_request",
         "_request_index",
-        "_signature",
         "concurrency",
         "full_name",
         "function",
@@ -82,6 +81,7 @@ class Method:
         "name",
         "running",
         "seconds",
+        "signature",
         "tenure",
         "wants_request",
     )
@@ -125,7 +125,8 @@ class Method:
                 visible.append(parameter)
         self.wants_request = self._request is not None
         """Whether the function has a parameter annotated ``Request``."""
-        self._signature = signature.replace(parameters=visible)
+        self.signature = signature.replace(parameters=visible)
+        """As its callers see it."""
         self._convert = {}
         for p in visible:
             cls = _without_none(hints.get(p.name))
@@ -161,9 +162,9 @@ class Method:
         if not kwargs and self._min_args <= len(args) <= self._max_args:
             return args, kwargs
         try:
-            bound = self._signature.bind(*args, **kwargs)
+            bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise BadRequest(f"{self.name}{self._signature}: {error}") from None
+            raise BadRequest(f"{self.name}{self.signature}: {error}") from None
         for name, (kind, cls, may_be_none) in self._convert.items():
             value = bound.arguments.get(name)
             if name not in bound.arguments or (value is None and may_be_none):

@@ -298,9 +298,13 @@ class RpcServer(Answering):
             self._hand_on(job.route, job.call_id)
 
     def running(self) -> Counter[str]:
-        """How many calls of each method are here, by its name."""
-        served = self.streams.running.values()
-        return Counter(job.method.name for job in self._jobs.values()) + Counter(served)
+        """How many calls of each method are here; of the mesh's own methods none."""
+        return Counter(self._running())
+
+    def _running(self) -> list[str]:
+        names = [job.method.full_name for job in self._jobs.values()]
+        names += self.streams.running.values()
+        return [name for name in names if not is_reserved_method(name)]
 
     def waiting(self) -> Counter[str]:
         """How many calls wait in line, by "service.method"."""
@@ -311,7 +315,7 @@ class RpcServer(Answering):
         return {call_id for peer, call_id in self._jobs if peer == caller}
 
     def __len__(self) -> int:
-        return len(self._jobs) + len(self.streams.running)
+        return len(self._running())
 
     def close(self) -> None:
         """Start nothing more, cancel coroutines that run; callers learn it from the goodbye."""

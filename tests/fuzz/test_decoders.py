@@ -246,9 +246,8 @@ def test_an_oversized_frame_is_refused_and_nothing_worse(decoder: Decoder, fill:
 @by_decoder
 @pytest.mark.parametrize("lie", LIES)
 def test_nested_lies_are_refused_and_nothing_worse(decoder: Decoder, lie: bytes) -> None:
-    for valid in decoder.valid:
+    for valid in (b"", *decoder.valid):
         check(decoder, valid + lie * 1100 + b"\x01" * 70_000)
-        check(decoder, lie * 1100 + b"\x01" * 70_000)
 
 
 @pytest.mark.slow

@@ -59,14 +59,18 @@ def inside(
     monkeypatch: pytest.MonkeyPatch,
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> Iterator[Inside]:
-    """Runs ``meshctl`` in this test's mesh; ``stdin`` are the bytes that it can read."""
+    """Runs ``meshctl`` in this test's mesh; ``stdin`` are the bytes that it can read, and keywords
+    are variables of its environment."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setenv("MESH_NAME", mesh_name)
 
-    def run(*arguments: str, stdin: bytes = b"") -> Run:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Run:
         capfdbinary.readouterr()
-        code = main(arguments)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            code = main(arguments)
         out, err = capfdbinary.readouterr()
         return Run(code, out.decode(errors="surrogateescape"), err.decode())
 

@@ -1,4 +1,7 @@
-"""``meshctl`` as it is used: real processes, real nodes, what is printed and how it ends."""
+"""``meshctl`` as it is used: real nodes, what is printed and how it ends.
+
+In processes of its own where those matter: exit, pipes, signals, multicast; else inside this one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ import pytest
 
 import mesh
 from patterns.subscription import STALL_AFTER
+from tests.net.inside import Inside, inside, without_multicast
 from tests.net.processes import ROOT, Script, until
+
+__all__ = ["inside", "without_multicast"]
 
 RUN_SECONDS = 30.0
 ENDS_SECONDS = 10.0
@@ -158,10 +164,10 @@ def is_one_line(text: str) -> bool:
 
 
 def test_peers_lists_every_node_once_and_not_itself(
-    meshctl: Meshctl, calc: mesh.Node, make_node: MakeNode
+    inside: Inside, calc: mesh.Node, make_node: MakeNode
 ) -> None:
     shop = make_node("shop").start()
-    done = meshctl.run("peers")
+    done = inside("peers")
     assert (done.code, done.err) == (0, "")
     header, *rows = done.out.splitlines()
     assert header.split() == ["NAME", "ID", "ADDRESS", "STATE", "SINCE", "SERVICES", "TAGS"]
@@ -174,10 +180,10 @@ def test_peers_lists_every_node_once_and_not_itself(
 
 
 def test_peers_as_json_is_one_document_with_all_there_is_to_know(
-    meshctl: Meshctl, calc: mesh.Node
+    inside: Inside, calc: mesh.Node
 ) -> None:
     calc.join("workers")
-    done = meshctl.run("peers", "--json")
+    done = inside("peers", "--json")
     (peer,) = done.json
     assert (done.code, done.err) == (0, "")
     assert peer["id"] == calc.id
@@ -188,12 +194,12 @@ def test_peers_as_json_is_one_document_with_all_there_is_to_know(
     assert datetime.fromisoformat(peer["since"]).tzinfo is not None
 
 
-def test_peers_shows_observers_only_with_all(meshctl: Meshctl, make_node: MakeNode) -> None:
+def test_peers_shows_observers_only_with_all(inside: Inside, make_node: MakeNode) -> None:
     watcher = make_node("watcher", observer=True).start()
-    assert meshctl.run("peers", "--json").json == []
-    (peer,) = meshctl.run("peers", "--all", "--json").json
+    assert inside("peers", "--json").json == []
+    (peer,) = inside("peers", "--all", "--json").json
     assert (peer["id"], peer["observer"]) == (watcher.id, True)
-    assert "alive, observer" in meshctl.run("peers", "--all").out
+    assert "alive, observer" in inside("peers", "--all").out
 
 
 def test_peers_of_an_empty_mesh_says_where_it_looked_and_is_no_failure(meshctl: Meshctl) -> None:
@@ -221,7 +227,7 @@ def test_peers_answers_soon(meshctl: Meshctl, calc: mesh.Node) -> None:
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80])
-def test_tables_fit_the_terminal(meshctl: Meshctl, make_node: MakeNode, columns: int) -> None:
+def test_tables_fit_the_terminal(inside: Inside, make_node: MakeNode, columns: int) -> None:
     tags = {"version": "1.2.3", "zone": "eu-west-1", "rack": "[bold]17[/bold]"}
     node = make_node("inventory-service", tags=tags)
     many = type("Many", (), {f"method_{i}": lambda self: None for i in range(40)})
@@ -229,29 +235,29 @@ def test_tables_fit_the_terminal(meshctl: Meshctl, make_node: MakeNode, columns:
     node.start()
     node.join("nightly-batch")
     for command in ("peers", "services"):
-        lines = meshctl.run(command, COLUMNS=str(columns)).out.splitlines()
+        lines = inside(command, COLUMNS=str(columns)).out.splitlines()
         assert max(map(len, lines)) <= columns
-    words = " ".join(meshctl.run("peers", COLUMNS="80").out.split())
+    words = " ".join(inside("peers", COLUMNS="80").out.split())
     assert "rack=[bold]17[/bold], version=1.2.3, zone=eu-west-1" in words
     assert "groups: nightly-batch" in words
 
 
-def test_into_a_pipe_a_row_stays_one_line(meshctl: Meshctl, make_node: MakeNode) -> None:
+def test_into_a_pipe_a_row_stays_one_line(inside: Inside, make_node: MakeNode) -> None:
     make_node("calc", tags={f"tag-{n}": "x" * 50 for n in range(5)}).start()
-    assert len(meshctl.run("peers").out.splitlines()) == 2
+    assert len(inside("peers").out.splitlines()) == 2
 
 
 def test_nothing_a_node_says_reaches_the_terminal_as_a_command(
-    meshctl: Meshctl, make_node: MakeNode
+    inside: Inside, make_node: MakeNode
 ) -> None:
     make_node("evil", tags={"title": "\x1b]0;owned\x07"}).start()
-    done = meshctl.run("peers")
+    done = inside("peers")
     assert "\x1b" not in done.out
     assert "\\x1b]0;owned\\x07" in done.out
 
 
 def test_services_counts_the_nodes_of_each_service_and_method(
-    meshctl: Meshctl, make_node: MakeNode
+    inside: Inside, make_node: MakeNode
 ) -> None:
     old, new = make_node("calc"), make_node("calc")
     for node in (old, new):
@@ -259,19 +265,19 @@ def test_services_counts_the_nodes_of_each_service_and_method(
     new.rpc("mul")(lambda a, b: a * b)
     old.start()
     new.start()
-    done = meshctl.run("services")
+    done = inside("services")
     assert done.code == 0
     assert done.out.splitlines()[1].split() == ["calc", "2", "add,", "mul", "(1", "of", "2)"]
-    assert meshctl.run("services", "--json").json == [
+    assert inside("services", "--json").json == [
         {"service": "calc", "nodes": 2, "methods": {"add": 2, "mul": 1}}
     ]
 
 
-def test_services_of_an_empty_mesh_are_none(meshctl: Meshctl) -> None:
-    done = meshctl.run("services")
+def test_services_of_an_empty_mesh_are_none(inside: Inside) -> None:
+    done = inside("services")
     assert (done.code, done.out) == (0, "")
     assert is_one_line(done.err)
-    assert meshctl.run("services", "--json").json == []
+    assert inside("services", "--json").json == []
 
 
 # call
@@ -291,15 +297,15 @@ def test_services_of_an_empty_mesh_are_none(meshctl: Meshctl) -> None:
     ],
 )
 def test_arguments_are_json_or_text_and_may_be_named(
-    meshctl: Meshctl, calc: mesh.Node, words: list[str], arrives: list[Any]
+    inside: Inside, calc: mesh.Node, words: list[str], arrives: list[Any]
 ) -> None:
-    done = meshctl.run("call", "--json", "calc.echo", *words)
+    done = inside("call", "--json", "calc.echo", *words)
     assert (done.code, done.err) == (0, "")
     assert done.json == arrives
 
 
-def test_only_what_json_knows_is_taken_for_json(meshctl: Meshctl, calc: mesh.Node) -> None:
-    done = meshctl.run("call", "--json", "calc.kinds", "NaN", "Infinity", "1", "1.0", "[" * 9999)
+def test_only_what_json_knows_is_taken_for_json(inside: Inside, calc: mesh.Node) -> None:
+    done = inside("call", "--json", "calc.kinds", "NaN", "Infinity", "1", "1.0", "[" * 9999)
     assert done.json == ["str", "str", "int", "float", "str"]
 
 
@@ -313,8 +319,8 @@ def test_a_text_is_printed_plainly_and_as_json_on_request(
     assert done.json == "plain \u2713"
 
 
-def test_what_json_lacks_is_printed_as_text(meshctl: Meshctl, calc: mesh.Node) -> None:
-    assert meshctl.run("call", "calc.rare", "--json").json == {
+def test_what_json_lacks_is_printed_as_text(inside: Inside, calc: mesh.Node) -> None:
+    assert inside("call", "calc.rare", "--json").json == {
         "bytes": "AP8=",
         "time": "2030-01-02T03:04:05+00:00",
         "uuid": "00000000-0000-0000-0000-000000000007",
@@ -325,24 +331,22 @@ def test_what_json_lacks_is_printed_as_text(meshctl: Meshctl, calc: mesh.Node) -
     }
 
 
-def test_headers_travel_with_a_call(meshctl: Meshctl, calc: mesh.Node) -> None:
-    done = meshctl.run("call", "calc.headers", "--header", "a=1", "--header", "b=c=d", "--json")
+def test_headers_travel_with_a_call(inside: Inside, calc: mesh.Node) -> None:
+    done = inside("call", "calc.headers", "--header", "a=1", "--header", "b=c=d", "--json")
     assert done.json == {"a": "1", "b": "c=d"}
 
 
-def test_a_call_can_name_its_node_by_the_first_digits(
-    meshctl: Meshctl, make_node: MakeNode
-) -> None:
+def test_a_call_can_name_its_node_by_the_first_digits(inside: Inside, make_node: MakeNode) -> None:
     nodes = [make_node("calc") for _ in range(3)]
     for node in nodes:
         node.rpc("who")(lambda node=node: node.id)
         node.start()
     for node in nodes:
-        assert meshctl.run("call", "calc.who", "--peer", node.id[:12]).out.strip() == node.id
-    done = meshctl.run("call", "calc.who", "--peer", "x")
+        assert inside("call", "calc.who", "--peer", node.id[:12]).out.strip() == node.id
+    done = inside("call", "calc.who", "--peer", "x")
     assert (done.code, done.out) == (1, "")
     assert is_one_line(done.err)
-    done = meshctl.run("call", "calc.who", "--peer", "calc")
+    done = inside("call", "calc.who", "--peer", "calc")
     assert done.code == 1
     assert is_one_line(done.err)
     assert "can mean 3 peers" in done.err
@@ -359,9 +363,9 @@ def test_a_call_can_name_its_node_by_the_first_digits(
     ],
 )
 def test_a_call_that_fails_says_so_in_one_line_and_exits_with_1(
-    meshctl: Meshctl, calc: mesh.Node, words: list[str], says: str
+    inside: Inside, calc: mesh.Node, words: list[str], says: str
 ) -> None:
-    done = meshctl.run("call", "--json", *words)
+    done = inside("call", "--json", *words)
     assert (done.code, done.out) == (1, "")
     assert is_one_line(done.err)
     assert says in done.err
@@ -386,8 +390,8 @@ def test_a_call_outlives_its_node_only_with_retry(
             node.end()
 
 
-def test_a_call_can_be_hedged(meshctl: Meshctl, calc: mesh.Node) -> None:
-    assert meshctl.run("call", "--hedge", "0.05", "calc.add", "2", "3").out == "5\n"
+def test_a_call_can_be_hedged(inside: Inside, calc: mesh.Node) -> None:
+    assert inside("call", "--hedge", "0.05", "calc.add", "2", "3").out == "5\n"
 
 
 @pytest.mark.parametrize(
@@ -398,9 +402,9 @@ def test_a_call_can_be_hedged(meshctl: Meshctl, calc: mesh.Node) -> None:
     ],
 )
 def test_a_hedge_that_cannot_work_is_refused_in_one_line(
-    meshctl: Meshctl, calc: mesh.Node, words: list[str], says: str
+    inside: Inside, calc: mesh.Node, words: list[str], says: str
 ) -> None:
-    done = meshctl.run("call", *words, "calc.add", "2", "3")
+    done = inside("call", *words, "calc.add", "2", "3")
     assert done.code != 0
     assert done.out == ""
     assert is_one_line(done.err)
@@ -411,20 +415,20 @@ def test_a_hedge_that_cannot_work_is_refused_in_one_line(
 
 
 def test_pub_reaches_every_subscriber_and_tells_how_many(
-    meshctl: Meshctl, make_node: MakeNode
+    inside: Inside, make_node: MakeNode
 ) -> None:
     got: list[mesh.Message] = []
     for _ in range(2):
         node = make_node()
         node.subscriber("sensors.>")(got.append)
         node.start()
-    done = meshctl.run("pub", "sensors.kitchen.temp", "-21.5", "--header", "unit=C")
+    done = inside("pub", "sensors.kitchen.temp", "-21.5", "--header", "unit=C")
     assert (done.code, done.out, done.err) == (0, "sent to 2 nodes\n", "")
     until(lambda: len(got) == 2)
     assert {(m.subject, m.data, m.headers["unit"], m.sender.name) for m in got} == {
         ("sensors.kitchen.temp", -21.5, "C", "meshctl")
     }
-    done = meshctl.run("pub", "--json", "sensors.x")
+    done = inside("pub", "--json", "sensors.x")
     assert done.json == {"subject": "sensors.x", "nodes": 2}
     until(lambda: len(got) == 4)
     assert got[-1].data is None
@@ -450,27 +454,25 @@ def test_a_large_message_has_left_when_pub_ends(meshctl: Meshctl, make_node: Mak
     until(lambda: got == [100_000, 120_000])
 
 
-def test_that_nobody_listens_is_no_failure(meshctl: Meshctl) -> None:
-    done = meshctl.run("pub", "nobody.listens", "1")
+def test_that_nobody_listens_is_no_failure(inside: Inside) -> None:
+    done = inside("pub", "nobody.listens", "1")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("sent to 0 nodes")
-    done = meshctl.run("broadcast", "nobody", "1")
+    done = inside("broadcast", "nobody", "1")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("sent to 0 members")
-    assert meshctl.run("broadcast", "--json", "nobody").json == {"group": "nobody", "members": 0}
+    assert inside("broadcast", "--json", "nobody").json == {"group": "nobody", "members": 0}
 
 
-def test_broadcast_reaches_the_members_and_nobody_else(
-    meshctl: Meshctl, make_node: MakeNode
-) -> None:
+def test_broadcast_reaches_the_members_and_nobody_else(inside: Inside, make_node: MakeNode) -> None:
     got: list[tuple[str, Any]] = []
     for group in ("workers", "workers", "others"):
         node = make_node()
         node.member(group)(lambda message, group=group: got.append((group, message.data)))
         node.start()
-    done = meshctl.run("broadcast", "workers", '{"reload": true}')
+    done = inside("broadcast", "workers", '{"reload": true}')
     assert (done.code, done.out) == (0, "sent to 2 members\n")
-    assert meshctl.run("broadcast", "others", "last").out == "sent to 1 member\n"
+    assert inside("broadcast", "others", "last").out == "sent to 1 member\n"
     until(lambda: len(got) == 3)
     assert sorted(got, key=str) == [("others", "last")] + [("workers", {"reload": True})] * 2
 
@@ -583,8 +585,8 @@ def test_sub_tells_what_it_missed(meshctl: Meshctl, make_node: MakeNode) -> None
 # keygen and keys
 
 
-def test_a_key_is_printed_and_every_one_is_new(meshctl: Meshctl) -> None:
-    first, second = meshctl.run("keygen"), meshctl.run("keygen", "--json")
+def test_a_key_is_printed_and_every_one_is_new(inside: Inside) -> None:
+    first, second = inside("keygen"), inside("keygen", "--json")
     assert (first.code, first.err) == (0, "")
     assert first.out.startswith("mesh1-")
     assert second.json["key"].startswith("mesh1-")
@@ -592,18 +594,18 @@ def test_a_key_is_printed_and_every_one_is_new(meshctl: Meshctl) -> None:
 
 
 def test_a_key_file_is_for_its_owner_only_and_never_overwritten(
-    meshctl: Meshctl, tmp_path: Path
+    inside: Inside, tmp_path: Path
 ) -> None:
     path = tmp_path / "mesh.key"
-    assert meshctl.run("keygen", "--output", str(path)).code == 0
+    assert inside("keygen", "--output", str(path)).code == 0
     key = path.read_text()
     assert key.startswith("mesh1-")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    done = meshctl.run("keygen", "--output", str(path))
+    done = inside("keygen", "--output", str(path))
     assert (done.code, done.out) == (1, "")
     assert is_one_line(done.err)
     assert path.read_text() == key
-    done = meshctl.run("keygen", "--output", str(tmp_path / "no" / "folder"))
+    done = inside("keygen", "--output", str(tmp_path / "no" / "folder"))
     assert done.code == 1
     assert is_one_line(done.err)
 
@@ -630,25 +632,25 @@ def test_only_with_the_key_is_a_keyed_node_seen(
 
 
 def test_the_options_of_the_mesh_may_stand_on_either_side_and_the_later_wins(
-    meshctl: Meshctl, mesh_name: str, calc: mesh.Node
+    inside: Inside, mesh_name: str, calc: mesh.Node
 ) -> None:
     call = ("call", "calc.add", "2", "3")
-    assert meshctl.run("--mesh", mesh_name, *call, MESH_NAME="elsewhere").out == "5\n"
-    assert meshctl.run(*call, "--mesh", mesh_name, MESH_NAME="elsewhere").out == "5\n"
-    assert meshctl.run("--mesh", "elsewhere", *call, "--mesh", mesh_name).out == "5\n"
-    assert meshctl.run("--timeout", "9", "--mesh", "elsewhere", *call).code == 1
+    assert inside("--mesh", mesh_name, *call, MESH_NAME="elsewhere").out == "5\n"
+    assert inside(*call, "--mesh", mesh_name, MESH_NAME="elsewhere").out == "5\n"
+    assert inside("--mesh", "elsewhere", *call, "--mesh", mesh_name).out == "5\n"
+    assert inside("--timeout", "9", "--mesh", "elsewhere", *call).code == 1
 
 
 def test_a_seed_leads_to_a_node_that_nothing_else_finds(
-    meshctl: Meshctl, make_node: MakeNode
+    inside: Inside, make_node: MakeNode
 ) -> None:
     hidden = make_node("hidden", discovery=()).start()
-    assert meshctl.run("peers", "--json").json == []
-    (peer,) = meshctl.run("peers", "--json", "--seed", hidden.me.address).json
+    assert inside("peers", "--json").json == []
+    (peer,) = inside("peers", "--json", "--seed", hidden.me.address).json
     assert peer["id"] == hidden.id
     other = make_node("other", discovery=()).start()
     seeds = ("--seed", hidden.me.address, "peers", "--json", "--seed", other.me.address)
-    assert {peer["name"] for peer in meshctl.run(*seeds).json} == {"hidden", "other"}
+    assert {peer["name"] for peer in inside(*seeds).json} == {"hidden", "other"}
 
 
 @pytest.mark.parametrize(
@@ -677,9 +679,9 @@ def test_a_seed_leads_to_a_node_that_nothing_else_finds(
     ],
 )
 def test_wrong_usage_is_one_line_and_exits_with_2(
-    meshctl: Meshctl, arguments: list[str], says: str
+    inside: Inside, arguments: list[str], says: str
 ) -> None:
-    done = meshctl.run(*arguments)
+    done = inside(*arguments)
     assert (done.code, done.out) == (2, "")
     assert is_one_line(done.err)
     assert says in done.err
@@ -713,11 +715,11 @@ def test_a_closed_stdout_is_not_mistaken_for_a_socket(meshctl: Meshctl, calc: me
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_without_a_command_it_shows_its_help(meshctl: Meshctl) -> None:
-    done = meshctl.run()
+def test_without_a_command_it_shows_its_help(inside: Inside) -> None:
+    done = inside()
     assert (done.code, done.out) == (2, "")
     for command in ("peers", "services", "call", "pub", "sub", "broadcast", "keygen", "demo"):
-        help_text = meshctl.run(command, "--help")
+        help_text = inside(command, "--help")
         assert help_text.code == 0
         assert "Examples:" in help_text.out
         assert f"  {command} " in done.err

@@ -469,7 +469,7 @@ def test_nobody_there_says_what_to_start(inside: Inside) -> None:
 
 def test_ctrl_c_ends_it_with_the_sums_so_far(meshctl: Meshctl, calc: mesh.Node) -> None:
     for words, sums in (
-        (("rpc", "calc.add", "1", "--seconds", "60"), "answered in"),
+        (("rpc", "calc.add", "1", "--rate", "1000", "--seconds", "60"), "answered in"),
         (("pubsub", "--rate", "1000", "--seconds", "60"), "0 lost"),
         (("groupcast", "--rate", "1000", "--seconds", "60"), "acknowledged in"),
     ):

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 import mesh
+from tests.net.inside import Inside, inside, without_multicast
 from tests.net.processes import Script
 from tests.net.test_cli import RUN_SECONDS, Meshctl, is_one_line
+
+__all__ = ["inside", "without_multicast"]
 
 Make = Callable[..., mesh.Node]
 
@@ -63,8 +66,8 @@ def crew(make_node: Make) -> Crew:
     return Crew(make_node)
 
 
-def test_exactly_one_member_gets_it_and_is_named(meshctl: Meshctl, crew: Crew) -> None:
-    done = meshctl.run("groupcast", "workers", '{"render": 7}', "--header", "trace=7f")
+def test_exactly_one_member_gets_it_and_is_named(inside: Inside, crew: Crew) -> None:
+    done = inside("groupcast", "workers", '{"render": 7}', "--header", "trace=7f")
     ((id, message),) = crew.got
     sent, acknowledged = done.out.splitlines()
     assert (done.code, done.err) == (0, "")
@@ -75,8 +78,8 @@ def test_exactly_one_member_gets_it_and_is_named(meshctl: Meshctl, crew: Crew) -
     assert message.sender.name == "meshctl"
 
 
-def test_as_json_it_is_one_document(meshctl: Meshctl, crew: Crew) -> None:
-    done = meshctl.run("groupcast", "--json", "workers")
+def test_as_json_it_is_one_document(inside: Inside, crew: Crew) -> None:
+    done = inside("groupcast", "--json", "workers")
     ((id, message),) = crew.got
     assert (done.code, done.err) == (0, "")
     assert message.data is None
@@ -88,9 +91,9 @@ def test_as_json_it_is_one_document(meshctl: Meshctl, crew: Crew) -> None:
     }
 
 
-def test_a_key_goes_to_its_owner(meshctl: Meshctl, crew: Crew) -> None:
+def test_a_key_goes_to_its_owner(inside: Inside, crew: Crew) -> None:
     for key in KEYS:
-        assert meshctl.run("groupcast", "workers", "-1", "--key", key).code == 0
+        assert inside("groupcast", "workers", "-1", "--key", key).code == 0
     owners = [crew.nodes[0].owner(key=key, group="workers").id for key in KEYS]
     assert [id for id, _ in crew.got] == owners
     assert [message.key for _, message in crew.got] == KEYS
@@ -120,14 +123,14 @@ def test_it_ends_only_after_the_handler(meshctl: Meshctl, make_node: Make) -> No
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_not_acknowledged_in_time_is_a_failure(
-    meshctl: Meshctl, make_node: Make, options: tuple[str, ...]
+    inside: Inside, make_node: Make, options: tuple[str, ...]
 ) -> None:
     may_end = threading.Event()
     node = make_node("slow")
     node.member("workers")(lambda message: may_end.wait(RUN_SECONDS) and None)
     node.start()
     try:
-        done = meshctl.run("groupcast", *options, "workers", "--timeout", "0.5")
+        done = inside("groupcast", *options, "workers", "--timeout", "0.5")
     finally:
         may_end.set()
     assert done.code == 1
@@ -139,7 +142,7 @@ def test_not_acknowledged_in_time_is_a_failure(
         assert done.out == f"sent to {node.me}\n"
 
 
-def test_that_all_members_are_busy_is_a_failure(meshctl: Meshctl, make_node: Make) -> None:
+def test_that_all_members_are_busy_is_a_failure(inside: Inside, make_node: Make) -> None:
     may_end = threading.Event()
     got: list[Any] = []
 
@@ -152,7 +155,7 @@ def test_that_all_members_are_busy_is_a_failure(meshctl: Meshctl, make_node: Mak
     node.start()
     node.groupcast("workers", "of another sender")
     try:
-        done = meshctl.run("groupcast", "workers", "1", "--timeout", "0.5")
+        done = inside("groupcast", "workers", "1", "--timeout", "0.5")
     finally:
         may_end.set()
     assert (done.code, done.out) == (1, "")
@@ -162,7 +165,7 @@ def test_that_all_members_are_busy_is_a_failure(meshctl: Meshctl, make_node: Mak
     assert got == ["of another sender"], "what was not sent is not handled later"
 
 
-def test_what_everybody_refuses_is_a_failure(meshctl: Meshctl, crew: Crew, make_node: Make) -> None:
+def test_what_everybody_refuses_is_a_failure(inside: Inside, crew: Crew, make_node: Make) -> None:
     asked: list[Any] = []
 
     def refuse(message: mesh.Message) -> None:
@@ -173,7 +176,7 @@ def test_what_everybody_refuses_is_a_failure(meshctl: Meshctl, crew: Crew, make_
         node = make_node()
         node.member("pickers")(refuse)
         node.start()
-    done = meshctl.run("groupcast", "pickers", "7")
+    done = inside("groupcast", "pickers", "7")
     assert done.code == 1
     assert is_one_line(done.err)
     assert "refused" in done.err
@@ -182,18 +185,18 @@ def test_what_everybody_refuses_is_a_failure(meshctl: Meshctl, crew: Crew, make_
     assert crew.got == []
 
 
-def test_that_nobody_is_in_the_group_is_a_failure(meshctl: Meshctl, crew: Crew) -> None:
+def test_that_nobody_is_in_the_group_is_a_failure(inside: Inside, crew: Crew) -> None:
     for command in (("groupcast", "nobody", "1"), ("groupcast", "nobody", "--key", "a")):
-        done = meshctl.run(*command)
+        done = inside(*command)
         assert (done.code, done.out) == (1, "")
         assert is_one_line(done.err)
         assert "'nobody'" in done.err
         assert "meshctl peers" in done.err
 
 
-def test_a_bad_group_or_key_is_wrong_usage(meshctl: Meshctl, crew: Crew) -> None:
+def test_a_bad_group_or_key_is_wrong_usage(inside: Inside, crew: Crew) -> None:
     for words in (("no good", "1"), ("workers", "--key", "x" * 1025), ("workers", "--kye", "a")):
-        done = meshctl.run("groupcast", *words)
+        done = inside("groupcast", *words)
         assert (done.code, done.out) == (2, "")
         assert is_one_line(done.err)
     assert crew.got == []
@@ -227,7 +230,7 @@ def test_if_the_member_dies_another_one_does_it(
 # call --key
 
 
-def test_a_call_with_a_key_is_served_by_its_owner(meshctl: Meshctl, make_node: Make) -> None:
+def test_a_call_with_a_key_is_served_by_its_owner(inside: Inside, make_node: Make) -> None:
     nodes = [make_node("carts") for _ in range(3)]
     for node in nodes:
 
@@ -239,12 +242,12 @@ def test_a_call_with_a_key_is_served_by_its_owner(meshctl: Meshctl, make_node: M
     for node in nodes:
         node.wait_for("carts", count=3)
     owners = [nodes[0].owner("carts", key).id for key in KEYS]
-    answers = [meshctl.run("call", "carts.show", "--key", key, "--json").json for key in KEYS]
+    answers = [inside("call", "carts.show", "--key", key, "--json").json for key in KEYS]
     assert answers == [[owner, key] for owner, key in zip(owners, KEYS, strict=True)]
     assert len(set(owners)) > 1
 
 
-def test_a_key_and_a_peer_together_are_wrong_usage(meshctl: Meshctl, crew: Crew) -> None:
-    done = meshctl.run("call", "ada.x", "--key", "a", "--peer", crew.nodes[0].id)
+def test_a_key_and_a_peer_together_are_wrong_usage(inside: Inside, crew: Crew) -> None:
+    done = inside("call", "ada.x", "--key", "a", "--peer", crew.nodes[0].id)
     assert (done.code, done.out) == (2, "")
     assert is_one_line(done.err)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 import mesh
 from mesh.ring import score, slot_of
+from tests.net.inside import Inside, inside, without_multicast
 from tests.net.processes import until
-from tests.net.test_cli import Meshctl, is_one_line
+from tests.net.test_cli import is_one_line
+
+__all__ = ["inside", "without_multicast"]
 
 Make = Callable[..., mesh.Node]
 
 KEY = "user:7"
 SLOT = slot_of(KEY.encode())
 WEIGHTS = {"a": 1.0, "b": 1.0, "c": 0.5}
-
-
-@pytest.fixture
-def meshctl(mesh_name: str) -> Iterator[Meshctl]:
-    runner = Meshctl(mesh_name)
-    yield runner
-    runner.end()
 
 
 @pytest.fixture
@@ -42,19 +38,19 @@ def shown(node: mesh.Node) -> str:
     return f"calc/{node.id[:8]} at {node.me.address}, alive\n"
 
 
-def test_the_owner_is_the_one_that_the_nodes_name(meshctl: Meshctl, nodes: list[mesh.Node]) -> None:
-    done = meshctl.run("owner", "calc", KEY)
+def test_the_owner_is_the_one_that_the_nodes_name(inside: Inside, nodes: list[mesh.Node]) -> None:
+    done = inside("owner", "calc", KEY)
     assert (done.code, done.out, done.err) == (0, shown(nodes[0]), "")
-    done = meshctl.run("owner", "--group", "crew", KEY)
+    done = inside("owner", "--group", "crew", KEY)
     assert (done.code, done.out, done.err) == (0, shown(nodes[0]), "")
-    number = meshctl.run("owner", "calc", "-7", "--json").json
+    number = inside("owner", "calc", "-7", "--json").json
     assert number["owner"]["id"] == nodes[0].owner("calc", -7).id
 
 
 def test_explain_lists_all_candidates_with_their_scores(
-    meshctl: Meshctl, nodes: list[mesh.Node]
+    inside: Inside, nodes: list[mesh.Node]
 ) -> None:
-    done = meshctl.run("owner", "calc", KEY, "--explain")
+    done = inside("owner", "calc", KEY, "--explain")
     slot, header, *rows = done.out.splitlines()
     assert (done.code, done.err) == (0, "")
     assert slot == f"slot {SLOT} of 65536"
@@ -78,9 +74,9 @@ def test_explain_lists_all_candidates_with_their_scores(
 
 
 def test_as_json_it_says_owner_next_and_on_request_all(
-    meshctl: Meshctl, nodes: list[mesh.Node]
+    inside: Inside, nodes: list[mesh.Node]
 ) -> None:
-    told = meshctl.run("owner", "calc", KEY, "--json").json
+    told = inside("owner", "calc", KEY, "--json").json
     assert (told["service"], told["key"], told["slot"], told["without"]) == (
         "calc",
         KEY,
@@ -98,25 +94,25 @@ def test_as_json_it_says_owner_next_and_on_request_all(
         "weight": nodes[0].me.weight,
         "score": score(SLOT, nodes[0].me.instance, nodes[0].me.weight),
     }
-    told = meshctl.run("owner", "--group", "crew", KEY, "--json", "--explain").json
+    told = inside("owner", "--group", "crew", KEY, "--json", "--explain").json
     assert told["group"] == "crew"
     assert [peer["id"] for peer in told["candidates"]] == [node.id for node in nodes]
 
 
-def test_without_a_node_it_says_who_would_own_it(meshctl: Meshctl, nodes: list[mesh.Node]) -> None:
+def test_without_a_node_it_says_who_would_own_it(inside: Inside, nodes: list[mesh.Node]) -> None:
     first, second, third = nodes
     for meant in (first.id, first.id[:8], first.id[:6].upper(), first.me.instance):
-        done = meshctl.run("owner", "calc", KEY, "--without", meant)
+        done = inside("owner", "calc", KEY, "--without", meant)
         assert (done.code, done.out) == (0, shown(second))
         assert done.err == f"meshctl: calc/{first.id[:8]} owns it now\n"
-    done = meshctl.run("owner", "calc", KEY, "--without", third.me.instance)
+    done = inside("owner", "calc", KEY, "--without", third.me.instance)
     assert (done.code, done.out) == (0, shown(first))
     assert "would not move" in done.err
-    told = meshctl.run("owner", "calc", KEY, "--without", second.id, "--json", "--explain").json
+    told = inside("owner", "calc", KEY, "--without", second.id, "--json", "--explain").json
     assert (told["without"], told["next"]["id"]) == (second.id, third.id)
     assert [peer["id"] for peer in told["candidates"]] == [first.id, third.id]
     first.close()
-    assert meshctl.run("owner", "calc", KEY).out == shown(second)
+    assert inside("owner", "calc", KEY).out == shown(second)
 
 
 @pytest.mark.parametrize(
@@ -136,22 +132,22 @@ def test_without_a_node_it_says_who_would_own_it(meshctl: Meshctl, nodes: list[m
     ],
 )
 def test_a_question_that_has_no_answer_ends_in_one_line(
-    meshctl: Meshctl, nodes: list[mesh.Node], words: list[str], code: int, says: str
+    inside: Inside, nodes: list[mesh.Node], words: list[str], code: int, says: str
 ) -> None:
-    done = meshctl.run("owner", *words)
+    done = inside("owner", *words)
     assert (done.code, done.out) == (code, "")
     assert is_one_line(done.err)
     assert says in done.err
 
 
-def test_without_the_only_one_nobody_is_left(meshctl: Meshctl, make_node: Make) -> None:
+def test_without_the_only_one_nobody_is_left(inside: Inside, make_node: Make) -> None:
     node = make_node("single").start()
-    done = meshctl.run("owner", "single", KEY, "--without", node.id)
+    done = inside("owner", "single", KEY, "--without", node.id)
     assert (done.code, done.out) == (1, "")
     assert is_one_line(done.err)
 
 
-def test_a_singletons_owner_is_the_node_that_runs_it(meshctl: Meshctl, make_node: Make) -> None:
+def test_a_singletons_owner_is_the_node_that_runs_it(inside: Inside, make_node: Make) -> None:
     made = [make_node("bills", instance=name) for name in "ab"]
     ran: list[mesh.Node] = []
     for node in made:
@@ -160,9 +156,9 @@ def test_a_singletons_owner_is_the_node_that_runs_it(meshctl: Meshctl, make_node
     for node in made:
         node.wait_for("bills", count=2)
     until(lambda: ran)
-    done = meshctl.run("owner", "--singleton", "billing-run", "--json")
+    done = inside("owner", "--singleton", "billing-run", "--json")
     assert done.json["owner"]["id"] == ran[-1].id
     assert done.json["key"] == "billing-run"
-    assert meshctl.run("owner", "--singleton", "billing-run", "key").code == 2
-    assert meshctl.run("owner", "calc").code == 2
-    assert meshctl.run("owner", "--singleton", "no such").code == 2
+    assert inside("owner", "--singleton", "billing-run", "key").code == 2
+    assert inside("owner", "calc").code == 2
+    assert inside("owner", "--singleton", "no such").code == 2

@@ -8,8 +8,11 @@ from mesh.cli.commands.bench import bench
 from mesh.cli.commands.ca import ca
 from mesh.cli.commands.call import call
 from mesh.cli.commands.completion import completion
+from mesh.cli.commands.config import config
 from mesh.cli.commands.demo import demo
+from mesh.cli.commands.describe import describe
 from mesh.cli.commands.discovery import discovery
+from mesh.cli.commands.drain import drain
 from mesh.cli.commands.expose import expose
 from mesh.cli.commands.forward import forward
 from mesh.cli.commands.groupcast import groupcast
@@ -18,6 +21,7 @@ from mesh.cli.commands.invite import invite
 from mesh.cli.commands.iterate import iterate
 from mesh.cli.commands.join import join
 from mesh.cli.commands.keygen import keygen
+from mesh.cli.commands.log_level import log_level
 from mesh.cli.commands.owner import owner
 from mesh.cli.commands.peers import peers
 from mesh.cli.commands.ping import ping
@@ -31,6 +35,7 @@ from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
 from mesh.cli.commands.survey import survey
 from mesh.cli.commands.tap import tap
+from mesh.cli.commands.top import top
 from mesh.cli.commands.traces import trace
 from mesh.cli.commands.watch import watch
 
@@ -40,7 +45,9 @@ COMMANDS: tuple[click.Command, ...] = (
     peers,
     watch,
     ping,
+    top,
     services,
+    describe,
     discovery,
     trace,
     tap,
@@ -57,6 +64,8 @@ COMMANDS: tuple[click.Command, ...] = (
     send,
     receive,
     bench,
+    drain,
+    log_level,
     keygen,
     rotate,
     ca,
@@ -65,6 +74,7 @@ COMMANDS: tuple[click.Command, ...] = (
     revoke,
     identity,
     policy,
+    config,
     completion,
     demo,
 )

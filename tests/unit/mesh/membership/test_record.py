@@ -223,15 +223,17 @@ def test_a_record_that_would_not_fit_a_frame_is_refused_and_stays_as_it_was() ->
 
 def test_queue_groups_count_in_the_size_and_give_it_back() -> None:
     record = own()
-    count = full_after(lambda pattern: record.want_queue("g", pattern))
+    # Long ones: each that is shared is compared with all before it.
+    end = ".part" * 30
+    count = full_after(lambda pattern: record.want_queue("g", pattern + end))
     with pytest.raises(ConfigError):
-        record.want("x" * 64)
+        record.want("x" * 200)
     assert len(record.queues["g"]) == count
     assert MAX_RECORD_BYTES * 0.9 < len(Codec().pack(record.to_wire())) <= MAX_RECORD_BYTES
     for i in range(count):
-        record.unwant_queue("g", f"subject.number.{i}")
+        record.unwant_queue("g", f"subject.number.{i}{end}")
     assert record.queues == {}
-    assert full_after(lambda pattern: record.want_queue("g", pattern)) == count
+    assert full_after(lambda pattern: record.want_queue("g", pattern + end)) == count
 
 
 def test_sharing_a_pattern_twice_or_ending_it_twice_changes_nothing() -> None:
