@@ -7,6 +7,7 @@ callback of the loop, whose context is that of whoever made it, and that is some
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from mesh.engine.observing.attributes import call_attributes, message_attributes
@@ -196,7 +197,8 @@ class Incoming:
                 raise
             end(delivery, None)
 
-        subscription.handler = handle_async if subscription.is_async else handle
+        made: Function = handle_async if subscription.is_async else handle
+        subscription.handler = update_wrapper(made, handler)
 
     def unwrap(self, subscription: Subscription) -> None:
         """It has ended."""
