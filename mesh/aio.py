@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from discovery import Source
-from mesh.engine.publisher import Publisher
+from mesh.engine.publisher import Publishing
 from mesh.environment import Environment, current_environment
 from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
@@ -31,6 +31,7 @@ from mesh.settings import SOURCES, PolicyInput, Settings
 from mesh.streaming import AsyncStreaming
 from mesh.subscribing import AsyncSubscribing
 from mesh.surveying import AsyncSurveying
+from mesh.tracing import TracingInput
 from mesh.transport import PlainEndpoints
 from mesh.views import AsyncViews
 from patterns.errors import NodeClosed
@@ -82,6 +83,9 @@ class AsyncNode(
     ``metrics_port``  serve metrics for Prometheus, and probes of health, by HTTP
                    (``MESH_METRICS_PORT``): a port at ``host``, 0 for any free one, or "host:port".
                    Needs ``mesh-p2p[metrics]``. ``docs/observability.md``
+    ``tracing``    traces (``MESH_TRACING``): None takes part in those of others, True begins some,
+                   by OpenTelemetry where that is configured; or a ``TracerProvider``; False: none
+                   of it. ``docs/tracing.md``
     ``plain``      open endpoints for plain ZeroMQ clients in any language (``MESH_PLAIN``): True,
                    or their two ports, for requests and subscriptions. See ``docs/protocol.md``
 
@@ -113,6 +117,7 @@ class AsyncNode(
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
         metrics_port: int | str | None = None,
+        tracing: TracingInput = None,
     ) -> None:
         self._settings = s = Settings.make(
             name,
@@ -135,6 +140,7 @@ class AsyncNode(
             policy=policy,
             allow=allow,
             metrics_port=metrics_port,
+            tracing=tracing,
         )
         super().__init__(s.name, s.is_observer)
         self._to_attach: deque[Attach] = deque()
@@ -290,7 +296,7 @@ class AsyncNode(
         if host is None or host.is_closed:
             host = self.host
         try:
-            publisher: Publisher = host.publishers.here.publisher
+            publisher: Publishing = host.publishers.here.publisher
         except AttributeError:
             publisher = host.publishers.add()
         return publisher.publish(subject, data, headers)

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesh.engine import Engine, EngineConfig, engine_for
+from mesh.engine.observing import Observing
 from mesh.environment import Environment, HostTransport
 from mesh.finding import Finding
 from mesh.inspection import Inspector, Vitals
@@ -28,6 +29,7 @@ from mesh.runtime.runner import CLOSE_WAIT
 from mesh.runtime.threads import ThreadWaiter
 from mesh.security import Credentials, MeshKey
 from mesh.settings import Settings, check_has_identity
+from mesh.tracing import begins_traces, carried_by, tracer_maker
 from mesh.transport import PlainEndpoints, PlainSockets
 from patterns.errors import NodeClosed
 from patterns.port import Runner
@@ -61,6 +63,8 @@ class Host:
         self.engine: Engine
         self.vitals: Vitals
         self.metrics: MetricsServer | None = None
+        self.observing: Observing
+        """Who looks at what passes: traces and taps."""
         self.publishers: Publishers
         self.blocking: Mapping[Any, None] = {}
         """The nodes that block (``patterns.blocking``): mostly none."""
@@ -105,12 +109,15 @@ class Host:
             if credentials is not None:
                 self._keeper = KeyKeeper(s.keys, credentials, self._on_new_keys)
             self.engine = self._new_engine()
+            self.observing = self._new_observing()
             self.publishers = Publishers(self)
+            self.publishers.observed = self.observing.publisher
             self.blocking = self.engine.pubsub.blocking.nodes
             self.vitals = Vitals(self, s)
             self._inspector.attach(self.engine)
             for attach in attachments:
                 attach(self.engine, self.runner)
+            self.observing.open()
             addresses, _ = self.engine.open()
             self.is_open = True
             self.vitals.open()
@@ -170,6 +177,23 @@ class Host:
             random=self._environment.random(s),
             wall_clock=self._environment.wall_clock,
         )
+
+    def _new_observing(self) -> Observing:
+        tracing = self.settings.tracing
+        observing = Observing(
+            self.engine,
+            tracer_maker(tracing),
+            self._environment.wall_clock,
+            begins=begins_traces(tracing),
+        )
+        observing.changed = self._on_observed
+        return observing
+
+    def _on_observed(self) -> None:
+        """Somebody looks at what passes from now on, or does so no more."""
+        self.publishers.renew()
+        tracer = self.observing.tracer if self.observing.is_awake else None
+        self.handover.carry = None if tracer is None else carried_by(tracer)
 
     def _open_plain(self, ports: tuple[int, int], credentials: Credentials | None) -> None:
         key = self._plain_key = credentials.key if credentials is not None else None
@@ -315,6 +339,7 @@ class Host:
         self.finding.stop()
         self._inspector.close()
         lost = []
+        self.observing.close()
         try:
             lost = [text for text in (self.engine.close(),) if text]
         except Exception:

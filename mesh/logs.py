@@ -34,6 +34,8 @@ EVENTS.update({
     "on_stop of %s for %r raised: %s": ("actor_stop_failed", "actor", "key", "text"),
     "the health of %s is %s now: %s": ("health_changed", "node", "status", "reason"),
     "%s: its metrics are not served any more": ("internal_error", "node"),
+    "the tracer provider could not begin a span": ("internal_error",),
+    "the tracer provider could not end a span": ("internal_error",),
     "a request for metrics was given up: %r": ("metrics_request_given_up", "reason"),
     # Members and links. The name of the change is the event: peer_joined, peer_failed, ...
     "%s %s: %s": ("", "peer", "reason"),

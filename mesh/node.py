@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 from discovery import Source
 from mesh import waiting
 from mesh.aio import DEFAULT_OPTIONS, AsyncNode
-from mesh.engine.publisher import Publisher
+from mesh.engine.publisher import Publishing
 from mesh.finding import SourceReport
 from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
@@ -33,6 +33,7 @@ from mesh.settings import SOURCES, PolicyInput
 from mesh.streaming import BlockingStreaming
 from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
 from mesh.surveying import BlockingSurveying
+from mesh.tracing import TracingInput
 from mesh.transport import PlainEndpoints
 from patterns.backlog import DEFAULT_BUFFER, Policy
 from patterns.errors import NodeClosed
@@ -77,6 +78,7 @@ class Node(BlockingSurveying, BlockingStreaming, BlockingMeasuring, Registration
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
         metrics_port: int | str | None = None,
+        tracing: TracingInput = None,
     ) -> None:
         self.aio = AsyncNode(
             name,
@@ -99,6 +101,7 @@ class Node(BlockingSurveying, BlockingStreaming, BlockingMeasuring, Registration
             policy=policy,
             allow=allow,
             metrics_port=metrics_port,
+            tracing=tracing,
         )
         super().__init__(self.aio.name, observer)
         self._running: LoopThread | None = None
@@ -240,7 +243,7 @@ class Node(BlockingSurveying, BlockingStreaming, BlockingMeasuring, Registration
         if host is None or host.is_closed:
             host = self.aio.host
         try:
-            publisher: Publisher = host.publishers.here.publisher
+            publisher: Publishing = host.publishers.here.publisher
         except AttributeError:
             publisher = host.publishers.add()
         count = publisher.publish(subject, data, headers)

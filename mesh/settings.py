@@ -16,6 +16,7 @@ argument               environment                 default
 ``policy``             ``MESH_POLICY`` (a file)    none: members may do all
 ``metrics_port``       ``MESH_METRICS_PORT``       none; a port, or "host:port"
 ``allow``              ``MESH_ALLOW``              inspect, operate; insecure: inspect alone
+``tracing``            ``MESH_TRACING``            takes part in traces (true, false)
 =====================  ==========================  =========================================
 
 An empty variable counts as unset. An identity that is given as an argument goes before MESH_NAME
@@ -35,6 +36,7 @@ from mesh.key_settings import IdentityInput, KeySettings, env
 from mesh.membership.record import check_instance, check_tags, check_weight
 from mesh.security.identity import Identity
 from mesh.security.policy import Policy
+from mesh.tracing import TracingInput, check_tracing
 from mesh.transport.addresses import is_loopback
 from patterns.errors import BadName, ConfigError
 from patterns.names import RESERVED_TOKEN, check_name
@@ -92,6 +94,8 @@ class Settings:
     """Where metrics and health are served: a host and a port, 0 for any free one."""
     allow: frozenset[str] = frozenset()
     """Of ``ALLOWED``, what others may do with this node itself."""
+    tracing: TracingInput = None
+    """None, whether to trace, or a provider: see ``mesh.tracing``."""
 
     @classmethod
     def make(
@@ -117,6 +121,7 @@ class Settings:
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
         metrics_port: int | str | None = None,
+        tracing: TracingInput = None,
     ) -> Settings:
         """Raises BadName and ConfigError for what cannot work."""
         keys = KeySettings.make(mesh, key, key_file, identity)
@@ -143,6 +148,7 @@ class Settings:
             policy=_policy(policy),
             metrics=_metrics(metrics_port, host, bool(observer)),
             allow=_allow(allow, is_open=bool(insecure and not keys)),
+            tracing=_tracing(tracing),
         )
 
     def with_fresh_id(self) -> Settings:
@@ -187,6 +193,13 @@ def _allow(allow: object, *, is_open: bool) -> frozenset[str]:
     if unknown := given - {*ALLOWED, "nothing"}:
         raise ConfigError(f"allow: {', '.join(map(repr, unknown))} is none of: {what}; 'nothing'")
     return given - {"nothing"}
+
+
+def _tracing(tracing: TracingInput) -> TracingInput:
+    text = env("MESH_TRACING")
+    if tracing is None and text is not None:
+        return _bool("MESH_TRACING", text.lower())
+    return check_tracing(tracing)
 
 
 def _host(host: object, may_be_on_network: bool) -> str:

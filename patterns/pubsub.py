@@ -70,6 +70,8 @@ class PubSub:
         self._replaced = 0
         self._handler_errors = 0
         self.malformed = 0
+        self.on_headers: Callable[[dict[str, str]], None] = _nothing
+        """Told the headers of each message that has some, before it is handed out."""
 
     # Sending.
 
@@ -229,13 +231,13 @@ class PubSub:
         later, when the frame is consumed.
         """
         cls = m.message_class(kind)
-        touched = self._hand_out(cls, sender, entries, missed) if cls is not None else ()
+        touched = self.hand_out(cls, sender, entries, missed) if cls is not None else ()
         if touched:
             self._accept(touched, size, release)
         else:
             release(size)
 
-    def _hand_out(
+    def hand_out(
         self, cls: type[m.Message], sender: Handle, entries: Sequence[Any], missed: int
     ) -> list[Subscription]:
         """The hot loop. Returns the subscriptions that have fresh messages now."""
@@ -248,7 +250,7 @@ class PubSub:
         for entry in entries:
             try:
                 subject, data = entry[0], entry[1]
-                headers = {} if len(entry) == 2 else _headers(entry[2])
+                headers = {} if len(entry) == 2 else self._headers(entry[2])
                 if subject != last_subject:
                     subscriptions = match(_short(subject))
                     last_subject = subject
@@ -278,6 +280,12 @@ class PubSub:
                         touched.append(subscription)
                     subscription.fresh.append(message)
         return touched
+
+    def _headers(self, value: object) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise TypeError("headers must be a map")
+        self.on_headers(value)
+        return value
 
     def lose(self, sender: Handle, subject: str, count: int) -> None:
         """So many messages of a subject were dropped on the way here, as their sender says."""
@@ -327,10 +335,8 @@ def _short(subject: str) -> str:
     return subject
 
 
-def _headers(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise TypeError("headers must be a map")
-    return value
+def _nothing(headers: dict[str, str]) -> None:
+    pass
 
 
 def _decrement(counts: dict[str, int], key: str) -> bool:

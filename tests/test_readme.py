@@ -46,6 +46,7 @@ PAGES = {
         "docs/surveys.md",
         "docs/ownership.md",
         "docs/testing.md",
+        "docs/tracing.md",
         "docs/tutorial.md",
     )
 }

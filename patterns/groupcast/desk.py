@@ -92,7 +92,7 @@ class Desk:
         self.handler: Callable[[Any], Any] | None = None
         if subscription.handler is not None:
             make = _coroutine_handler if subscription.is_async else _plain_handler
-            self.handler = make(subscription.handler, owner.may_start)
+            self.handler = make(subscription, owner.may_start)
 
     def run(self, message: CastMessage) -> bool:
         """Handle it here and now; False when it is refused. What else it raises is logged."""
@@ -203,14 +203,14 @@ class Desk:
 
 
 def _plain_handler(
-    handler: Callable[[Any], Any], may_start: Callable[[], bool]
+    subscription: Subscription, may_start: Callable[[], bool]
 ) -> Callable[[CastMessage], None]:
     def handle(message: CastMessage) -> None:
         if not may_start():
             message.outcome = UNSTARTED
             return
         try:
-            handler(message)
+            subscription.handler(message)  # type: ignore[misc]
         except Refuse:
             message.outcome = REFUSED
         except Exception:
@@ -223,14 +223,14 @@ def _plain_handler(
 
 
 def _coroutine_handler(
-    handler: Callable[[Any], Any], may_start: Callable[[], bool]
+    subscription: Subscription, may_start: Callable[[], bool]
 ) -> Callable[[CastMessage], Any]:
     async def handle(message: CastMessage) -> None:
         if not may_start():
             message.outcome = UNSTARTED
             return
         try:
-            await handler(message)
+            await subscription.handler(message)  # type: ignore[misc]
         except Refuse:
             message.outcome = REFUSED
         except Exception:

@@ -155,7 +155,7 @@ class RpcServer(Answering):
         if method.tenure is not None and key is not None:
             self._serve_owned(method, call_id, args, kwargs, headers, now, caller, route, entry)
             return True
-        if method.inline and not method.wants_request:
+        if method.inline and not (method.wants_request or headers or self.is_observed):
             if self._now() - now < budget_ms / 1000:
                 self._serve_inline(method, route, call_id, args, kwargs)
             else:
@@ -382,14 +382,17 @@ class RpcServer(Answering):
             request = Request(job.caller.peer, left, job.headers, job.key, fence)
             args, kwargs = method.inject(args, kwargs, request)
         method.running += 1
+        function = method.function
+        if job.headers or self.is_observed:
+            function = self.observe(job, function)
         if method.inline:
             try:
-                value, error = method.function(*args, **kwargs), None
+                value, error = function(*args, **kwargs), None
             except BaseException as caught:  # noqa: BLE001  a handler cannot end the node
                 value, error = None, caught
             self.finish(job, value, error)
             return
-        job.running = self._runner.start(method.function, args, kwargs, method.is_async, job, job)
+        job.running = self._runner.start(function, args, kwargs, method.is_async, job, job)
 
     def finish(self, job: Job, value: Any, error: BaseException | None) -> None:
         """The outcome of a job that was started."""
@@ -399,6 +402,8 @@ class RpcServer(Answering):
         # machine, and calls would be refused for it long after.
         method.took(min(self._now(), job.deadline) - job.started_at)
         job.until = None
+        if job.observed is not None:
+            job.observed(error)
         if self.measures is not None:
             self._measure(self.measures, job, error)
         if isinstance(job, OwnedJob):

@@ -35,7 +35,9 @@ from mesh.cli.commands.send import send
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
 from mesh.cli.commands.survey import survey
+from mesh.cli.commands.tap import tap
 from mesh.cli.commands.top import top
+from mesh.cli.commands.traces import trace
 from mesh.cli.commands.watch import watch
 
 __all__ = ["COMMANDS"]
@@ -49,6 +51,8 @@ COMMANDS: tuple[click.Command, ...] = (
     describe,
     discovery,
     doctor,
+    trace,
+    tap,
     owner,
     call,
     survey,
