@@ -12,6 +12,7 @@ COUNTED = {
     "bad_entries": "Messages in frames of peers that could not be read.",
     "bad_frames": "Frames that could not be read.",
     "bad_returns": "Returns of groupcasts that make no sense.",
+    "bad_traceparents": "Trace contexts that came in headers and are none.",
     "calls_handed_on": "Calls not begun here because the node drains, for their callers to move.",
     "calls_refused": "Calls that were answered with Overloaded.",
     "calls_taken_elsewhere": "Own calls that went to another node because the first one drains.",
