@@ -30,7 +30,7 @@ def joinable(choice: Choice, *, loopback_only: bool) -> tuple[list[ZeroconfInter
     usable: list[ZeroconfInterface] = []
     refused = []
     used: Iterable[Interface] = () if loopback_only else choice.used
-    with _probe(socket.AF_INET) as probe:
+    with shared_socket(socket.AF_INET) as probe:
         for address in [*(a for interface in used for a in interface.ipv4), LOOPBACK]:
             reason = _join(probe, address)
             if reason is None:
@@ -39,7 +39,7 @@ def joinable(choice: Choice, *, loopback_only: bool) -> tuple[list[ZeroconfInter
                 refused.append(f"{address}: {reason}")
     with_ipv6 = [interface for interface in used if interface.has_ipv6]
     if with_ipv6 and socket.has_ipv6:
-        with _probe(socket.AF_INET6) as probe:
+        with shared_socket(socket.AF_INET6) as probe:
             for interface in with_ipv6:
                 reason = _join6(probe, interface.index) or _bind6(interface)
                 if reason is None:
@@ -49,7 +49,8 @@ def joinable(choice: Choice, *, loopback_only: bool) -> tuple[list[ZeroconfInter
     return usable, refused
 
 
-def _probe(family: int) -> socket.socket:
+def shared_socket(family: int) -> socket.socket:
+    """A socket on the port of mDNS, beside those of others. Raises OSError if it cannot be."""
     probe = socket.socket(family, socket.SOCK_DGRAM)
     try:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -33,6 +33,7 @@ from mesh.engine.events import (
     PeerUpdated,
 )
 from mesh.finding import Found, SourceReport
+from mesh.inspection import Health
 from mesh.membership import Peer
 from mesh.node import Node
 from mesh.owning import Active
@@ -81,6 +82,7 @@ __all__ = [
     "Event",
     "Found",
     "Gap",
+    "Health",
     "Identity",
     "Incomplete",
     "MeshError",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from mesh.engine import Engine
+from mesh.logs import get_logger
 from patterns.errors import ConfigError, Overloaded
 from patterns.keys import Key, key_bytes, slot_of
 from patterns.ownership import Tenure
@@ -24,7 +24,7 @@ from patterns.streams.method import is_generator
 
 __all__ = ["IDLE", "MAX_INSTANCES", "ActorHost", "actor_methods"]
 
-logger = logging.getLogger("mesh.actors")
+logger = get_logger("mesh.actors")
 
 IDLE = 120.0
 """Seconds without a call after which an instance is stopped, as Akka does it; Orleans waits for

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import os
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
@@ -17,10 +16,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from discovery import Source
-from mesh.engine.publisher import Publisher
+from mesh.engine.publisher import Publishing
 from mesh.environment import Environment, current_environment
 from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
+from mesh.logs import get_logger
+from mesh.measuring import AsyncMeasuring
 from mesh.membership import Peer
 from mesh.registrations import Registrations
 from mesh.runtime import forget_in_child, started_before_fork
@@ -30,6 +31,7 @@ from mesh.settings import SOURCES, PolicyInput, Settings
 from mesh.streaming import AsyncStreaming
 from mesh.subscribing import AsyncSubscribing
 from mesh.surveying import AsyncSurveying
+from mesh.tracing import TracingInput
 from mesh.transport import PlainEndpoints
 from mesh.views import AsyncViews
 from patterns.errors import NodeClosed
@@ -39,12 +41,14 @@ from patterns.rpc.inherited import inherited_deadline
 
 __all__ = ["DEFAULT_OPTIONS", "AsyncNode"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 DEFAULT_OPTIONS = CallOptions()
 
 
-class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Registrations):
+class AsyncNode(
+    AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, AsyncMeasuring, Registrations
+):
     """A node. All arguments are optional and named but the first.
 
     ``name``       service name; nodes of one name are replicas of one service. None: ``anon-...``
@@ -76,6 +80,12 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
                    it is), "operate" (drain it, set its log level) and "tap" (see what goes
                    through it). By default the first two, with ``insecure`` the first; ``[]`` none.
                    With a policy it says who, too: right ``call``, on ``_mesh.state`` and so on
+    ``metrics_port``  serve metrics for Prometheus, and probes of health, by HTTP
+                   (``MESH_METRICS_PORT``): a port at ``host``, 0 for any free one, or "host:port".
+                   Needs ``mesh-p2p[metrics]``. ``docs/observability.md``
+    ``tracing``    traces (``MESH_TRACING``): None takes part in those of others, True begins some,
+                   by OpenTelemetry where that is configured; or a ``TracerProvider``; False: none
+                   of it. ``docs/tracing.md``
     ``plain``      open endpoints for plain ZeroMQ clients in any language (``MESH_PLAIN``): True,
                    or their two ports, for requests and subscriptions. See ``docs/protocol.md``
 
@@ -106,6 +116,8 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         identity: IdentityInput = None,
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
+        metrics_port: int | str | None = None,
+        tracing: TracingInput = None,
     ) -> None:
         self._settings = s = Settings.make(
             name,
@@ -127,6 +139,8 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
             identity=identity,
             policy=policy,
             allow=allow,
+            metrics_port=metrics_port,
+            tracing=tracing,
         )
         super().__init__(s.name, s.is_observer)
         self._to_attach: deque[Attach] = deque()
@@ -282,7 +296,7 @@ class AsyncNode(AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, Re
         if host is None or host.is_closed:
             host = self.host
         try:
-            publisher: Publisher = host.publishers.here.publisher
+            publisher: Publishing = host.publishers.here.publisher
         except AttributeError:
             publisher = host.publishers.add()
         return publisher.publish(subject, data, headers)

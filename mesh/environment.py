@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import resource
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mesh.engine.ports import Clock, Transport
 from mesh.finding import Finding
+from mesh.logs import get_logger
 from mesh.runtime import LoopClock, LoopRunner
 from mesh.runtime.chance import Chance
 from mesh.runtime.threads import call_in_thread
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Environment", "HostTransport", "current_environment", "enter_environment"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 
 class HostTransport(Transport, Protocol):

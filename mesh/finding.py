@@ -12,6 +12,7 @@ from typing import Literal
 
 import discovery as d
 from mesh.engine import Engine
+from mesh.engine.outcomes import Outcome
 from mesh.security import Credentials
 from mesh.settings import FILE, Settings
 from mesh.transport.addresses import ALL_IPV4, is_wildcard
@@ -22,16 +23,29 @@ __all__ = ["Finding", "Found", "SourceReport"]
 
 DEFAULT_HOSTS = ("127.0.0.1",)
 
+STRANGERS = ("other-mesh", "other-key", "key-only-there", "key-only-here", "other-protocol")
+"""Causes of those that cannot be peers, by what they claim."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a source has found. ``id`` (32 hex digits) and ``mesh`` are what it claims, "" where
-    the source cannot know; ``outcome`` says in words what became of it."""
+    the source cannot know, and so are ``fingerprint`` (of its key, "" if it has none, too) and
+    ``protocol`` (None). ``outcome`` says in words what became of it, ``cause`` for programs:
+
+    "self"; the state of a member ("alive", "unresponsive", "suspect", "failed", "left"); what it
+    claims and makes it none of ours: "other-mesh", "other-key", "key-only-there" (it has a key and
+    this node none), "key-only-here", "other-protocol"; "refused-" and the code with which it
+    refused this node; "dialled", "unanswered" (more than once), "silent" (given up), "not-dialled".
+    """
 
     addresses: tuple[str, ...]
     outcome: str
     id: str = ""
     mesh: str = ""
+    cause: str = ""
+    fingerprint: str = ""
+    protocol: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,7 @@ class Finding:
         self._credentials = credentials
         self._network = d.Network(settings.interfaces, self._on_network)
         try:
-            self._discovery = d.Discovery(self._sources(), self._on_candidate)
+            self._discovery = d.Discovery(self._sources(), self.hint)
         except ValueError as error:
             raise ConfigError(f"discovery: {error}") from None
         self._is_closing = False
@@ -126,7 +140,7 @@ class Finding:
             protocol=frames.PROTOCOL_VERSION,
             hosts=tuple(self.hosts(link_local=True)),
             port=self._port,
-            fingerprint=self._credentials.key.fingerprint if self._credentials else "",
+            fingerprint=self.fingerprint,
         )
 
     def announce_anew(self) -> None:
@@ -145,45 +159,101 @@ class Finding:
 
     # Hints.
 
-    def _on_candidate(self, candidate: d.Candidate) -> None:
-        """A hint of discovery; one of another mesh or key is not worth a dial."""
+    def hint(self, candidate: d.Candidate) -> None:
+        """A hint of discovery, or of who looks for nodes in another way.
+
+        One of another mesh or key is not worth a dial.
+        """
         if self._is_closing or candidate.is_gone or self._mismatch(candidate):
             return
         id = bytes.fromhex(candidate.id) if candidate.id is not None else None
         nearest_first = self._network.choice.nearest_first
         self._engine.hint(id, nearest_first(candidate.addresses))
 
-    def _mismatch(self, candidate: d.Candidate) -> str:
-        """Why it cannot be a peer, by what it claims; "" when it may be."""
+    def _mismatch(self, candidate: d.Candidate) -> Outcome | None:
+        """Why it cannot be a peer, by what it claims; None when it may be."""
         if candidate.mesh not in (None, self._settings.mesh):
-            return "of another mesh"
-        if candidate.fingerprint is not None and (reason := self._key_mismatch(candidate)):
-            return reason
+            return Outcome("other-mesh", "of another mesh")
+        if candidate.fingerprint is not None and (why := self._key_mismatch(candidate)):
+            return why
         if candidate.protocol not in (None, frames.PROTOCOL_VERSION):
-            return f"it speaks protocol {candidate.protocol}, this node {frames.PROTOCOL_VERSION}"
-        return ""
+            ours = frames.PROTOCOL_VERSION
+            text = f"it speaks protocol {candidate.protocol}, this node {ours}"
+            return Outcome("other-protocol", text)
+        return None
 
-    def _key_mismatch(self, candidate: d.Candidate) -> str:
+    def _key_mismatch(self, candidate: d.Candidate) -> Outcome | None:
         if self._credentials is None:
-            return "it has a key, and this node none" if candidate.fingerprint else ""
+            has_one = Outcome("key-only-there", "it has a key, and this node none")
+            return has_one if candidate.fingerprint else None
         if not candidate.fingerprint:
-            return "it has no key, and this node has one"
+            return Outcome("key-only-here", "it has no key, and this node has one")
         is_ours = self._credentials.accepts(candidate.fingerprint)
-        return "" if is_ours else "of another key"
+        return None if is_ours else Outcome("other-key", "of another key")
+
+    @property
+    def is_loopback_only(self) -> bool:
+        """Whether this node is meant for its own machine alone."""
+        return self._settings.is_loopback_only
+
+    @property
+    def fingerprint(self) -> str:
+        """That of this node's mesh key, as it is announced; "" without a key."""
+        return self._credentials.key.fingerprint if self._credentials else ""
 
     def reports(self) -> dict[str, SourceReport]:
         """How each source is doing."""
         return {
-            name: SourceReport(
-                state.status, state.reason, tuple(map(self._found, state.candidates))
-            )
+            name: SourceReport(state.status, state.reason, tuple(map(self.found, state.candidates)))
             for name, state in self._discovery.states().items()
         }
 
-    def _found(self, candidate: d.Candidate) -> Found:
+    @property
+    def has_network(self) -> bool:
+        """Whether there is an interface to be reached by, if others are to reach this node."""
+        s = self._settings
+        return s.is_loopback_only or not is_wildcard(s.host) or bool(self._network.choice.used)
+
+    @property
+    def source_count(self) -> int:
+        """How many sources there are."""
+        return len(self._discovery.states())
+
+    def failing(self) -> dict[str, str]:
+        """The sources that fail, and why."""
+        states = self._discovery.states().items()
+        return {name: state.reason for name, state in states if state.status == "failing"}
+
+    def unlinked(self) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+        """Of what was found and is no member: where nobody answers, who refuses and why, and how
+        many are none of ours."""
+        silent: dict[str, None] = {}
+        refusing: dict[str, None] = {}
+        strangers: dict[object, None] = {}
+        for report in self.reports().values():
+            for found in report.found:
+                where = found.addresses[0] if found.addresses else found.id[:8]
+                if found.cause in ("unanswered", "silent"):
+                    silent[where] = None
+                elif found.cause.startswith("refused-"):
+                    refusing[f"{where} ({found.outcome.removeprefix('refused: ')})"] = None
+                elif found.cause in STRANGERS:
+                    strangers[found.id or found.addresses] = None
+        return tuple(silent), tuple(refusing), len(strangers)
+
+    def found(self, candidate: d.Candidate) -> Found:
+        """What became of a candidate."""
         id = bytes.fromhex(candidate.id) if candidate.id is not None else None
         outcome = self._mismatch(candidate) or self._engine.outcome(id, candidate.addresses)
-        return Found(candidate.addresses, outcome, candidate.id or "", candidate.mesh or "")
+        return Found(
+            candidate.addresses,
+            outcome.text,
+            candidate.id or "",
+            candidate.mesh or "",
+            outcome.cause,
+            candidate.fingerprint or "",
+            candidate.protocol,
+        )
 
 
 def _is_literal(seed: str) -> bool:

@@ -7,17 +7,20 @@ The loop's thread owns the sockets and the engine. Other threads come in by ``ha
 from __future__ import annotations
 
 import asyncio
-import logging
+import functools
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesh.engine import Engine, EngineConfig, engine_for
+from mesh.engine.observing import Observing
 from mesh.environment import Environment, HostTransport
 from mesh.finding import Finding
-from mesh.inspection import Inspector
+from mesh.inspection import Inspector, Vitals
 from mesh.key_keeping import KeyKeeper
+from mesh.logs import get_logger
 from mesh.membership import Peer
 from mesh.plain import Gateway
 from mesh.publishing import Publishers
@@ -26,13 +29,20 @@ from mesh.runtime.runner import CLOSE_WAIT
 from mesh.runtime.threads import ThreadWaiter
 from mesh.security import Credentials, MeshKey
 from mesh.settings import Settings, check_has_identity
+from mesh.tracing import begins_traces, carried_by, tracer_maker
 from mesh.transport import PlainEndpoints, PlainSockets
 from patterns.errors import NodeClosed
 from patterns.port import Runner
 
+if TYPE_CHECKING:
+    from mesh.metrics.exporter import Questions
+    from mesh.metrics.server import MetricsServer
+
 __all__ = ["Attach", "Host"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
+
+T = TypeVar("T")
 
 Attach = Callable[[Engine, Runner], None]
 """Adds something to an engine: a method, a handler."""
@@ -42,13 +52,19 @@ class Host:
     """The resources of one node, on the running loop. ``start`` first."""
 
     def __init__(self, settings: Settings, environment: Environment) -> None:
-        self._settings = settings
+        self.settings = settings
         self._environment = environment
         self.loop = asyncio.get_running_loop()
         self.thread_id = threading.get_ident()
         self.handover = Handover(self.loop)
         self.runner = environment.runner()
+        self.clock = environment.clock()
+        self.is_simulated = environment.is_simulated
         self.engine: Engine
+        self.vitals: Vitals
+        self.metrics: MetricsServer | None = None
+        self.observing: Observing
+        """Who looks at what passes: traces and taps."""
         self.publishers: Publishers
         self.blocking: Mapping[Any, None] = {}
         """The nodes that block (``patterns.blocking``): mostly none."""
@@ -81,7 +97,7 @@ class Host:
         an attachment that the policy denies to this node itself, OSError when the address, the
         port or enough descriptors are not to be had.
         """
-        s = self._settings
+        s = self.settings
         environment = self._environment
         check_has_identity(s.policy, environment.identity(s))
         credentials = self.credentials = await environment.credentials(s)
@@ -93,13 +109,18 @@ class Host:
             if credentials is not None:
                 self._keeper = KeyKeeper(s.keys, credentials, self._on_new_keys)
             self.engine = self._new_engine()
+            self.observing = self._new_observing()
             self.publishers = Publishers(self)
+            self.publishers.observed = self.observing.publisher
             self.blocking = self.engine.pubsub.blocking.nodes
+            self.vitals = Vitals(self, s)
             self._inspector.attach(self.engine)
             for attach in attachments:
                 attach(self.engine, self.runner)
+            self.observing.open()
             addresses, _ = self.engine.open()
             self.is_open = True
+            self.vitals.open()
             environment.hosts(self)
         except BaseException:
             self.finding.stop()
@@ -107,18 +128,34 @@ class Host:
         try:
             if s.plain is not None:
                 self._open_plain(s.plain, credentials)
+            if s.metrics is not None:
+                self._open_metrics(*s.metrics)
             await self.finding.start(self.engine, addresses)
             await anext(self._until_loop_ends)
         except BaseException:
             await self.close()
             raise
 
+    def _open_metrics(self, host: str, port: int) -> None:
+        from mesh.metrics.server import MetricsServer
+
+        self.engine.inspection.measure()
+        self.metrics = MetricsServer(self, self.settings)
+        self.metrics.open(host, port)
+
+    @functools.cached_property
+    def questions(self) -> Questions[dict[str, Any]]:
+        """Asks for what metrics need."""
+        from mesh.metrics.exporter import metrics_questions
+
+        return metrics_questions(self, self.settings)
+
     def wall_clock(self) -> datetime:
         """Now, aware, UTC."""
         return self._environment.wall_clock()
 
     def _new_engine(self) -> Engine:
-        s = self._settings
+        s = self.settings
         config = EngineConfig(
             id=s.id,
             name=s.name,
@@ -134,18 +171,35 @@ class Host:
         )
         return engine_for(config)(
             config,
-            clock=self._environment.clock(),
+            clock=self.clock,
             transport=self._transport,
             runner=self.runner,
             random=self._environment.random(s),
             wall_clock=self._environment.wall_clock,
         )
 
+    def _new_observing(self) -> Observing:
+        tracing = self.settings.tracing
+        observing = Observing(
+            self.engine,
+            tracer_maker(tracing),
+            self._environment.wall_clock,
+            begins=begins_traces(tracing),
+        )
+        observing.changed = self._on_observed
+        return observing
+
+    def _on_observed(self) -> None:
+        """Somebody looks at what passes from now on, or does so no more."""
+        self.publishers.renew()
+        tracer = self.observing.tracer if self.observing.is_awake else None
+        self.handover.carry = None if tracer is None else carried_by(tracer)
+
     def _open_plain(self, ports: tuple[int, int], credentials: Credentials | None) -> None:
         key = self._plain_key = credentials.key if credentials is not None else None
         sockets = PlainSockets(
             self.loop,
-            host=self._settings.host,
+            host=self.settings.host,
             shown_host=self.finding.hosts()[0],
             ports=ports,
             key=key.plain if key is not None else None,
@@ -191,12 +245,12 @@ class Host:
     @property
     def counters(self) -> dict[str, int]:
         """The engine's, those of the gateway for plain clients, and what was not even let in."""
-        refused = self._transport.refused
-        return (
-            self.engine.counters
-            | (self._gateway.counters if self._gateway else {})
-            | ({"connections_refused": refused} if refused else {})
-        )
+        counters = self.engine.counters | (self._gateway.counters if self._gateway else {})
+        more = {
+            "connections_refused": self._transport.refused,
+            "handler_errors": self.runner.handler_errors + counters.get("handler_errors", 0),
+        }
+        return counters | {name: count for name, count in more.items() if count}
 
     async def close(self) -> None:
         """Say goodbye and give everything back, within a second. Idempotent."""
@@ -279,9 +333,13 @@ class Host:
     def _stop(self) -> list[str]:
         """What needs no wait: everything that is asked from now on, or waits, is NodeClosed."""
         self.is_closed = True
+        self.vitals.close()
+        if self.metrics is not None:
+            self.metrics.close()
         self.finding.stop()
         self._inspector.close()
         lost = []
+        self.observing.close()
         try:
             lost = [text for text in (self.engine.close(),) if text]
         except Exception:
@@ -307,7 +365,7 @@ class Host:
     @property
     def title(self) -> str:
         """Who it is, for logs."""
-        return f"{self._settings.name}/{self._settings.id.hex()[:8]}"
+        return self.settings.title
 
     # From other threads.
 
@@ -327,6 +385,19 @@ class Host:
         waiter = ThreadWaiter()
         self.handover.put(_complete, (waiter, function, args))
         return waiter.wait()
+
+    def ask(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """The same without waiting: for who asks a loop that may be blocked, and gives up."""
+        answer: Future[T] = Future()
+        waiter = _FutureWaiter(answer)
+        if self.is_own_thread:
+            _complete(waiter, function, args)
+        else:
+            try:
+                self.handover.put(_complete, (waiter, function, args))
+            except NodeClosed as error:
+                waiter.set_exception(error)
+        return answer
 
     def hold_back(self, subject: str, peer: Peer | str | None = None) -> None:
         """Wait, as a thread that has published to ``subject``, for those it went to that block.
@@ -362,6 +433,24 @@ class Host:
         task = self.loop.create_task(make())
         self._tasks.add(task)
         task.add_done_callback(ended)
+
+
+class _FutureWaiter(ThreadWaiter):
+    """For any number of threads, and none that has to wait."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: Future[Any]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def set_result(self, result: Any) -> None:
+        if not self._answer.done():
+            self._answer.set_result(result)
+
+    def set_exception(self, error: BaseException) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
 
 
 def _complete(waiter: ThreadWaiter, function: Callable[..., Any], args: tuple[Any, ...]) -> None:

@@ -11,12 +11,14 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from mesh.host import Host
 from mesh.membership import Peer
 from mesh.tunnels import PORTION, AsyncStream, Stream, wait_on_loop
 from patterns.errors import CallTimeout, ConfigError, EndOfStream, NodeClosed, StreamAborted
+
+if TYPE_CHECKING:
+    from mesh.host import Host
 
 __all__ = ["AsyncIteration", "IterateOptions", "Iteration"]
 

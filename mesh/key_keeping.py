@@ -8,10 +8,10 @@ to the mesh hears of it. A node that got its key as text cannot keep a new one, 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from mesh.key_settings import KeySettings
+from mesh.logs import get_logger
 from mesh.runtime.threads import call_in_thread
 from mesh.security import Credentials
 from mesh.security.certificates import Revocations
@@ -20,7 +20,7 @@ from patterns.errors import ConfigError
 
 __all__ = ["KeyKeeper"]
 
-logger = logging.getLogger("mesh.security")
+logger = get_logger("mesh.security")
 
 
 class KeyKeeper:

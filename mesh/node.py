@@ -8,7 +8,6 @@ for itself for ever. Plain handlers run in a bounded pool, coroutines on the nod
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import weakref
@@ -19,10 +18,12 @@ from typing import Any, Self, TypeVar
 from discovery import Source
 from mesh import waiting
 from mesh.aio import DEFAULT_OPTIONS, AsyncNode
-from mesh.engine.publisher import Publisher
+from mesh.engine.publisher import Publishing
 from mesh.finding import SourceReport
 from mesh.host import Attach, Host
 from mesh.key_settings import IdentityInput
+from mesh.logs import get_logger
+from mesh.measuring import BlockingMeasuring
 from mesh.membership import Peer
 from mesh.registrations import Registrations
 from mesh.runtime import LoopThread, ThreadWaiter, forget_in_child
@@ -32,6 +33,7 @@ from mesh.settings import SOURCES, PolicyInput
 from mesh.streaming import BlockingStreaming
 from mesh.streams import AsyncSubscription, BlockingSubscription, BlockingWatch
 from mesh.surveying import BlockingSurveying
+from mesh.tracing import TracingInput
 from mesh.transport import PlainEndpoints
 from patterns.backlog import DEFAULT_BUFFER, Policy
 from patterns.errors import NodeClosed
@@ -41,14 +43,14 @@ from patterns.rpc import CallOptions
 
 __all__ = ["Node"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 T = TypeVar("T")
 
 _open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
-class Node(BlockingSurveying, BlockingStreaming, Registrations):
+class Node(BlockingSurveying, BlockingStreaming, BlockingMeasuring, Registrations):
     """A node. The arguments are those of ``AsyncNode``; so are the verbs and what they promise."""
 
     _inline_by_default = False
@@ -75,6 +77,8 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
         identity: IdentityInput = None,
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
+        metrics_port: int | str | None = None,
+        tracing: TracingInput = None,
     ) -> None:
         self.aio = AsyncNode(
             name,
@@ -96,6 +100,8 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
             identity=identity,
             policy=policy,
             allow=allow,
+            metrics_port=metrics_port,
+            tracing=tracing,
         )
         super().__init__(self.aio.name, observer)
         self._running: LoopThread | None = None
@@ -237,7 +243,7 @@ class Node(BlockingSurveying, BlockingStreaming, Registrations):
         if host is None or host.is_closed:
             host = self.aio.host
         try:
-            publisher: Publisher = host.publishers.here.publisher
+            publisher: Publishing = host.publishers.here.publisher
         except AttributeError:
             publisher = host.publishers.add()
         count = publisher.publish(subject, data, headers)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mesh.engine.guard import Guard
 from mesh.engine.packing import check_size
-from mesh.engine.publisher import Publisher
+from mesh.engine.publisher import Publisher, Publishing
 from mesh.engine.sending import Sending
 from mesh.links import BATCH_BYTES, BATCH_ENTRIES
 from mesh.wire.codec import Codec
@@ -45,14 +45,21 @@ class Publishers:
         self._host = host
         self.here = threading.local()
         """``publisher`` of the thread that asks, if there is one already."""
+        self.observed: Callable[[Publisher], Publishing] = _as_it_is
+        """What stands for a publisher: itself, or one around it while somebody looks on."""
 
-    def add(self) -> Publisher:
+    def add(self) -> Publishing:
         """Make that of the thread that asks. A signal handler may be quicker; then it has its own,
         and the later one stays."""
         host = self._host
-        made = host.engine.publisher if host.is_own_thread else _thread_publisher(host)
+        plain = host.engine.publisher if host.is_own_thread else _thread_publisher(host)
+        made = self.observed(plain)
         self.here.publisher = made
         return made
+
+    def renew(self) -> None:
+        """Each thread needs another one: somebody looks on from now on, or does so no more."""
+        self.here = threading.local()
 
 
 class ThreadPublisher(Publisher):
@@ -96,6 +103,10 @@ class GuardedThreadPublisher(ThreadPublisher):
             self._host.handover.put(self._guard.note_own, (*denied, rule), COUNT_BYTES)
             raise self._guard.own_denial(*denied, rule)
         return super().publish(subject, data, headers)
+
+
+def _as_it_is(publisher: Publisher) -> Publishing:
+    return publisher
 
 
 def _thread_publisher(host: Host) -> ThreadPublisher:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Coroutine, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from mesh.logs import get_logger
 from mesh.runtime.signals import stop_on_signals
 from patterns.errors import NodeClosed, Timeout
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAIN_TIMEOUT", "serve", "serve_blocking"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 DRAIN_TIMEOUT = 30.0
 """Seconds for handlers that run when the node leaves: what most supervisors give to a service."""

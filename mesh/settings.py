@@ -14,7 +14,9 @@ argument               environment                 default
 ``plain``              ``MESH_PLAIN``              false (true, or two ports: "5556,5557")
 ``max_payload_bytes``  ``MESH_MAX_PAYLOAD_BYTES``  64 MiB
 ``policy``             ``MESH_POLICY`` (a file)    none: members may do all
+``metrics_port``       ``MESH_METRICS_PORT``       none; a port, or "host:port"
 ``allow``              ``MESH_ALLOW``              inspect, operate; insecure: inspect alone
+``tracing``            ``MESH_TRACING``            takes part in traces (true, false)
 =====================  ==========================  =========================================
 
 An empty variable counts as unset. An identity that is given as an argument goes before MESH_NAME
@@ -34,6 +36,7 @@ from mesh.key_settings import IdentityInput, KeySettings, env
 from mesh.membership.record import check_instance, check_tags, check_weight
 from mesh.security.identity import Identity
 from mesh.security.policy import Policy
+from mesh.tracing import TracingInput, check_tracing
 from mesh.transport.addresses import is_loopback
 from patterns.errors import BadName, ConfigError
 from patterns.names import RESERVED_TOKEN, check_name
@@ -87,8 +90,12 @@ class Settings:
     """Of a packed message, call, reply or groupcast, sent or taken."""
     policy: Policy | None = None
     """Who may do what here; None: members may do all."""
+    metrics: tuple[str, int] | None = None
+    """Where metrics and health are served: a host and a port, 0 for any free one."""
     allow: frozenset[str] = frozenset()
     """Of ``ALLOWED``, what others may do with this node itself."""
+    tracing: TracingInput = None
+    """None, whether to trace, or a provider: see ``mesh.tracing``."""
 
     @classmethod
     def make(
@@ -113,18 +120,21 @@ class Settings:
         identity: IdentityInput = None,
         policy: PolicyInput = None,
         allow: Iterable[str] | None = None,
+        metrics_port: int | str | None = None,
+        tracing: TracingInput = None,
     ) -> Settings:
         """Raises BadName and ConfigError for what cannot work."""
         keys = KeySettings.make(mesh, key, key_file, identity)
         id = keys.new_id()
         if insecure is None:
             insecure = _env_bool("MESH_INSECURE")
+        host = _host(host, bool(keys or insecure))
         return cls(
             id=id,
             name=f"anon-{id.hex()[:8]}" if name is None else _name(name),
             mesh=keys.mesh,
             keys=keys,
-            host=_host(host, bool(keys or insecure)),
+            host=host,
             port=_port(port),
             seeds=_seeds(seeds),
             discovery=_sources(discovery),
@@ -136,7 +146,9 @@ class Settings:
             plain=_plain(plain, bool(observer)),
             max_payload_bytes=_max_payload_bytes(max_payload_bytes),
             policy=_policy(policy),
+            metrics=_metrics(metrics_port, host, bool(observer)),
             allow=_allow(allow, is_open=bool(insecure and not keys)),
+            tracing=_tracing(tracing),
         )
 
     def with_fresh_id(self) -> Settings:
@@ -145,6 +157,11 @@ class Settings:
         id = keys.new_id()
         is_drawn = self.instance == self.id.hex()
         return replace(self, keys=keys, id=id, instance=id.hex() if is_drawn else self.instance)
+
+    @property
+    def title(self) -> str:
+        """The node in a log: "calc/1a2b3c4d"."""
+        return f"{self.name}/{self.id.hex()[:8]}"
 
     @property
     def is_loopback_only(self) -> bool:
@@ -176,6 +193,13 @@ def _allow(allow: object, *, is_open: bool) -> frozenset[str]:
     if unknown := given - {*ALLOWED, "nothing"}:
         raise ConfigError(f"allow: {', '.join(map(repr, unknown))} is none of: {what}; 'nothing'")
     return given - {"nothing"}
+
+
+def _tracing(tracing: TracingInput) -> TracingInput:
+    text = env("MESH_TRACING")
+    if tracing is None and text is not None:
+        return _bool("MESH_TRACING", text.lower())
+    return check_tracing(tracing)
 
 
 def _host(host: object, may_be_on_network: bool) -> str:
@@ -231,6 +255,29 @@ def _plain(plain: object, is_observer: bool) -> tuple[int, int] | None:
     if rpc and rpc == pubsub:
         raise ConfigError(f"plain={plain!r}: requests and subscriptions need a port each")
     return rpc, pubsub
+
+
+def _metrics(place: object, host: str, is_observer: bool) -> tuple[str, int] | None:
+    if place is None and not is_observer:  # an environment is for meshctl as well
+        place = env("MESH_METRICS_PORT")
+    if place is None:
+        return None
+    if isinstance(place, str) and place.isdecimal():
+        place = int(place)
+    if type(place) is int and 0 <= place < 65536:
+        found = host, place
+    else:
+        try:
+            found = parse_address(str(place))
+        except ValueError:
+            raise ConfigError(
+                f"metrics_port={place!r:.60}: give a port, 0 for any free one, or 'host:port'"
+            ) from None
+    # Now, and not when it starts: the package may be missing.
+    from mesh.metrics.exporter import load_library
+
+    load_library()
+    return found
 
 
 def _max_payload_bytes(limit: object) -> int:

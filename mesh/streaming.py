@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mesh.host import Host
 from mesh.iterating import AsyncIteration, IterateOptions, Iteration
 from mesh.membership import Peer
 from mesh.tunnels import AsyncStream, Stream, wait_on_loop
@@ -25,6 +24,7 @@ from patterns.streams.serving import StreamRequest
 
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
+    from mesh.host import Host
 
 __all__ = ["AsyncStreaming", "BlockingStreaming", "generator_method", "handler_method"]
 

@@ -12,10 +12,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from mesh.engine.packing import check_headers
-from mesh.host import Host
 from mesh.membership import Peer
 from mesh.runtime import ThreadWaiter
 from mesh.wire.codec import Codec
@@ -24,6 +23,9 @@ from patterns.errors import BadPayload, EndOfStream, MeshError, NodeClosed, Time
 from patterns.keys import Key
 from patterns.streams import EMPTY, PIECE_BYTES
 from patterns.streams.messages import ENTRY_COST
+
+if TYPE_CHECKING:
+    from mesh.host import Host
 
 __all__ = ["PORTION", "AsyncStream", "Stream", "wait_on_loop"]
 

@@ -44,7 +44,7 @@ def groupcast(
     waiter = ThreadWaiter()
     arguments = (group, data, key, headers, timeout)
     host.hand_over(_begin_groupcast, host.engine, arguments, waiter)
-    return _wait(host, waiter, Engine.abandon)
+    return _wait(host, waiter, _abandon_cast)
 
 
 def _wait(host: Host, waiter: W, give_up: Callable[[Engine, W], None]) -> Any:
@@ -84,6 +84,10 @@ def _cancel_call(engine: Engine, waiter: _CallWaiter) -> None:
     # Handed over behind ``_begin_call``, so the call has an id, or could not begin.
     if waiter.call_id is not None:
         engine.cancel(waiter.call_id)
+
+
+def _abandon_cast(engine: Engine, waiter: ThreadWaiter) -> None:
+    engine.abandon(waiter)
 
 
 def _begin_groupcast(engine: Engine, arguments: tuple[Any, ...], waiter: ThreadWaiter) -> None:

@@ -95,6 +95,12 @@ class Message:
     def subject(self) -> str | None:
         return self._subject
 
+    @property
+    def title(self) -> str:
+        """What it is, for a log: without what is in it."""
+        where = self.group if self.group is not None else self.subject
+        return f"a {self.kind} to {where!r} from {self.sender}"
+
     def __repr__(self) -> str:
         where = self.group if self.group is not None else self.subject
         sender = getattr(self.sender, "name", self.sender)

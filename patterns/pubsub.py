@@ -12,12 +12,12 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from patterns import messages as m
 from patterns.blocking import Blocking
+from patterns.logs import get_logger
 from patterns.names import MAX_SUBJECT_BYTES, check_name, check_subject, group_of, group_subject
 from patterns.port import Handle, PubSubPort, Timer
 from patterns.portions import Hold
@@ -27,7 +27,7 @@ from patterns.subscription import STALL_AFTER, Subscription
 
 __all__ = ["MAX_ROUTES", "PubSub"]
 
-logger = logging.getLogger("mesh.pubsub")
+logger = get_logger("mesh.pubsub")
 
 MAX_ROUTES = 16_384
 """Subjects whose targets are remembered; about 3 MB, and a miss costs a few µs."""
@@ -68,7 +68,10 @@ class PubSub:
         self._stall_timer: Timer | None = None
         self._dropped = 0
         self._replaced = 0
+        self._handler_errors = 0
         self.malformed = 0
+        self.on_headers: Callable[[dict[str, str]], None] = _nothing
+        """Told the headers of each message that has some, before it is handed out."""
 
     # Sending.
 
@@ -151,6 +154,7 @@ class PubSub:
         self.blocking.stop(subscription)
         self._dropped += subscription.dropped
         self._replaced += subscription.replaced
+        self._handler_errors += subscription.handler_errors
         if subscription.group is not None:
             self.queues.stop(subscription)
             subscription.close()
@@ -205,6 +209,11 @@ class PubSub:
         """Messages that newer ones of their subject have replaced in subscriptions."""
         return self._replaced + sum(s.replaced for s in self._subscriptions)
 
+    @property
+    def handler_errors(self) -> int:
+        """Handlers that ran inline and raised."""
+        return self._handler_errors + sum(s.handler_errors for s in self._subscriptions)
+
     # Delivery.
 
     def deliver(
@@ -222,13 +231,13 @@ class PubSub:
         later, when the frame is consumed.
         """
         cls = m.message_class(kind)
-        touched = self._hand_out(cls, sender, entries, missed) if cls is not None else ()
+        touched = self.hand_out(cls, sender, entries, missed) if cls is not None else ()
         if touched:
             self._accept(touched, size, release)
         else:
             release(size)
 
-    def _hand_out(
+    def hand_out(
         self, cls: type[m.Message], sender: Handle, entries: Sequence[Any], missed: int
     ) -> list[Subscription]:
         """The hot loop. Returns the subscriptions that have fresh messages now."""
@@ -241,7 +250,7 @@ class PubSub:
         for entry in entries:
             try:
                 subject, data = entry[0], entry[1]
-                headers = {} if len(entry) == 2 else _headers(entry[2])
+                headers = {} if len(entry) == 2 else self._headers(entry[2])
                 if subject != last_subject:
                     subscriptions = match(_short(subject))
                     last_subject = subject
@@ -264,12 +273,19 @@ class PubSub:
                         subscription.handler(message)  # type: ignore[misc]
                     except BaseException:
                         # Whatever it is, a handler cannot end the node.
+                        subscription.handler_errors += 1
                         logger.exception("the handler of %r raised", subscription.pattern)
                 else:
                     if not subscription.fresh:
                         touched.append(subscription)
                     subscription.fresh.append(message)
         return touched
+
+    def _headers(self, value: object) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise TypeError("headers must be a map")
+        self.on_headers(value)
+        return value
 
     def lose(self, sender: Handle, subject: str, count: int) -> None:
         """So many messages of a subject were dropped on the way here, as their sender says."""
@@ -319,10 +335,8 @@ def _short(subject: str) -> str:
     return subject
 
 
-def _headers(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise TypeError("headers must be a map")
-    return value
+def _nothing(headers: dict[str, str]) -> None:
+    pass
 
 
 def _decrement(counts: dict[str, int], key: str) -> bool:

@@ -18,13 +18,13 @@ That is the policy ``drop_oldest``. With ``latest`` a subscription never holds a
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from patterns.backlog import DEFAULT_BUFFER, Backlog, Policy, check_policy, make_backlog
 from patterns.errors import ConfigError
+from patterns.logs import get_logger
 from patterns.messages import Message
 from patterns.names import group_of, queue_pool
 from patterns.port import Runner, Running
@@ -32,7 +32,7 @@ from patterns.portions import Hold, Portion
 
 __all__ = ["DEFAULT_BUFFER", "MAX_LAG", "STALL_AFTER", "CastSource", "Subscription"]
 
-logger = logging.getLogger("mesh.pubsub")
+logger = get_logger("mesh.pubsub")
 
 STALL_AFTER = 0.25
 """Seconds: long enough for a garbage collection or a slow log line, short for everybody else."""
@@ -84,6 +84,7 @@ class Subscription:
         "fresh",
         "group",
         "handler",
+        "handler_errors",
         "inline",
         "is_async",
         "is_dropping",
@@ -114,6 +115,8 @@ class Subscription:
             raise ConfigError(f"concurrency must be at least 1, not {concurrency}")
         self.pattern = pattern
         self.handler = handler
+        self.handler_errors = 0
+        """How often it raised where it ran inline; others the runner counts."""
         self.is_async = is_async
         self.inline = handler is not None and inline and not is_async
         self.concurrency = concurrency
@@ -145,6 +148,11 @@ class Subscription:
     def queued(self) -> int:
         """Messages that wait."""
         return self._backlog.waiting
+
+    @property
+    def buffer(self) -> int:
+        """How many may wait."""
+        return self._backlog.buffer
 
     @property
     def dropped(self) -> int:

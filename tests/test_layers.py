@@ -51,6 +51,7 @@ RESERVED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("nacl", ("mesh.security",)),
     ("click", ("mesh.cli",)),
     ("rich", ("mesh.cli",)),
+    ("opentelemetry", ("mesh.tracing",)),
     ("mesh.testing", ("mesh.testing",)),
 )
 """(module, the only layers that may import it)"""

@@ -39,6 +39,7 @@ BY_OTHERS = {
     "docs/embedding.md": "tests/test_embedding.py",
     "docs/resilience.md": "tests/test_resilience_page.py",
     "docs/permissions.md": "tests/test_permissions_page.py",
+    "docs/observability.md": "tests/unit/mesh/metrics/test_page.py",
 }
 """Pages whose Python, beyond what is run here, has a test of its own."""
 
@@ -54,6 +55,7 @@ NEEDS_OTHERS = {
     "curl": "asks the server of the example",
     "docker": "takes a container engine",
     "journalctl": "takes systemd",
+    "jq": "takes the program jq",
     "kubectl": "takes a cluster",
     "nc": "goes to another machine",
     "pip": "changes this environment; .ci/run does it",

@@ -54,13 +54,22 @@ KNOWN = (
     "MESH_MAX_PAYLOAD_BYTES",
     "MESH_POLICY",
     "MESH_ALLOW",
+    "MESH_METRICS_PORT",
+    "MESH_TRACING",
     "MESH_PROFILE",
     "MESH_CONFIG",
     "MESH_SIM_SEED",
 )
 """Every variable that is read anywhere in the packages."""
 
-OF_NODES = ("MESH_PLAIN", "MESH_MAX_PAYLOAD_BYTES", "MESH_POLICY", "MESH_ALLOW")
+OF_NODES = (
+    "MESH_PLAIN",
+    "MESH_MAX_PAYLOAD_BYTES",
+    "MESH_POLICY",
+    "MESH_ALLOW",
+    "MESH_METRICS_PORT",
+    "MESH_TRACING",
+)
 """Those that say nothing to meshctl itself."""
 
 EXPIRES_SOON = 30 * 86_400

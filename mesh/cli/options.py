@@ -33,6 +33,7 @@ from mesh.key_settings import DEFAULT_MESH
 from mesh.security.key_files import read_keys
 
 __all__ = [
+    "OWN_NAME",
     "Options",
     "json_option",
     "mesh_options",

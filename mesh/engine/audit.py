@@ -7,14 +7,13 @@ count one by one is counted together. Lines go to the logger "mesh.audit".
 
 from __future__ import annotations
 
-import logging
-
 from mesh.engine.ports import Clock
+from mesh.logs import get_logger
 from patterns.port import Timer
 
 __all__ = ["MAX_TOLD", "SUMMARY_EVERY", "Audit"]
 
-logger = logging.getLogger("mesh.audit")
+logger = get_logger("mesh.audit")
 
 MAX_TOLD = 256
 """Denials told one by one in each ``SUMMARY_EVERY``: a peer that tries all names there are must

@@ -8,7 +8,6 @@ successor on a dead node's port) is refused by name and never handled.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from mesh.engine.ports import Lane
 from mesh.engine.rings import Rings
 from mesh.engine.session import LinkRoute, ReplyRoute, Session
 from mesh.links import PARCEL_BYTES, Batch
+from mesh.logs import get_logger
 from mesh.ring import PREFERRED
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame
@@ -30,7 +30,7 @@ from patterns.rpc import RpcClient, RpcServer
 
 __all__ = ["CallPlane"]
 
-logger = logging.getLogger("mesh.rpc")
+logger = get_logger("mesh.rpc")
 
 MAX_ROUTES_PER_PEER = 16
 """Connections a peer may have to our request socket; the oldest route is forgotten."""

@@ -8,7 +8,6 @@ across epochs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from mesh.engine.liveness import Liveness
 from mesh.engine.session import MAX_CONTROLS, Session
 from mesh.engine.targets import Why
 from mesh.engine.telling import shown
+from mesh.logs import get_logger
 from mesh.membership import MAX_RECORD_BYTES, Member, Record, State
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame
@@ -28,7 +28,7 @@ from patterns.names import MAX_SUBJECT_BYTES
 
 __all__ = ["ControlLane"]
 
-logger = logging.getLogger("mesh.link")
+logger = get_logger("mesh.link")
 
 MAX_RECORDS = 64
 """Records and changes of one in a frame: each is told to all who watch. A node takes one a turn."""

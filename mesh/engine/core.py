@@ -8,13 +8,13 @@ waits for a timer.
 
 from __future__ import annotations
 
-import logging
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mesh.engine.config import EngineConfig
 from mesh.engine.ports import Clock, Transport
 from mesh.engine.telling import Telling
+from mesh.engine.totals import Totals
 from mesh.membership import Membership, OwnRecord
 from mesh.wire.codec import Codec
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from mesh.engine.session import Session
 
 __all__ = ["Core", "Flushable"]
-
-logger = logging.getLogger("mesh")
 
 
 MAX_COUNT = 2**63 - 1
@@ -66,6 +64,8 @@ class Core:
         )
         self.sessions: dict[bytes, Session] = {}
         self.counters: dict[str, int] = {}
+        self.forgotten = Totals()
+        """Of sessions that are no more."""
         self.tell = Telling(clock.now)
         self.era = 1
         """The newest of streams; see ``mesh.links.resending``."""

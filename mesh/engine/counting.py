@@ -17,10 +17,10 @@ def kept_elsewhere(
     counts = {
         "dropped_by_slow_subscriptions": pubsub.dropped,
         "replaced_by_newer": pubsub.replaced,
-        "dropped_for_slow_peers": sum(
-            session.outbox.dropped for session in (local, *core.sessions.values())
-        ),
+        "dropped_for_slow_peers": core.forgotten.dropped
+        + sum(session.outbox.dropped for session in (local, *core.sessions.values())),
         "malformed_messages": pubsub.malformed,
+        "handler_errors": pubsub.handler_errors,
         "late_replies": client.late_replies,
         "expired_calls": server.expired,
         "calls_refused": server.refused,
@@ -36,4 +36,5 @@ def kept_elsewhere(
         "calls_handed_on": server.handed_on,
         "calls_taken_elsewhere": client.taken_elsewhere,
     }
-    return {name: number for name, number in counts.items() if number}
+    # Some are counted in two places.
+    return {n: number + core.counters.get(n, 0) for n, number in counts.items() if number}

@@ -21,7 +21,6 @@ An address says nothing about who listens there; only the answer to our hello do
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -32,13 +31,14 @@ from mesh.engine.core import Core
 from mesh.engine.ports import Dial
 from mesh.engine.targets import ATTEMPTS, STRENGTH, Target, Why
 from mesh.engine.telling import shown
+from mesh.logs import get_logger
 from mesh.wire import frames
 from patterns.port import Timer
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-logger = logging.getLogger("mesh.link")
+logger = get_logger("mesh.link")
 
 __all__ = ["ANSWER_TIMEOUT", "DIALS_PER_SECOND", "STAGGER", "Dialer"]
 

@@ -9,7 +9,6 @@ Life: construct, ``serve`` and ``subscribe`` as wanted, ``open``, work, ``leave`
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
@@ -64,8 +63,6 @@ from patterns.rpc import Method, Providers, RpcClient, RpcServer
 from patterns.subscription import Subscription
 
 __all__ = ["Engine"]
-
-logger = logging.getLogger("mesh")
 
 
 class Engine:
@@ -184,7 +181,7 @@ class Engine:
             self._update_own_services,
         )
         parts = self._client, self.server, self.pubsub, self._work, self._draining
-        self.inspection = Inspection(core, self._local, *parts)
+        self.inspection = Inspection(core, self._local, *parts, self._liveness)
         self.surveys = Surveys(self, core, self._local, self._providers, self._conditions)
         self.moves = Moves(core, self._dialer, self._links, self._control, self._liveness)
         self.outcome = Outcomes(core, self._dialer).of

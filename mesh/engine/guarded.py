@@ -231,17 +231,17 @@ class GuardedReceiver(CastReceiver):
                 return
         super().on_want(handle, name, wish, next_number, era)
 
-    def _take(self, source: Source, first: int, entries: Sequence[Any]) -> None:
+    def take(self, source: Source, first: int, entries: Sequence[Any]) -> None:
         if source.is_own:
-            super()._take(source, first, entries)
+            super().take(source, first, entries)
             return
         start = 0
         for index, entry in enumerate(entries):
             if not self._may_give(source.handle, entry):
-                super()._take(source, first + start, entries[start:index])
+                super().take(source, first + start, entries[start:index])
                 source.give_back(k.BACK_DENIED, (first + index,))
                 start = index + 1
-        super()._take(source, first + start, entries[start:])
+        super().take(source, first + start, entries[start:])
 
     def _may_give(self, sender: Any, entry: Any) -> bool:
         """Credit for one pool does not make another's work welcome."""

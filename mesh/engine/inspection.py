@@ -8,17 +8,21 @@ Everything here is bounded by what the engine itself bounds, and carries no payl
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from mesh.engine.core import Core
 from mesh.engine.draining import Draining
+from mesh.engine.liveness import Liveness
 from mesh.engine.local import LocalSession
 from mesh.engine.session import Session
+from mesh.engine.totals import Totals
 from mesh.engine.work_plane import WorkPlane
+from mesh.membership import State
 from patterns.names import group_of, is_reserved_method, queue_of
 from patterns.pubsub import PubSub
 from patterns.rpc import RpcClient, RpcServer
-from patterns.rpc.measures import Measure, Measures, quantile
+from patterns.rpc.measures import Histogram, Measure, Measures, quantile
 
 __all__ = ["Inspection"]
 
@@ -38,6 +42,7 @@ class Inspection:
         pubsub: PubSub,
         work: WorkPlane,
         draining: Draining,
+        liveness: Liveness,
     ) -> None:
         self._core = core
         self._local = local
@@ -46,6 +51,7 @@ class Inspection:
         self._pubsub = pubsub
         self._work = work
         self._draining = draining
+        self._liveness = liveness
 
     @property
     def is_draining(self) -> bool:
@@ -114,6 +120,7 @@ class Inspection:
                 "queue": s.group,
                 "policy": s.policy,
                 "waiting": s.queued,
+                "buffer": s.buffer,
                 "missed": s.missed,
                 "is_handler": s.handler is not None,
             }
@@ -136,7 +143,26 @@ class Inspection:
 
     def peers(self) -> list[dict[str, Any]]:
         """All nodes that this one knows or hears of, and the state of their links."""
-        return [self._peer(session) for session in self._core.sessions.values()]
+        out = self._client.outliers.out()
+        return [self._peer(s, out.get(s.id, ())) for s in self._core.sessions.values()]
+
+    def lag(self) -> dict[str, Any]:
+        """How late the loop is, by the ticks of four a second."""
+        lag = self._liveness.lag
+        return {"last": lag.last, "recent": lag.recent, **_latency(lag.histogram)}
+
+    def link_totals(self) -> dict[str, int]:
+        """Messages of all peers there were: they only grow, whoever is forgotten."""
+        totals = Totals()
+        forgotten = self._core.forgotten
+        totals.sent, totals.received = forgotten.sent, forgotten.received
+        for session in self._core.sessions.values():
+            totals.add(session)
+        return {
+            "sent": totals.sent,
+            "received": totals.received,
+            "casts_received": self._work.receiver.seen,
+        }
 
     def totals(self) -> dict[str, Any]:
         """All of it in sums, of one size however large the mesh is: what ``meshctl top`` asks."""
@@ -168,25 +194,32 @@ class Inspection:
         """The messages of this node to itself, as with a peer."""
         return _traffic(self._local)
 
-    def _peer(self, session: Session) -> dict[str, Any]:
-        peer = session.peer
-        out = self._client.outliers.out().get(session.id, ())
+    def _peer(self, session: Session, out: Iterable[str]) -> dict[str, Any]:
+        peer, state = session.peer, _state(session)
         return {
             "id": peer.id,
             "name": peer.name,
             "instance": peer.instance,
             "address": session.address,
-            "state": str(session.state or ("left" if session.has_left else "unknown")),
+            "state": state,
             "since": peer.since,
             "is_observer": session.is_observer,
             "hears_us": session.link is not None,
             "is_heard": session.dial is not None,
             "is_joined": session.is_joined,
+            "fell_silent": state == State.FAILED and session.may_return,
             "last_heard_seconds": self._core.clock.now() - session.last_heard,
             "calls_in_flight": session.outstanding,
             "ejected": list(out),
             **_traffic(session),
         }
+
+
+def _state(session: Session) -> str:
+    """As a member, also when it is one no more; "unknown" before it has joined."""
+    if session.member is not None:
+        return str(session.member.state)
+    return "left" if session.has_left else "unknown"
 
 
 def _traffic(session: Session) -> dict[str, Any]:
@@ -214,15 +247,18 @@ def _together(measures: Measures) -> dict[str, Any]:
 def _measured(measure: Measure | None) -> dict[str, Any]:
     if measure is None:
         measure = Measure()
-    latency = measure.latency
     return {
         "succeeded": measure.succeeded,
         "failed": measure.failed,
-        "latency": {
-            "counts": list(latency.counts),
-            "total": latency.total,
-            "largest": latency.largest,
-            "p50": quantile(latency.counts, 0.5),
-            "p99": quantile(latency.counts, 0.99),
-        },
+        "latency": _latency(measure.latency),
+    }
+
+
+def _latency(latency: Histogram) -> dict[str, Any]:
+    return {
+        "counts": list(latency.counts),
+        "total": max(0.0, latency.total),  # a sum of nothing but rounding may be below
+        "largest": latency.largest,
+        "p50": quantile(latency.counts, 0.5),
+        "p99": quantile(latency.counts, 0.99),
     }

@@ -11,7 +11,6 @@ and another is left, a new epoch begins on that one; a peer that has none left i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -25,13 +24,14 @@ from mesh.engine.parcel_plane import ParcelPlane
 from mesh.engine.ports import Dial
 from mesh.engine.session import Session
 from mesh.engine.targets import Target, Why
+from mesh.logs import get_logger
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame
 from patterns.port import Handle
 
 __all__ = ["MAX_SESSIONS", "LinkPlane"]
 
-logger = logging.getLogger("mesh.link")
+logger = get_logger("mesh.link")
 
 MAX_SESSIONS = 4096
 """Nodes known at once, ended ones included: four times what the design is for."""
@@ -112,7 +112,7 @@ class LinkPlane:
         if session is None:
             return False
         session.hang_up()
-        del self._core.sessions[session.id]
+        self._core.forgotten.add(self._core.sessions.pop(session.id))
         self._core.next_era()
         self.forgotten(session)
         return True

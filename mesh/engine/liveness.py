@@ -24,6 +24,7 @@ from collections.abc import Callable
 
 from mesh.engine.control import PING
 from mesh.engine.core import Core
+from mesh.engine.lag import Lag
 from mesh.engine.ports import ProbeResult
 from mesh.engine.session import Session
 from mesh.membership import State
@@ -134,6 +135,7 @@ class Liveness:
         """Seconds of silence from one that owes us nothing."""
         self._lateness = 0.0
         """Seconds that ticks have been late recently, at most."""
+        self.lag = Lag()
         self._pings = 0
         self.on_pause: Callable[[], None] = _nothing
 
@@ -245,6 +247,7 @@ class Liveness:
         now = clock.now()
         late = now - self._last_tick - TICK
         self._last_tick = now
+        self.lag.add(late, now)
         self._timer = clock.call_later(TICK, self._tick)
         self._lateness = max(min(late, MAX_LATENESS), self._lateness * LATENESS_KEPT)
         if late > LATE_TICK:

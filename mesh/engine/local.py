@@ -7,7 +7,6 @@ live.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -16,13 +15,14 @@ from typing import Any
 from mesh.engine.call_plane import CallPlane
 from mesh.engine.core import Core
 from mesh.engine.session import MAX_CONTROLS, RequestLane, Session
+from mesh.logs import get_logger
 from mesh.membership import Peer
 from mesh.wire.frames import BadFrame
 from patterns.port import Handle
 
 __all__ = ["LocalLane", "LocalSession"]
 
-logger = logging.getLogger("mesh.link")
+logger = get_logger("mesh.link")
 
 
 class LocalSession(Session):

@@ -7,7 +7,6 @@ record (``owns``); only those that have are waited for, and told.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Protocol
@@ -38,8 +37,6 @@ from patterns.port import Runner, Timer
 from patterns.rpc import RpcServer
 
 __all__ = ["FORGET_AFTER", "SETTLE", "Ownership", "Tenant", "singleton_service"]
-
-logger = logging.getLogger("mesh.ownership")
 
 SETTLE = 1.0
 """Seconds after its start that a node holds nothing, while some that it has heard of are not

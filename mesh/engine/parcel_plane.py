@@ -7,7 +7,6 @@ taken and thrown away; a call is answered, a message is told as a gap.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from mesh.engine.parcel_lane import MESSAGES
 from mesh.engine.session import Session
 from mesh.links import Assembly, Budget
 from mesh.links.parcels import MAX_WINDOW_BYTES
+from mesh.logs import get_logger
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame
 from mesh.wire.split import leading_int
@@ -25,7 +25,7 @@ from patterns.port import Handle
 
 __all__ = ["KEPT_BYTES", "ParcelPlane"]
 
-logger = logging.getLogger("mesh.link")
+logger = get_logger("mesh.link")
 
 KEPT_BYTES = 256 * 1024 * 1024
 """Of all peers' parcels, in the making or not consumed; one may always be, whatever its size."""

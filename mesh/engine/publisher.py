@@ -10,7 +10,7 @@ listens gets a copy of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from mesh.engine.absent import Absent
 from mesh.engine.packing import PAYLOAD_PART_BYTES
@@ -21,7 +21,13 @@ from patterns.groupcast import CastSender
 from patterns.pubsub import PubSub
 from patterns.queuegroups import Route
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "Publishing"]
+
+
+class Publishing(Protocol):
+    """A ``Publisher``, or what stands for one."""
+
+    def publish(self, subject: str, data: Any, headers: dict[str, str] | None) -> int: ...
 
 
 class Publisher:

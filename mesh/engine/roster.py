@@ -6,7 +6,6 @@ were under way, then the event. So whoever hears of a change already finds it in
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from mesh.engine import events as e
@@ -18,6 +17,7 @@ from mesh.engine.rings import Rings
 from mesh.engine.session import Session
 from mesh.engine.stream_plane import StreamPlane
 from mesh.engine.work_plane import WorkPlane
+from mesh.logs import get_logger
 from mesh.membership import State
 from patterns.port import Handle
 from patterns.pubsub import PubSub
@@ -25,7 +25,7 @@ from patterns.rpc import Providers, RpcClient, RpcServer
 
 __all__ = ["Roster"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.members")
 
 
 class Roster:

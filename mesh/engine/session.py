@@ -7,7 +7,6 @@ peers are kept while the membership remembers them: message numbers go on when t
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from mesh.engine.control import LOST, REPLY
@@ -16,14 +15,15 @@ from mesh.engine.parcel_lane import ParcelLane
 from mesh.engine.ports import Dial, Lane
 from mesh.engine.stream_lane import StreamLane
 from mesh.links import Batch, BatchQueue, EntryQueue, Inbox, Outbox
+from mesh.logs import get_logger
 from mesh.membership import Member, Peer, Record, State
 from mesh.wire import frames
 from mesh.wire.split import leading_int
 
 __all__ = ["MAX_CONTROL_BYTES", "LinkRoute", "ReplyRoute", "RequestLane", "Session", "WorkLane"]
 
-logger = logging.getLogger("mesh.groupcast")
-rpc_logger = logging.getLogger("mesh.rpc")
+logger = get_logger("mesh.groupcast")
+rpc_logger = get_logger("mesh.rpc")
 
 MAX_CONTROL_BYTES = 256 * 1024 - frames.LINK_HEADER_SIZE
 """A control frame is bounded like any other of the link."""

@@ -6,7 +6,6 @@ calls find the peer. See ``patterns.streams.desk`` for the rules.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,8 +22,6 @@ from patterns.streams import MAX_STREAMS_PER_PEER, Stream, Streams, StreamServer
 from patterns.streams.method import shown_name
 
 __all__ = ["StreamPlane"]
-
-logger = logging.getLogger("mesh.streams")
 
 
 MAX_URGENT = 8 * MAX_STREAMS_PER_PEER

@@ -8,7 +8,6 @@ HELD what became of its casts and gives the rest to others.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -20,6 +19,7 @@ from mesh.engine.packing import check_size
 from mesh.engine.ports import Lane
 from mesh.engine.rings import Rings
 from mesh.engine.session import Session, WorkLane
+from mesh.logs import get_logger
 from mesh.membership import State
 from mesh.wire import frames
 from mesh.wire.frames import BadFrame
@@ -32,7 +32,7 @@ from patterns.pubsub import PubSub
 
 __all__ = ["WorkPlane"]
 
-logger = logging.getLogger("mesh.groupcast")
+logger = get_logger("mesh.groupcast")
 
 _OF_MEMBERS = frozenset({k.GRANT, k.RECALL, k.DONE, k.BACK, k.HELD, k.DENY})
 """What members tell senders; the other kinds go the other way."""

@@ -8,9 +8,9 @@ it anew but tells how far it is. It waits neither for the question itself nor fo
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
+from mesh.logs import get_logger
 from patterns.errors import BadRequest, NodeClosed, Timeout
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_DRAIN_SECONDS", "Operating"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 MAX_DRAIN_SECONDS = 3600.0
 """Longer than supervisors wait; after it the node takes no work either, but nobody looks."""

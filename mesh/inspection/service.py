@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 from mesh.engine import Engine
 from mesh.inspection.describing import describe_methods
 from mesh.inspection.log_levels import LogLevels
+from mesh.inspection.observed import ObservedViews
 from mesh.inspection.operating import Operating
 from mesh.inspection.state import PARTS, state_of, version
 from mesh.settings import Settings
+from mesh.streaming import generator_method
 from patterns.errors import AccessDenied, BadRequest
 from patterns.names import RESERVED_TOKEN, is_reserved_method
 from patterns.rpc import Method
+from patterns.streams.method import is_generator
 
 if TYPE_CHECKING:
     from mesh.host import Host
@@ -37,6 +40,7 @@ class Inspector:
     def __init__(self, host: Host, settings: Settings) -> None:
         self._host = host
         self._settings = settings
+        self._views = ObservedViews(host)
         self._operating = Operating(host)
         self._log_levels = LogLevels(host)
 
@@ -45,20 +49,34 @@ class Inspector:
         for right, functions in self._offers().items():
             for name, function in functions.items():
                 if right in self._settings.allow:
-                    method = Method(name, function, concurrency=CONCURRENCY, inline=True)
-                    engine.server.add(RESERVED_TOKEN, method)
+                    engine.server.add(RESERVED_TOKEN, self._method(name, function))
                 else:
                     engine.server.denials[f"{RESERVED_TOKEN}.{name}"] = self._denial(name, right)
 
     def _offers(self) -> dict[str, dict[str, Callable[..., Any]]]:
         """What each right of ``mesh.settings.ALLOWED`` lets others call."""
+        views = self._views
         return {
-            "inspect": {"state": self.state, "describe": self.describe},
+            "inspect": {
+                "state": self.state,
+                "describe": self.describe,
+                "spans": views.spans,
+                "traces": views.traces,
+            },
             "operate": {
                 "drain": self._operating.drain,
                 "log_level": self._log_levels.log_level,
             },
+            "tap": {"tap": views.tap},
         }
+
+    def _method(self, name: str, function: Callable[..., Any]) -> Method:
+        if is_generator(function):
+            host = self._host
+            return generator_method(
+                name, function, lambda: host, concurrency=CONCURRENCY, inline=True
+            )
+        return Method(name, function, concurrency=CONCURRENCY, inline=True)
 
     def _denial(self, name: str, right: str) -> AccessDenied:
         who = f"{self._settings.name}/{self._settings.id.hex()[:8]}"

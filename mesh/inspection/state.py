@@ -10,6 +10,7 @@
 ``groups``         what it sent to one of many, and is not acknowledged
 ``peers``          whom it knows, and both directions of each link
 ``discovery``      its sources and what they found
+``health``         the verdict, with reasons
 
 A reader must do without a part or a field that it does not find: nodes of other versions have
 fewer, or more. Times are seconds, sizes bytes, moments aware datetimes.
@@ -24,6 +25,7 @@ import resource
 import sys
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +63,16 @@ def _node(host: Host, settings: Settings) -> dict[str, Any]:
         "groups_joined": sorted(me.groups),
         "allow": sorted(settings.allow),
         "fingerprint": credentials.key.fingerprint if credentials is not None else None,
+        "certificate_ends": _certificate_ends(host),
         "has_policy": settings.policy is not None,
         "traffic": engine.inspection.own(),
+        "link_totals": engine.inspection.link_totals(),
     }
+
+
+def _certificate_ends(host: Host) -> datetime | None:
+    certificate = host.credentials.certificate if host.credentials is not None else None
+    return datetime.fromtimestamp(certificate.not_after, UTC) if certificate is not None else None
 
 
 def _process(host: Host, settings: Settings) -> dict[str, Any]:
@@ -75,6 +84,7 @@ def _process(host: Host, settings: Settings) -> dict[str, Any]:
         "descriptors": descriptors.in_use(),
         "descriptor_limit": None if limit == resource.RLIM_INFINITY else limit,
         "threads": threading.active_count(),
+        "lag": host.engine.inspection.lag(),
     }
 
 
@@ -87,6 +97,7 @@ def _discovery(host: Host, settings: Settings) -> dict[str, Any]:
                 {
                     "addresses": list(found.addresses),
                     "outcome": found.outcome,
+                    "cause": found.cause,
                     "id": found.id,
                     "mesh": found.mesh,
                 }
@@ -94,6 +105,15 @@ def _discovery(host: Host, settings: Settings) -> dict[str, Any]:
             ],
         }
         for name, report in host.finding.reports().items()
+    }
+
+
+def _health(host: Host, settings: Settings) -> dict[str, Any]:
+    health = host.vitals.health()
+    return {
+        "status": health.status,
+        "reasons": list(health.reasons),
+        "problems": list(health.problems),
     }
 
 
@@ -108,6 +128,7 @@ _MAKERS: dict[str, Callable[[Host, Settings], Any]] = {
     "groups": lambda host, _: host.engine.inspection.groups(),
     "peers": lambda host, _: host.engine.inspection.peers(),
     "discovery": _discovery,
+    "health": _health,
 }
 
 PARTS = tuple(_MAKERS)

@@ -7,7 +7,7 @@ a receiver (``Inbox``) at the other; the frames between them are ``mesh.wire.fra
 from mesh.links.batches import BATCH_BYTES, BATCH_ENTRIES, Batch, BatchQueue
 from mesh.links.entries import EntryQueue
 from mesh.links.inbox import Inbox
-from mesh.links.outbox import Outbox
+from mesh.links.outbox import PENDING_BYTES, Outbox
 from mesh.links.parcels import PARCEL_BYTES, Assembly, Budget, Parcels
 from mesh.links.resending import Arrivals, Resending
 
@@ -15,6 +15,7 @@ __all__ = [
     "BATCH_BYTES",
     "BATCH_ENTRIES",
     "PARCEL_BYTES",
+    "PENDING_BYTES",
     "Arrivals",
     "Assembly",
     "Batch",

@@ -13,11 +13,11 @@ after the other with nothing in between, so that it is the same object tells.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 
 from mesh.engine import Engine
+from mesh.logs import get_logger
 from mesh.plain import wire
 from mesh.wire.codec import Codec
 from patterns.errors import AccessDenied, BadName, BadPayload, ConfigError, NodeClosed
@@ -27,7 +27,7 @@ from patterns.subscription import Subscription
 
 __all__ = ["LINGER", "MAX_PREFIXES", "MAX_WAITING", "MAX_WAITING_BYTES", "PlainFeed"]
 
-logger = logging.getLogger("mesh.plain")
+logger = get_logger("mesh.plain")
 
 MAX_PREFIXES = 256
 """Distinct prefixes that are listened to; each may cost a pattern in the record all peers have."""

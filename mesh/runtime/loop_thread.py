@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from mesh.logs import get_logger
 from mesh.runtime.runner import CLOSE_WAIT
 from mesh.runtime.threads import Gate
 from patterns.errors import NodeClosed
 
 __all__ = ["LoopThread"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 
 class LoopThread:

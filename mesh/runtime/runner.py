@@ -12,7 +12,7 @@ Threads start when all others are busy, up to ``MAX_THREADS``, and end at ``clos
 from __future__ import annotations
 
 import asyncio
-import logging
+import functools
 import sys
 import threading
 from collections import deque
@@ -21,12 +21,13 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
+from mesh.logs import get_logger
 from mesh.runtime.threads import call_in_thread
 from patterns.rpc.inherited import Serving, now_serving
 
 __all__ = ["MAX_THREADS", "LoopRunner"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.handlers")
 
 MAX_THREADS = 64
 """As many as the default concurrency of a method; each costs about 0.1 MB while it exists."""
@@ -78,6 +79,11 @@ def _finish(finish: Callable[[], None]) -> None:
         logger.exception("the outcome of a handler could not be delivered")
 
 
+def _tell(message: Any) -> None:
+    """A handler raised: with the traceback, which is the user's, and without the message's data."""
+    logger.exception("a handler raised on %s", getattr(message, "title", "a message"))
+
+
 class LoopRunner:
     """``patterns.port.Runner`` for one node."""
 
@@ -90,6 +96,8 @@ class LoopRunner:
         self._busy = 0
         self._is_collecting = False
         self._closed = False
+        self.handler_errors = 0
+        """Handlers of messages that raised."""
 
     # Coroutines.
 
@@ -130,6 +138,7 @@ class LoopRunner:
 
         def work() -> Callable[[], None]:
             now_serving.set(None)
+            failed = 0
             while not self._closed:
                 try:
                     message = messages.popleft()
@@ -138,9 +147,10 @@ class LoopRunner:
                     break
                 try:
                     function(message)
-                except BaseException:
-                    logger.exception("a handler raised on %r", message)
-            return done
+                except BaseException:  # noqa: BLE001  told at once, with its traceback
+                    failed += 1
+                    _tell(message)
+            return functools.partial(self._count, failed, done) if failed else done
 
         def refuse(error: RuntimeError) -> None:
             logger.error("no thread can be started, %d messages are lost", len(messages))
@@ -158,7 +168,12 @@ class LoopRunner:
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
                     raise
-                logger.exception("a handler raised on %r", message)
+                self.handler_errors += 1
+                _tell(message)
+
+    def _count(self, failed: int, done: Callable[[], None]) -> None:
+        self.handler_errors += failed
+        done()
 
     def _is_cancelled(self) -> bool:
         """Whether the current task is, and not just something that its handler awaited."""

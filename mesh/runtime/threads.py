@@ -16,17 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from mesh.logs import get_logger
 from patterns.errors import NodeClosed
 
 __all__ = ["MAX_HANDOVER_BYTES", "Gate", "Handover", "ThreadWaiter", "call_in_thread"]
 
-logger = logging.getLogger("mesh")
+logger = get_logger("mesh.node")
 
 MAX_HANDOVER_BYTES = 8 * 1024 * 1024
 """Handed over and not yet taken by the loop: some 20 ms of the fastest publisher."""
@@ -79,6 +79,9 @@ class Handover:
         self._waking: set[int] = set()
         self._is_refusing = False
         self._is_closed = False
+        self.carry: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+        """What runs instead of a function that is put now: the same, within what the thread is
+        within. Not for what has a size, which is complete."""
 
     def put(self, function: Callable[..., Any], args: tuple[Any, ...], size: int = 0) -> None:
         """Run ``function(*args)`` on the loop soon; waits while too many bytes are under way.
@@ -90,6 +93,8 @@ class Handover:
             if self._size > MAX_HANDOVER_BYTES:
                 self._wait_for_room()
             self._size += size
+        elif self.carry is not None:
+            function = self.carry(function)
         if self._is_refusing:
             raise NodeClosed("this node is closed")
         self.items.append((function, args, size))

@@ -12,11 +12,11 @@ anything changed that is worth keeping, ``on_expelled`` with the ids of nodes th
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 
 from mesh.engine.telling import Telling
+from mesh.logs import get_logger
 from mesh.security.boxes import seal_for, unseal_with
 from mesh.security.certificates import (
     CLOCK_SKEW_SECONDS,
@@ -48,7 +48,7 @@ from patterns.errors import ConfigError
 
 __all__ = ["MAX_MESH_KEYS", "Credentials"]
 
-logger = logging.getLogger("mesh.security")
+logger = get_logger("mesh.security")
 
 MAX_MESH_KEYS = 8
 """Keys that are good at once: two during a change, and each costs a start 0.1 s if it is words."""

@@ -31,8 +31,8 @@ from mesh.security.rules import (
     Rule,
     check_rules,
     check_who,
+    compared,
     is_one_of,
-    subject_of,
 )
 from patterns.errors import BadName, ConfigError
 from patterns.names import check_name
@@ -94,10 +94,9 @@ class Policy:
         if identity is None:
             return Decision(False, NO_IDENTITY)
         roles = self.roles_of(identity)
-        subject = subject_of(right, name)
         allowed: list[str] = []
         for rule in self.rules:
-            patterns = rule.rights.get(right, ())
+            subject, patterns = compared(right, name, rule.rights.get(right, ()))
             if not patterns or not is_one_of(rule.who, identity.name, roles):
                 continue
             if rule.allows:

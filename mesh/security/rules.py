@@ -5,7 +5,7 @@ A right is a verb, and says to which names it extends:
 =============  =========================================  ====================================
 right          verbs                                      what its patterns are about
 =============  =========================================  ====================================
-``call``       ``call``                                   methods: ``orders.*``
+``call``       ``call``                                   methods: ``orders.*``, ``_mesh.tap``
 ``publish``    ``publish``, ``send``                      subjects: ``orders.>``
 ``subscribe``  ``subscribe``, queue groups as well        subjects
 ``join``       ``join``                                   groups: ``workers``, ``*`` for any
@@ -22,7 +22,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from patterns.errors import BadName, ConfigError
-from patterns.names import EVERYONE, check_name, check_pattern
+from patterns.names import (
+    EVERYONE,
+    RESERVED_TOKEN,
+    check_name,
+    check_pattern,
+    is_reserved_method,
+)
 from patterns.subjects import UNNAMED, covers
 
 __all__ = [
@@ -36,8 +42,8 @@ __all__ = [
     "Rule",
     "check_rules",
     "check_who",
+    "compared",
     "is_one_of",
-    "subject_of",
 ]
 
 RIGHTS = ("call", "publish", "subscribe", "join", "broadcast", "groupcast")
@@ -129,6 +135,22 @@ def subject_of(right: str, name: str) -> str:
     return UNNAMED if right in GROUP_RIGHTS and name == EVERYONE else name
 
 
+def compared(right: str, name: str, patterns: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """A name, and the patterns of that right, as they are compared.
+
+    No wildcard matches what is reserved. So the mesh's own methods are compared without what makes
+    them that, and only with patterns that say it, too: ``_mesh.*`` is all of them, ``>`` is none.
+    """
+    if right == "call" and is_reserved_method(name):
+        own = [pattern for pattern in patterns if is_reserved_method(pattern)]
+        return _own_name(name), [_own_name(pattern) for pattern in own]
+    return subject_of(right, name), patterns
+
+
+def _own_name(method: str) -> str:
+    return method.partition(".")[2]
+
+
 def check_rules(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """Rules that may be together in one policy. Raises ConfigError."""
     checked = tuple(rules)
@@ -162,7 +184,7 @@ def _check_right(right: str, patterns: object) -> None:
     if right not in RIGHTS:
         raise ConfigError(f"unknown right {right!r:.40}; there are: {', '.join(RIGHTS)}")
     for pattern in _texts(right, patterns):
-        tokens = check_pattern(pattern).split(".")
+        tokens = _tokens(right, pattern)
         if right == "call":
             is_open = tokens[-1] == ">" and len(tokens) <= 2
             if len(tokens) != 2 and not is_open:
@@ -173,6 +195,13 @@ def _check_right(right: str, patterns: object) -> None:
             for token in tokens:
                 if token not in ("*", ">"):
                     check_name("group" if right in GROUP_RIGHTS else "method", token)
+
+
+def _tokens(right: str, pattern: str) -> list[str]:
+    """Raises BadName. Of what is reserved only the methods that every node has are given rights."""
+    if right == "call" and is_reserved_method(pattern):
+        return [RESERVED_TOKEN, *check_pattern(_own_name(pattern)).split(".")]
+    return check_pattern(pattern).split(".")
 
 
 def _texts(what: str, value: object) -> Sequence[str]:

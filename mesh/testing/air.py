@@ -142,6 +142,8 @@ class SimFinding(Finding):
                 sources.append(SimSource(name, self._air, self._process))
         return sources + [source for source in s.discovery if not isinstance(source, str)]
 
+    has_network = True
+
     def look(self) -> Sequence[str]:
         """The simulated host's address; it stays as it is."""
         return self.hosts()

@@ -138,6 +138,8 @@ class SimEnvironment(Environment):
         """An id of this run, and the address of the simulated host."""
         if settings.plain is not None:
             raise ConfigError("endpoints for plain clients are not simulated; leave out plain=")
+        if settings.metrics is not None:
+            raise ConfigError("a simulation has no HTTP; leave out metrics_port=, ask health()")
         id = self._world.random.randbytes(16)
         identity = self._world.identities.get(settings.name)
         if identity is not None:

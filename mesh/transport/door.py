@@ -9,7 +9,6 @@ blocked answers late.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -18,12 +17,13 @@ from time import monotonic
 
 from discovery.pace import Pace
 from mesh.engine.telling import Telling
+from mesh.logs import get_logger
 from mesh.security.knocking import HEADER_BYTES, MAGIC, BadKnock, body_bytes
 from mesh.transport.listening import BACKLOG
 
 __all__ = ["Door", "knock"]
 
-logger = logging.getLogger("mesh.security")
+logger = get_logger("mesh.security")
 
 DOOR_SECONDS = 2.0
 """For a question to come whole: it is one packet, mostly."""

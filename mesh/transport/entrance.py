@@ -9,7 +9,6 @@ blocked, and to knock again when there is news (``spread``).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import zmq
 
 from discovery.address import format_address, parse_address
+from mesh.logs import get_logger
 from mesh.security import Credentials
 from mesh.security.knocking import BadKnock, Card, DoorRefusal, new_token
 from mesh.transport.door import Door, knock
@@ -25,7 +25,7 @@ from mesh.transport.zap import ZapHandler
 
 __all__ = ["Entrance"]
 
-logger = logging.getLogger("mesh.security")
+logger = get_logger("mesh.security")
 
 TICK = 5.0
 """Seconds between two looks at what has run out."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -42,8 +41,6 @@ from mesh.transport.sockets import (
 from mesh.transport.zap import ZapHandler
 
 __all__ = ["PlainEndpoints", "PlainSockets"]
-
-logger = logging.getLogger("mesh.plain")
 
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE = int(zmq.SNDMORE)

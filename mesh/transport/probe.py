@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket as stdlib_socket
 
 from mesh.engine.ports import ProbeResult
+from mesh.logs import get_logger
 
 __all__ = ["probe"]
 
-logger = logging.getLogger("mesh.transport")
+logger = get_logger("mesh.transport")
 
 PROBE_TIMEOUT = 1.0
 

@@ -19,7 +19,6 @@ copies it into a ring, the frame says where it lies, and the receiver copies it 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from hashlib import sha256
 from mmap import ACCESS_READ, ACCESS_WRITE, mmap
 
 from mesh.links.outbox import MAX_WINDOW_BYTES
+from mesh.logs import get_logger
 from mesh.transport import descriptors
 from mesh.wire.frames import MAX_LINK_FRAME_BYTES
 from mesh.wire.sharing import (
@@ -51,7 +51,7 @@ except ImportError:  # not Linux
 
 __all__ = ["RING_BYTES", "Rings", "View"]
 
-logger = logging.getLogger("mesh.transport")
+logger = get_logger("mesh.transport")
 
 RING_BYTES = MAX_WINDOW_BYTES + 4 * MAX_LINK_FRAME_BYTES
 """A window, what is lost at the ring's end, and one more. Only what was written takes memory."""

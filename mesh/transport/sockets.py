@@ -18,7 +18,6 @@ Every option here was learnt by breaking something.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import cast
@@ -26,6 +25,7 @@ from typing import cast
 import zmq
 
 from discovery.address import format_address
+from mesh.logs import get_logger
 
 __all__ = [
     "DRAIN",
@@ -42,7 +42,7 @@ __all__ = [
     "skip_rest",
 ]
 
-logger = logging.getLogger("mesh.transport")
+logger = get_logger("mesh.transport")
 
 # Plain ints: pyzmq's enum members cost several times as much, at every send and receive.
 _EVENTS = int(zmq.EVENTS)

@@ -7,18 +7,18 @@ when Python is back.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 import zmq
 
 from mesh.engine.telling import Telling
+from mesh.logs import get_logger
 from mesh.security.curve import ZAP_DOMAIN
 from mesh.transport.sockets import DrainedSocket
 
 __all__ = ["ZapHandler"]
 
-logger = logging.getLogger("mesh.security")
+logger = get_logger("mesh.security")
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 ZAP_FRAMES = 7

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ import zmq
 
 from discovery.address import format_address
 from mesh.engine.ports import Bound, Dial, Lane, ProbeResult, ReplyResult, TransportEvents
+from mesh.logs import get_logger
 from mesh.runtime.threads import call_in_thread
 from mesh.security import Credentials
 from mesh.security.curve import is_bound
@@ -43,7 +43,7 @@ from mesh.wire.sharing import PLACE_SIZE
 
 __all__ = ["ZmqTransport"]
 
-logger = logging.getLogger("mesh.transport")
+logger = get_logger("mesh.transport")
 
 # Plain ints: pyzmq's enum members cost several times as much, at every send and receive.
 _NOBLOCK = int(zmq.NOBLOCK)

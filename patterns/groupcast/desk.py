@@ -7,7 +7,6 @@ handler in the pool runs on another thread; all it touches there is the ``outcom
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
@@ -17,12 +16,14 @@ from patterns.errors import Refuse
 from patterns.groupcast.casts import BACK_UNSTARTED, HANDLED, REFUSED, UNSTARTED, CastMessage
 from patterns.groupcast.worklist import Worklist
 from patterns.keys import key_bytes
+from patterns.logs import get_logger
+from patterns.messages import Message
 from patterns.portions import Portion
 from patterns.subscription import Subscription
 
 __all__ = ["CastPortion", "Desk", "DeskOwner"]
 
-logger = logging.getLogger("mesh.groupcast")
+logger = get_logger("mesh.groupcast")
 
 
 class DeskOwner(Protocol):
@@ -91,7 +92,7 @@ class Desk:
         self.handler: Callable[[Any], Any] | None = None
         if subscription.handler is not None:
             make = _coroutine_handler if subscription.is_async else _plain_handler
-            self.handler = make(subscription.handler, owner.may_start)
+            self.handler = make(subscription, owner.may_start)
 
     def run(self, message: CastMessage) -> bool:
         """Handle it here and now; False when it is refused. What else it raises is logged."""
@@ -99,10 +100,14 @@ class Desk:
             self.subscription.handler(message)  # type: ignore[misc]
         except Refuse:
             return False
-        except BaseException:
-            # Whatever it is, a handler cannot end the node.
-            logger.exception("a handler raised on %r", message)
+        except BaseException:  # noqa: BLE001  whatever it is, a handler cannot end the node
+            self.failed(message)
         return True
+
+    def failed(self, message: Message) -> None:
+        """Its handler has just raised: told with the traceback, without what is in the message."""
+        self.subscription.handler_errors += 1
+        logger.exception("a handler raised on %s", message.title)
 
     def put(self, message: CastMessage) -> None:
         """Queue it; ``Subscription.wake`` starts what may start."""
@@ -198,14 +203,14 @@ class Desk:
 
 
 def _plain_handler(
-    handler: Callable[[Any], Any], may_start: Callable[[], bool]
+    subscription: Subscription, may_start: Callable[[], bool]
 ) -> Callable[[CastMessage], None]:
     def handle(message: CastMessage) -> None:
         if not may_start():
             message.outcome = UNSTARTED
             return
         try:
-            handler(message)
+            subscription.handler(message)  # type: ignore[misc]
         except Refuse:
             message.outcome = REFUSED
         except Exception:
@@ -218,14 +223,14 @@ def _plain_handler(
 
 
 def _coroutine_handler(
-    handler: Callable[[Any], Any], may_start: Callable[[], bool]
+    subscription: Subscription, may_start: Callable[[], bool]
 ) -> Callable[[CastMessage], Any]:
     async def handle(message: CastMessage) -> None:
         if not may_start():
             message.outcome = UNSTARTED
             return
         try:
-            await handler(message)
+            await subscription.handler(message)  # type: ignore[misc]
         except Refuse:
             message.outcome = REFUSED
         except Exception:

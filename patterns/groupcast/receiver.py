@@ -15,7 +15,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
@@ -26,14 +25,12 @@ from patterns.groupcast import casts as k
 from patterns.groupcast.casts import CastMessage, GroupcastMessage
 from patterns.groupcast.desk import Desk
 from patterns.groupcast.reports import Reports
-from patterns.groupcast.sources import KNOWS_NOTHING, Pool, Source, oldest, read_cast
+from patterns.groupcast.sources import KNOWS_NOTHING, Pool, Source, is_held, oldest, read_cast
 from patterns.keys import key_bytes
 from patterns.port import CastPort, Handle
 from patterns.subscription import Subscription
 
 __all__ = ["CastReceiver"]
-
-logger = logging.getLogger("mesh.groupcast")
 
 MAX_WISH = 1 << 20
 """A wish above this says nothing more."""
@@ -56,6 +53,8 @@ class CastReceiver:
     def __init__(self, port: CastPort) -> None:
         self._port = port
         self.now = port.now
+        self.read = read_cast
+        """What makes a message of an entry that is not plain."""
         self._pools: dict[str, Pool] = {}
         self._desks: dict[Subscription, Desk] = {}
         self._sources: dict[Handle, Source] = {}
@@ -240,7 +239,7 @@ class CastReceiver:
         source.expected = first + len(entries)
         if source.hold is None and not self.may_start():
             self.on_pause()
-        self._take(source, first, entries)
+        self.take(source, first, entries)
 
     def _credit_left(self, source: Source) -> int:
         """How many casts more it may send, or have lost on the way."""
@@ -252,7 +251,7 @@ class CastReceiver:
                 held += share.held
         return held - len(source.open)
 
-    def _take(self, source: Source, first: int, entries: Sequence[Any]) -> None:
+    def take(self, source: Source, first: int, entries: Sequence[Any]) -> None:
         """Hand the entries of a frame to handlers, or to the desks where they wait for one."""
         touched: dict[Desk, None] = {}
         number, end = first, first + len(entries)
@@ -299,9 +298,8 @@ class CastReceiver:
                 handler(cast)  # type: ignore[misc]
             except Refuse:
                 refused.append(number)
-            except BaseException:
-                # Whatever it is, a handler cannot end the node.
-                logger.exception("a handler raised on a groupcast to %s", name)
+            except BaseException:  # noqa: BLE001  whatever it is, a handler cannot end the node
+                desk.failed(cast)
             if not number % PAUSE_CHECK and not self.may_start():
                 self.on_pause()
                 number += 1
@@ -320,7 +318,7 @@ class CastReceiver:
 
     def _take_one(self, source: Source, number: int, entry: Any, touched: dict[Desk, None]) -> None:
         try:
-            message = read_cast(entry, source, number)
+            message = self.read(entry, source, number)
             pool = self._pools.get(message.pool)
         except (TypeError, IndexError, KeyError, ValueError):
             # It is passed on, and given up when nobody can read it.
@@ -427,7 +425,7 @@ class CastReceiver:
         for source in self._sources.values():
             if source.epoch is not None and source.expected is not None:
                 source.hold = self._port.ask(source.handle, self._pauses)
-        held = [m for d in self._desks.values() for m in d.take_unstarted(_is_held)]
+        held = [m for d in self._desks.values() for m in d.take_unstarted(is_held)]
         for message in sorted(held, key=lambda m: m.number):
             message.source.parked.append(message)
         # Of senders that have left nobody is asked.
@@ -494,7 +492,3 @@ class CastReceiver:
     def is_idle(self) -> bool:
         """Whether no cast is here."""
         return not any(source.open for source in self._sources.values())
-
-
-def _is_held(message: CastMessage) -> bool:
-    return message.source.hold is not None

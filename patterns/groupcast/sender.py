@@ -14,7 +14,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,12 +27,13 @@ from patterns.groupcast.keyed import KeyLines
 from patterns.groupcast.lines import Lines
 from patterns.groupcast.runs import RUN_ENTRY_BYTES, Runs
 from patterns.groupcast.window import MAX_UNACKED
+from patterns.logs import get_logger
 from patterns.names import group_of, queue_of
 from patterns.port import CastPort, Handle, Waiter
 
 __all__ = ["CastSender"]
 
-logger = logging.getLogger("mesh.groupcast")
+logger = get_logger("mesh.groupcast")
 
 MOST_SETTLED = 2 * MAX_UNACKED
 """Numbers in one acknowledgement; an honest member has never more of ours."""

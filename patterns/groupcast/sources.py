@@ -16,7 +16,16 @@ from patterns.names import MAX_SUBJECT_BYTES, queue_of
 from patterns.port import Handle
 from patterns.subjects import SubjectMap
 
-__all__ = ["DONE_KEPT", "KNOWS_NOTHING", "MAX_CREDIT", "Pool", "Source", "oldest", "read_cast"]
+__all__ = [
+    "DONE_KEPT",
+    "KNOWS_NOTHING",
+    "MAX_CREDIT",
+    "Pool",
+    "Source",
+    "is_held",
+    "oldest",
+    "read_cast",
+]
 
 MAX_CREDIT = 4096
 """Casts that one pool takes at once, whatever its handlers' speed and number."""
@@ -172,6 +181,11 @@ def oldest(sources: Mapping[Handle, Source]) -> Handle:
     """Whom to forget first: one that has no credit, if there is such."""
     gone = next((handle for handle, source in sources.items() if source.epoch is None), None)
     return gone if gone is not None else next(iter(sources))
+
+
+def is_held(message: CastMessage) -> bool:
+    """Whether it waits for its sender to say that it has not revoked."""
+    return message.source.hold is not None
 
 
 def read_cast(entry: Sequence[Any], source: Source, number: int) -> CastMessage:

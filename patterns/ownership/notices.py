@@ -9,17 +9,17 @@ that is slow is told the sum of what happened meanwhile.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
+from patterns.logs import get_logger
 from patterns.ownership.slots import Slots
 from patterns.ownership.tenure import OwnershipPort, Tenure, View
 from patterns.port import Runner, Running, Timer
 
 __all__ = ["Notices", "OwnershipChange"]
 
-logger = logging.getLogger("mesh.ownership")
+logger = get_logger("mesh.ownership")
 
 MAX_VIEWS = 16
 """Losses in a row that are told before a gain. After these a gain waits for nobody."""

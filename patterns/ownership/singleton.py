@@ -12,12 +12,13 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from patterns.logs import get_logger
 from patterns.ownership.tenure import OwnershipPort, Tenure
 from patterns.port import Runner, Running, Timer
 
 __all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "Sight", "Singleton"]
 
-logger = logging.getLogger("mesh.ownership")
+logger = get_logger("mesh.ownership")
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0

@@ -19,12 +19,12 @@ whatever runs there; the new one waits for nobody for more than ``HANDOVER_SLACK
 
 from __future__ import annotations
 
-import logging
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from patterns.keys import SLOTS
+from patterns.logs import get_logger
 from patterns.ownership.fences import Fences
 from patterns.port import Handle, Timer
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HANDOVER", "HANDOVER_SLACK", "OwnershipPort", "Tenure", "View"]
 
-logger = logging.getLogger("mesh.ownership")
+logger = get_logger("mesh.ownership")
 
 HANDOVER = 5.0
 """Seconds that the old owner of a slot has to end what runs: as long as a call takes at most,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from typing import Any
 
 from patterns import messages as m
 from patterns.errors import AccessDenied, BadPayload, PayloadTooLarge
+from patterns.logs import get_logger
 from patterns.port import Handle, RpcPort
+from patterns.rpc.job import Job
 from patterns.rpc.measures import Measures
 from patterns.rpc.method import Method
 from patterns.texts import error_texts, sendable
 
 __all__ = ["Answering"]
 
-logger = logging.getLogger("mesh.rpc")
+logger = get_logger("mesh.rpc")
 
 
 class Answering:
@@ -28,6 +30,10 @@ class Answering:
         """Methods that are not served, and why."""
         self.measures: Measures | None = None
         """Of what was served; None until somebody asks."""
+        self.is_observed = False
+        """Whether somebody looks at each call that is served; else only at those with headers."""
+        self.observe: Callable[[Job, Callable[..., Any]], Callable[..., Any]] = _as_it_is
+        """What runs for a job: its function, or one around it that sets ``job.observed``."""
         self._is_draining = False
         self.expired = 0
         self.refused = 0
@@ -83,3 +89,7 @@ class Answering:
     def _hand_on(self, route: Any, call_id: int) -> None:
         self.handed_on += 1
         self._refuse(route, call_id, m.STATUS_DRAINING, "this node is leaving; it starts no calls")
+
+
+def _as_it_is(job: Job, function: Callable[..., Any]) -> Callable[..., Any]:
+    return function

@@ -7,7 +7,7 @@ their deadline, sent (again) and ended.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import cast
 
 from patterns.deadlines import Deadlines
@@ -41,6 +41,8 @@ class InFlight:
         self._unplaced: dict[int, Pending] = {}
         self.measures: Measures | None = None
         """Of the calls that were made; None until somebody asks."""
+        self.sent_again: Callable[[int, Handle, Handle | None], None] | None = None
+        """(call, to, from) of those that are sent once more: tried again, moved, or hedged."""
         self._last_id = 0
         self._bytes = 0
         self._deadlines = Deadlines(port.now, port.call_later, self._on_deadline)
@@ -93,6 +95,8 @@ class InFlight:
         also.once_more().tried += () if first.handle is None else (first.handle,)
         first.once_more().tried.append(other)
         first.options = options
+        if self.sent_again is not None:
+            self.sent_again(call_id, other, None)
         self._resend(also_id, also, other)
         return also_id
 
@@ -132,6 +136,8 @@ class InFlight:
 
     def _resend(self, call_id: int, pending: Pending, handle: Handle) -> None:
         """Send the kept entry with what is left of the deadline."""
+        if self.sent_again is not None:
+            self.sent_again(call_id, handle, pending.handle)
         request = self._port.unpack(pending.entry)
         left = pending.deadline - self._now()
         request[0] = call_id

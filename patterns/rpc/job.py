@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from patterns.keys import Key
@@ -12,14 +12,17 @@ from patterns.rpc.method import Method
 if TYPE_CHECKING:
     from patterns.rpc.server import RpcServer
 
-__all__ = ["Job"]
+__all__ = ["Ended", "Job"]
+
+Ended = Callable[[BaseException | None], None]
+"""Told once what something that was observed ended with: None is a value."""
 
 
 class Job:
     """One accepted request; ``__call__`` is where its outcome arrives."""
 
-    __slots__ = ("args", "call_id", "caller", "deadline", "headers", "key", "kwargs",
-                 "method", "route", "running", "server", "started_at", "until")  # fmt: skip
+    __slots__ = ("args", "call_id", "caller", "deadline", "headers", "key", "kwargs", "method",
+                 "observed", "route", "running", "server", "started_at", "until")  # fmt: skip
 
     running: Running | None
     started_at: float
@@ -50,6 +53,8 @@ class Job:
         self.route = route
         self.key = key
         self.running = None
+        self.observed: Ended | None = None
+        """Whoever wants to know how it ends."""
 
     def __call__(self, value: Any, error: BaseException | None) -> None:
         self.server.finish(self, value, error)

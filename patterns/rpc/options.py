@@ -100,6 +100,14 @@ class CallOptions:
         options.opener = opener
         return options
 
+    def with_headers(self, headers: dict[str, str]) -> CallOptions:
+        """The same with these headers."""
+        options = copy(self)
+        options.headers = headers
+        options.is_plain = self.key is None and not headers and self.opener is None
+        options.legs = tuple(leg.with_headers(headers) for leg in self.legs)
+        return options
+
     @property
     def is_anyones(self) -> bool:
         """Whether any provider will do."""

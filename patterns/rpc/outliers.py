@@ -31,6 +31,7 @@ import logging
 from math import exp, inf
 
 from patterns.errors import AccessDenied, BadRequest, CallTimeout, MeshError, NoProvider, PeerLost
+from patterns.logs import get_logger
 from patterns.port import Handle, RpcPort, Timer
 from patterns.rpc.pending import Pending
 from patterns.rpc.providers import Providers
@@ -80,7 +81,7 @@ MAX_METHODS = 1024
 MAX_TEXT = 200
 """Characters of an error that are logged."""
 
-logger = logging.getLogger("mesh.rpc")
+logger = get_logger("mesh.rpc")
 
 _NOTHING = 0.05
 """A count below this is none: a failure counts for 30 s."""

@@ -17,7 +17,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from patterns.errors import (
     Overloaded,
 )
 from patterns.keys import key_bytes, slot_of
+from patterns.logs import get_logger
 from patterns.names import check_name, is_reserved_method
 from patterns.ownership.tenure import Tenure
 from patterns.port import Handle, RpcPort, Runner
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_WAITING", "RpcServer"]
 
-logger = logging.getLogger("mesh.rpc")
+logger = get_logger("mesh.rpc")
 
 MAX_WAITING = 1024
 """Requests of one method that wait for a free slot: about a deadline's worth at 200 calls/s."""
@@ -155,7 +155,7 @@ class RpcServer(Answering):
         if method.tenure is not None and key is not None:
             self._serve_owned(method, call_id, args, kwargs, headers, now, caller, route, entry)
             return True
-        if method.inline and not method.wants_request:
+        if method.inline and not (method.wants_request or headers or self.is_observed):
             if self._now() - now < budget_ms / 1000:
                 self._serve_inline(method, route, call_id, args, kwargs)
             else:
@@ -382,14 +382,17 @@ class RpcServer(Answering):
             request = Request(job.caller.peer, left, job.headers, job.key, fence)
             args, kwargs = method.inject(args, kwargs, request)
         method.running += 1
+        function = method.function
+        if job.headers or self.is_observed:
+            function = self.observe(job, function)
         if method.inline:
             try:
-                value, error = method.function(*args, **kwargs), None
+                value, error = function(*args, **kwargs), None
             except BaseException as caught:  # noqa: BLE001  a handler cannot end the node
                 value, error = None, caught
             self.finish(job, value, error)
             return
-        job.running = self._runner.start(method.function, args, kwargs, method.is_async, job, job)
+        job.running = self._runner.start(function, args, kwargs, method.is_async, job, job)
 
     def finish(self, job: Job, value: Any, error: BaseException | None) -> None:
         """The outcome of a job that was started."""
@@ -399,6 +402,8 @@ class RpcServer(Answering):
         # machine, and calls would be refused for it long after.
         method.took(min(self._now(), job.deadline) - job.started_at)
         job.until = None
+        if job.observed is not None:
+            job.observed(error)
         if self.measures is not None:
             self._measure(self.measures, job, error)
         if isinstance(job, OwnedJob):

@@ -8,7 +8,6 @@ other up, all streams between them are lost, on either side.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -29,8 +28,6 @@ from patterns.streams.stream import MIN_WINDOW_BYTES, Stream
 from patterns.texts import MAX_TEXT_CHARS, sendable
 
 __all__ = ["MAX_STREAMS", "MAX_STREAMS_PER_PEER", "WINDOWS_BYTES", "Streams"]
-
-logger = logging.getLogger("mesh.streams")
 
 MAX_STREAMS = 4096
 """Open at one node at a time: with the least window each they may hold 512 MiB."""

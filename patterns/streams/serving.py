@@ -7,13 +7,14 @@ cancelled; one that runs in a thread finds out when it sends or reads next.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from patterns.errors import BadRequest, Overloaded
 from patterns.keys import Key
+from patterns.logs import get_logger
 from patterns.port import Handle, Runner
+from patterns.rpc.job import Ended
 from patterns.rpc.method import Method, Request
 from patterns.streams import messages as m
 from patterns.streams.desk import Streams
@@ -23,7 +24,12 @@ from patterns.texts import error_texts
 
 __all__ = ["StreamRequest", "StreamServer"]
 
-logger = logging.getLogger("mesh.streams")
+logger = get_logger("mesh.streams")
+
+Observe = Callable[
+    [str, Handle, dict[str, str], Any, StreamMethod], tuple[Callable[..., Any], Ended | None]
+]
+"""(name, caller, headers, arguments, method) -> what serves it, and who wants to know its end."""
 
 
 class StreamRequest(Request):
@@ -44,6 +50,9 @@ class StreamServer:
         self._runner = runner
         self.running: dict[Stream, str] = {}
         """Those whose handler has not ended, and their names; a broken one may be here."""
+        self.is_observed = False
+        """Whether somebody looks at each stream; else only at those with headers."""
+        self.observe: Observe = _as_it_is
 
     def start(
         self,
@@ -77,14 +86,19 @@ class StreamServer:
             args, kwargs = method.inject(args, kwargs, StreamRequest(stream, deadline, caller.peer))
         method.running += 1
         self.running[stream] = name
+        serve, ended = method.serve, None
+        if headers or self.is_observed:
+            serve, ended = self.observe(name, caller, headers, (args, kwargs), method)
 
         def done(value: Any, error: BaseException | None) -> None:
             method.running -= 1
             del self.running[stream]
+            if ended is not None:
+                ended(error)
             self._end(stream, error)
 
         stream.running = self._runner.start(
-            method.serve, (stream, args, kwargs), {}, method.serves_async, done
+            serve, (stream, args, kwargs), {}, method.serves_async, done
         )
         return [stream.window, self._streams.era]
 
@@ -110,3 +124,9 @@ class StreamServer:
         for stream in list(self.running):
             if stream.running is not None:
                 stream.running.cancel()
+
+
+def _as_it_is(
+    name: str, caller: Handle, headers: dict[str, str], call: Any, method: StreamMethod
+) -> tuple[Callable[..., Any], Ended | None]:
+    return method.serve, None

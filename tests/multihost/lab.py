@@ -203,6 +203,12 @@ class Host:
         """The first address of the first interface."""
         return next(iter(self.interfaces.values())).addresses[0].partition("/")[0]
 
+    def close_port(self, port: int) -> None:
+        """As a firewall does: nobody but this host itself gets an answer from that TCP port."""
+        for version, others in (("-4", "10.77.0.0/16"), ("-6", "fd77::/16"), ("-6", "fe80::/10")):
+            rule = f"rule add ipproto tcp sport {port} to {others} blackhole"
+            self.run("ip", version, *rule.split())
+
     def processes(self) -> list[int]:
         """Who runs here."""
         return [int(pid) for pid in _run("ip", "netns", "pids", self.namespace).split()]

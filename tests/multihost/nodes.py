@@ -25,7 +25,9 @@ class Nodes:
     def begin(self, host: Host, name: str | None = None, **settings: Any) -> NodeProcess:
         """Start one; its process starts while the test goes on."""
         agent: dict[str, Any] = {
-            key: settings.pop(key) for key in ("subscribe", "member", "workers") if key in settings
+            key: settings.pop(key)
+            for key in ("subscribe", "member", "workers", "protocol")
+            if key in settings
         }  # what the agent does; the rest is for the node
         node = {"name": name, "mesh": self.mesh, "insecure": True, **settings}
         process = NodeProcess({"node": node, **agent}, prefix=host.command)

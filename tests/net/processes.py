@@ -25,7 +25,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["AgentError", "NodeProcess", "Script", "free_ports", "halt", "until", "until_async"]
+__all__ = [
+    "PROCESS_START",
+    "AgentError",
+    "NodeProcess",
+    "Script",
+    "free_ports",
+    "halt",
+    "until",
+    "until_async",
+]
 
 ROOT = Path(__file__).parents[2]
 POLL = 0.005

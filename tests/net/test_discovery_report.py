@@ -22,6 +22,11 @@ def outcome(node: mesh.Node, source: str, address: str) -> str:
     return next((one.outcome for one in found if address in one.addresses), "")
 
 
+def cause(node: mesh.Node, source: str, address: str) -> str:
+    found = node.discovery()[source].found
+    return next((one.cause for one in found if address in one.addresses), "")
+
+
 def test_what_is_linked_of_another_mesh_or_silent_is_told(make_node: Make, tmp_path: Path) -> None:
     other = make_node("other", discovery=()).start()
     stranger = make_node("stranger", mesh="another", discovery=()).start()
@@ -38,6 +43,9 @@ def test_what_is_linked_of_another_mesh_or_silent_is_told(make_node: Make, tmp_p
         refused = f"refused: this is mesh 'another', not '{node.mesh}'"
         until(lambda: outcome(node, "seeds", stranger.me.address) == refused, 20.0)
         until(lambda: "no answer" in outcome(node, f"file:{seeds}", nobody), 20.0)
+        assert cause(node, "seeds", other.me.address) == "alive"
+        assert cause(node, "seeds", stranger.me.address) == "refused-mesh"
+        assert cause(node, f"file:{seeds}", nobody) in ("dialled", "unanswered", "silent")
     assert {name: r.status for name, r in node.discovery().items()} == {
         "seeds": "working",
         f"file:{seeds}": "working",
@@ -48,6 +56,7 @@ def test_what_is_heard_of_another_mesh_is_not_dialled_and_says_so(make_node: Mak
     node = make_node("node").start()
     stranger = make_node("stranger", mesh="another").start()
     until(lambda: outcome(node, "local", stranger.me.address) == "of another mesh", 20.0)
+    assert cause(node, "local", stranger.me.address) == "other-mesh"
 
 
 def test_a_failing_source_says_why_and_the_others_work(make_node: Make, tmp_path: Path) -> None:

@@ -149,3 +149,14 @@ def test_the_service_of_the_mesh_is_nobodys_name(make: Any) -> None:
         make("_mesh")
     with pytest.raises(mesh.BadName, match="the mesh's own"):
         make("calc").serve(Greeter(), service="_mesh")
+
+
+def test_a_peer_that_has_failed_is_told_as_failed_with_where_it_was(sim: SimMesh) -> None:
+    calc, looker = pair(sim)
+    address = calc.me.address
+    sim.kill(calc)
+    sim.until(lambda: looker.peers() == [], within=30.0)
+    (told,) = ask(sim, looker, looker.id, "peers")["peers"]
+    assert (told["state"], told["address"]) == ("failed", address)
+    assert not told["hears_us"]
+    assert not told["is_heard"]

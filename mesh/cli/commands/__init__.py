@@ -12,6 +12,7 @@ from mesh.cli.commands.config import config
 from mesh.cli.commands.demo import demo
 from mesh.cli.commands.describe import describe
 from mesh.cli.commands.discovery import discovery
+from mesh.cli.commands.doctor import doctor
 from mesh.cli.commands.drain import drain
 from mesh.cli.commands.expose import expose
 from mesh.cli.commands.forward import forward
@@ -34,7 +35,9 @@ from mesh.cli.commands.send import send
 from mesh.cli.commands.services import services
 from mesh.cli.commands.subscribe import sub
 from mesh.cli.commands.survey import survey
+from mesh.cli.commands.tap import tap
 from mesh.cli.commands.top import top
+from mesh.cli.commands.traces import trace
 from mesh.cli.commands.watch import watch
 
 __all__ = ["COMMANDS"]
@@ -47,6 +50,9 @@ COMMANDS: tuple[click.Command, ...] = (
     services,
     describe,
     discovery,
+    doctor,
+    trace,
+    tap,
     owner,
     call,
     survey,

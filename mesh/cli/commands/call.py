@@ -11,6 +11,7 @@ from mesh.cli.headers import header_option
 from mesh.cli.options import Options, json_option, mesh_options_beside_key, pass_options
 from mesh.cli.output import print_json, print_text
 from mesh.cli.peer_names import the_one
+from mesh.cli.tracing.option import begin, trace_option
 from mesh.cli.value_command import ValueCommand
 from mesh.cli.values import split_words, to_text
 
@@ -23,6 +24,7 @@ Examples:
   meshctl call --retry --timeout 0.5 calc.add 2 b=3
   meshctl call --hedge 0.05 calc.add 2 3       ask another node, too, after 50 ms
   meshctl call --peer 1a2b calc.add 2 3
+  meshctl call --trace calc.add 2 3            and 'meshctl trace' shows what came of it
   meshctl call --key user:7 carts.show         the node that owns the key
   meshctl --key "some words" call calc.add 2   where "some words" is the mesh's key
   meshctl call store.put key '{"a": [1, 2]}'
@@ -64,6 +66,7 @@ def _hedge(text: str) -> float | str:
 )
 @body_options
 @header_option
+@trace_option
 @json_option("the result as JSON, texts too")
 @mesh_options_beside_key
 @pass_options
@@ -77,6 +80,7 @@ def call(
     key: str | None,
     form: str | None,
     headers: dict[str, str],
+    trace: bool,
     as_json: bool,
 ) -> None:
     """Call METHOD, such as calc.add, and print what it returns.
@@ -98,7 +102,7 @@ def call(
             key=key,
             retry=retry,
             peer=_find(node, peer) if peer is not None else None,
-            headers=headers or None,
+            headers=begin(trace, headers),
             hedge=hedge,
         )
         try:

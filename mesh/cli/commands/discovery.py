@@ -62,6 +62,7 @@ def _as_json(report: mesh.SourceReport) -> dict[str, object]:
                 "id": one.id or None,
                 "mesh": one.mesh or None,
                 "outcome": one.outcome,
+                "cause": one.cause,
             }
             for one in report.found
         ],

@@ -17,6 +17,7 @@ from mesh.cli.completion import complete_groups
 from mesh.cli.headers import header_option
 from mesh.cli.options import Options, json_option, mesh_options_beside_key, pass_options
 from mesh.cli.output import print_json
+from mesh.cli.tracing.option import begin, trace_option
 from mesh.cli.value_command import ValueCommand
 
 __all__ = ["groupcast"]
@@ -41,6 +42,7 @@ Examples:
 )
 @body_options
 @header_option
+@trace_option
 @json_option("which member got it, and whether it was acknowledged, as JSON")
 @mesh_options_beside_key
 @pass_options
@@ -52,6 +54,7 @@ def groupcast(
     key: str | None,
     form: str | None,
     headers: dict[str, str],
+    trace: bool,
     as_json: bool,
 ) -> None:
     """Send DATA to exactly one member of GROUP, print which, and wait until it has handled it.
@@ -68,7 +71,7 @@ def groupcast(
     with options.node() as node:
         node.wait_for(timeout=options.timeout)
         began = monotonic()
-        peer = _send(node, group, value, key, headers, options.timeout)
+        peer = _send(node, group, value, key, begin(trace, headers), options.timeout)
         if not as_json:
             click.echo(f"sent to {peer}")
         problem = _problem(node, options.timeout)
@@ -93,11 +96,11 @@ def _send(
     group: str,
     value: object,
     key: str | None,
-    headers: dict[str, str],
+    headers: dict[str, str] | None,
     timeout: float,
 ) -> mesh.Peer:
     try:
-        return node.groupcast(group, value, key=key, headers=headers or None, timeout=timeout)
+        return node.groupcast(group, value, key=key, headers=headers, timeout=timeout)
     except mesh.NoProvider as error:
         raise click.ClickException(f"{error}; 'meshctl peers' shows who is in which") from None
 

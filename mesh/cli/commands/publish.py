@@ -18,6 +18,7 @@ from mesh.cli.headers import header_option
 from mesh.cli.options import Options, json_option, mesh_options, pass_options
 from mesh.cli.output import print_json
 from mesh.cli.text import count_of
+from mesh.cli.tracing.option import begin, trace_option
 from mesh.cli.value_command import ValueCommand
 from mesh.cli.values import size_of
 
@@ -56,6 +57,7 @@ Send = Callable[[mesh.Node, Any], int]
 @click.option("--lines", "by_line", is_flag=True, help="A message for each line, as they come.")
 @body_options
 @header_option
+@trace_option
 @json_option("the number of nodes as JSON; with --lines, of messages too")
 @mesh_options
 @pass_options
@@ -67,6 +69,7 @@ def pub(
     by_line: bool,
     form: str | None,
     headers: dict[str, str],
+    trace: bool,
     as_json: bool,
 ) -> None:
     """Publish DATA to SUBJECT and print to how many nodes it went.
@@ -74,9 +77,10 @@ def pub(
     DATA is JSON if it parses as JSON, else text; - reads it from stdin, @PATH from a file, and @@
     stands for a literal @. Without DATA null is sent; with --lines stdin is read.
     """
+    sent_headers = begin(trace, headers)
 
     def send(node: mesh.Node, value: Any) -> int:
-        return node.publish(subject, value, headers=headers or None)
+        return node.publish(subject, value, headers=sent_headers)
 
     if by_line:
         _publish_lines(options, subject, send, Bodies(form), data, path, as_json)

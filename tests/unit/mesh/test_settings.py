@@ -228,3 +228,28 @@ def test_an_identity_that_no_node_would_take_is_refused_at_once(
 def test_what_is_no_identity_is_refused(identity: Any) -> None:
     with pytest.raises(ConfigError, match="identity="):
         make(identity=identity)
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "meant"),
+    [
+        (None, "", None),
+        (None, "1", True),
+        (None, "off", False),
+        (True, "0", True),
+        (False, "1", False),
+    ],
+)
+def test_tracing_is_the_argument_else_the_environment(
+    given: Any, variable: str, meant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_TRACING", variable)
+    assert make(tracing=given).tracing is meant
+
+
+def test_tracing_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="TracerProvider"):
+        make(tracing="yes")
+    monkeypatch.setenv("MESH_TRACING", "perhaps")
+    with pytest.raises(ConfigError, match="MESH_TRACING"):
+        make()

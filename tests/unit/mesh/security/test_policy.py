@@ -285,3 +285,32 @@ def test_every_right_has_a_rule_of_its_own() -> None:
         for other in RIGHTS:
             name = "a.b" if other == "call" else "a"
             assert policy.decide(ALICE, other, name).is_allowed is (other == right)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "is_allowed"),
+    [
+        (["_mesh.tap"], True),
+        (["_mesh.*"], True),
+        (["_mesh.state"], False),
+        ([">"], False),
+        (["*.tap"], False),
+    ],
+)
+def test_of_the_meshs_own_methods_only_a_rule_that_names_them_says_something(
+    patterns: list[str], is_allowed: bool
+) -> None:
+    policy = Policy([Rule("some", ["alice"], allow={"call": patterns})])
+    assert policy.decide(ALICE, "call", "_mesh.tap").is_allowed is is_allowed
+    assert not policy.decide(BOB, "call", "_mesh.tap").is_allowed
+    open_policy = Policy([Rule("some", ["alice"], deny={"call": patterns})], default="allow")
+    assert open_policy.decide(ALICE, "call", "_mesh.tap").is_allowed is not is_allowed
+
+
+@pytest.mark.parametrize(
+    ("right", "pattern"),
+    [("call", "_mesh"), ("call", "_mesh.a.b"), ("publish", "_mesh.tap"), ("subscribe", "_mesh.>")],
+)
+def test_nothing_else_that_is_reserved_can_be_given(right: str, pattern: str) -> None:
+    with pytest.raises(ConfigError):
+        Rule("some", ["alice"], allow={right: [pattern]})

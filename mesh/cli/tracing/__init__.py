@@ -1,0 +1,1 @@
+"""Traces in a terminal: asked for, put together, drawn."""
