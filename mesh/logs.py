@@ -18,7 +18,10 @@ EVENTS.update({
     "%r: %s": ("not_flushed", "node", "reason"),
     "%r leaves though it is %s": ("not_drained", "node", "reason"),
     "%s is %s": ("not_drained", "node", "reason"),
-    "%s: a peer asked it to drain%s": ("drain_asked_for", "node", "and"),
+    "%s: %s asked it to drain%s": ("drain_asked_for", "node", "peer", "and"),
+    "%s: %s sets the level of the logger %s to %s": (
+        "log_level_set", "node", "peer", "logger", "level",
+    ),
     "%s: the drain went wrong": ("internal_error", "node"),
     "%s lost at close: %s": ("lost_at_close", "node", "what"),
     "%s: its loop ended before close(): no goodbye was said": ("loop_ended_early", "node"),

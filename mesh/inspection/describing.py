@@ -22,7 +22,7 @@ MAX_PARAMETERS = 64
 """Of a method; nobody reads more, and a generated function may have any number."""
 
 MAX_TEXT_CHARS = 120
-"""Of an annotation or a default: a line of a terminal."""
+"""Of an annotation: a line of a terminal."""
 
 MAX_DOC_CHARS = 4096
 """Of a docstring: two screens of text."""
@@ -65,9 +65,7 @@ def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
         "name": parameter.name,
         "kind": parameter.kind.name.lower(),
         "annotation": _annotation(parameter.annotation),
-        "default": _cut(_representation(parameter.default), MAX_TEXT_CHARS)
-        if has_default
-        else None,
+        "default": _representation(parameter.default) if has_default else None,
     }
 
 
@@ -83,10 +81,11 @@ def _annotation(annotation: Any) -> str | None:
 
 
 def _representation(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception:  # noqa: BLE001  its author's, as the value itself
-        return f"<{type(value).__name__}>"
+    """Of a plain default; what else it is may be a secret, or take long to write down."""
+    is_plain = value is None or type(value) in (bool, float)
+    is_number = type(value) is int and value.bit_length() < 64
+    is_empty = type(value) in (str, bytes, tuple) and not value
+    return repr(value) if is_plain or is_number or is_empty else "…"
 
 
 def _doc(method: Method) -> str:

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from mesh.logs import get_logger
 from patterns.errors import BadRequest, NodeClosed
+from patterns.rpc.method import Request
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -33,6 +35,11 @@ MAX_SECONDS = 86_400.0
 """For which a level is set: what is to stay longer is a setting of the program."""
 
 ROOT = "mesh"
+
+AUDIT = "mesh.audit"
+"""Not to be silenced from elsewhere, nor by its parent."""
+
+own = get_logger("mesh.node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,11 @@ class LogLevels:
         self._host = host
 
     def log_level(
-        self, level: str | None = None, logger: str = ROOT, seconds: float = 600.0
+        self,
+        request: Request,
+        level: str | None = None,
+        logger: str = ROOT,
+        seconds: float = 600.0,
     ) -> dict[str, Any]:
         """Set a level for so long, "RESET" for the end of that; without one tell what there is.
 
@@ -71,7 +82,7 @@ class LogLevels:
         if logger not in _names():
             raise BadRequest(f"logger={logger!r:.80}: give one of {', '.join(_names())}")
         if level is not None:
-            self._change(level, logger, _checked(seconds))
+            self._change(request.caller, level, logger, _checked(seconds))
         chosen = logging.getLogger(logger)
         effect = chosen.getEffectiveLevel()
         return {
@@ -81,14 +92,22 @@ class LogLevels:
             "loggers": [_describe(name) for name in _names()],
         }
 
-    def _change(self, level: object, logger: str, seconds: float) -> None:
+    def _change(self, caller: object, level: object, logger: str, seconds: float) -> None:
         word = level.upper() if isinstance(level, str) else ""
+        if word not in (*LEVELS, "RESET"):
+            raise BadRequest(f"level={level!r:.80}: give {', '.join(LEVELS)} or RESET")
+        if logger in (ROOT, AUDIT) and word in ("ERROR", "CRITICAL"):
+            raise BadRequest(
+                f"level={word}: it would silence {AUDIT}, which tells who was denied what"
+            )
+        # Before it is in force: a level that hides this line is told as well.
+        own.warning(
+            "%s: %s sets the level of the logger %s to %s", self._host.title, caller, logger, word
+        )
         if word == "RESET":
             _restore(logger)
-        elif word in LEVELS:
-            self._set(getattr(logging, word), logger, seconds)
         else:
-            raise BadRequest(f"level={level!r:.80}: give {', '.join(LEVELS)} or RESET")
+            self._set(getattr(logging, word), logger, seconds)
 
     def _set(self, level: int, name: str, seconds: float) -> None:
         host = self._host

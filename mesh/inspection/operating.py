@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.logs import get_logger
 from patterns.errors import BadRequest, NodeClosed, Timeout
+from patterns.rpc.method import Request
 
 if TYPE_CHECKING:
     from mesh.host import Host
@@ -35,7 +36,7 @@ class Operating:
         """On the loop's clock, when the last one who asked for the end has waited long enough."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def drain(self, timeout: float = 30.0, stop: bool = False) -> dict[str, Any]:
+    def drain(self, request: Request, timeout: float = 30.0, stop: bool = False) -> dict[str, Any]:
         """Begin to drain, or go on; tells ``is_over``, what is ``left``, and whether it ``ends``.
 
         With ``stop`` the node's ``run()`` ends when the drain does, at the latest after
@@ -46,6 +47,8 @@ class Operating:
         is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
         if not is_number or not 0 <= timeout <= MAX_DRAIN_SECONDS:
             raise BadRequest(f"timeout={timeout!r}: give seconds from 0 to {MAX_DRAIN_SECONDS:g}")
+        if not isinstance(stop, bool):
+            raise BadRequest(f"stop={stop!r:.80}: give True or False")
         if stop and host.end_run is None:
             raise BadRequest(
                 "this node is not in run(), so its program has to end it: drain it without stop"
@@ -56,7 +59,9 @@ class Operating:
             self._stop_timer()
             self._timer = host.loop.call_later(timeout, self._end)
         if self._waiting is None:
-            logger.warning("%s: a peer asked it to drain%s", host.title, " and end" * bool(stop))
+            logger.warning(
+                "%s: %s asked it to drain%s", host.title, request.caller, " and end" * stop
+            )
             host.handover.drain()
             self._wait(float(timeout))
         return {**host.engine.inspection.drain(), "ends": self._ends}

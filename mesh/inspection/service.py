@@ -5,11 +5,16 @@ is an ordinary service otherwise: deadlines hold, a policy decides (right ``call
 ``_mesh.state`` and so on), and it answers for as long as the node is there, drained or not.
 
 What a node does not allow by ``allow=`` is denied, with a text that says what to do.
+
+Whoever may ask may ask often, and an answer can take milliseconds. So each gives way to the rest of
+the loop before it is made, and before each of its parts, and few are made at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from mesh.engine import Engine
@@ -23,6 +28,7 @@ from mesh.streaming import generator_method
 from patterns.errors import AccessDenied, BadRequest
 from patterns.names import RESERVED_TOKEN, is_reserved_method
 from patterns.rpc import Method
+from patterns.rpc.method import is_async_callable
 from patterns.streams.method import is_generator
 
 if TYPE_CHECKING:
@@ -30,8 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspector"]
 
-CONCURRENCY = 16
-"""Of each of its methods: nobody shall keep a node busy with questions about it."""
+CONCURRENCY = 2
+"""Questions of each kind that are answered at once: others wait, or are *overloaded*."""
+
+TAPS = 16
+"""Streams of taps at once; the node itself allows fewer of them."""
 
 
 class Inspector:
@@ -73,10 +82,8 @@ class Inspector:
     def _method(self, name: str, function: Callable[..., Any]) -> Method:
         if is_generator(function):
             host = self._host
-            return generator_method(
-                name, function, lambda: host, concurrency=CONCURRENCY, inline=True
-            )
-        return Method(name, function, concurrency=CONCURRENCY, inline=True)
+            return generator_method(name, function, lambda: host, concurrency=TAPS, inline=True)
+        return Method(name, _giving_way(function), concurrency=CONCURRENCY, inline=True)
 
     def _denial(self, name: str, right: str) -> AccessDenied:
         who = f"{self._settings.name}/{self._settings.id.hex()[:8]}"
@@ -87,13 +94,16 @@ class Inspector:
             f"allow without {right!r}",
         )
 
-    def state(self, parts: list[str] | None = None) -> dict[str, Any]:
+    async def state(self, parts: list[str] | None = None) -> dict[str, Any]:
         """How this node is, by part; None: all of ``PARTS``."""
         wanted = PARTS if parts is None else parts
         if not isinstance(wanted, list | tuple) or not all(part in PARTS for part in wanted):
             raise BadRequest(f"parts: give a list of {', '.join(PARTS)}")
-        # Each once, however often it is asked for: all of it is made while the loop waits.
-        return {part: state_of(part, self._host, self._settings) for part in dict.fromkeys(wanted)}
+        told = {}
+        for part in dict.fromkeys(wanted):  # once, however often it is asked for
+            await asyncio.sleep(0)
+            told[part] = state_of(part, self._host, self._settings)
+        return told
 
     def describe(self, service: str | None = None) -> dict[str, Any]:
         """What can be called here, and what is listened to; of one service, or of all."""
@@ -114,3 +124,16 @@ class Inspector:
     def close(self) -> None:
         """What was set for a while falls back."""
         self._log_levels.close()
+
+
+def _giving_way(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As a coroutine function that waits for its turn of the loop."""
+    if is_async_callable(function):
+        return function
+
+    @wraps(function)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0)
+        return function(*args, **kwargs)
+
+    return run

@@ -96,7 +96,8 @@ class Policy:
         roles = self.roles_of(identity)
         allowed: list[str] = []
         for rule in self.rules:
-            subject, patterns = compared(right, name, rule.rights.get(right, ()))
+            patterns = rule.rights.get(right, ())
+            subject, patterns = compared(right, name, patterns, allows=rule.allows)
             if not patterns or not is_one_of(rule.who, identity.name, roles):
                 continue
             if rule.allows:

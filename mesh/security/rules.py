@@ -135,20 +135,25 @@ def subject_of(right: str, name: str) -> str:
     return UNNAMED if right in GROUP_RIGHTS and name == EVERYONE else name
 
 
-def compared(right: str, name: str, patterns: Sequence[str]) -> tuple[str, Sequence[str]]:
+def compared(
+    right: str, name: str, patterns: Sequence[str], *, allows: bool = True
+) -> tuple[str, Sequence[str]]:
     """A name, and the patterns of that right, as they are compared.
 
     No wildcard matches what is reserved. So the mesh's own methods are compared without what makes
     them that, and only with patterns that say it, too: ``_mesh.*`` is all of them, ``>`` is none.
+    What denies is taken at its word: there ``>`` and ``*.drain`` are about these as well.
     """
     if right == "call" and is_reserved_method(name):
         own = [pattern for pattern in patterns if is_reserved_method(pattern)]
+        if not allows:
+            own += [p if p == ">" else f"{RESERVED_TOKEN}{p[1:]}" for p in patterns if p[0] in "*>"]
         return _own_name(name), [_own_name(pattern) for pattern in own]
     return subject_of(right, name), patterns
 
 
 def _own_name(method: str) -> str:
-    return method.partition(".")[2]
+    return method.partition(".")[2] or method
 
 
 def check_rules(rules: Iterable[Rule]) -> tuple[Rule, ...]:

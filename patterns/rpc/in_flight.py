@@ -173,7 +173,8 @@ class InFlight:
         pending = self._forget(call_id)
         if pending is None:
             return
-        if self.measures is not None:
+        if self.measures is not None and pending.handle is not None:
+            # What was sent to nobody may have any name.
             self.measures.failed(pending.method)
         if not pending.waiter.done():
             pending.waiter.set_exception(error)

@@ -18,7 +18,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from patterns import messages as m
@@ -331,9 +331,11 @@ class RpcServer(Answering):
     def _serve_inline(
         self, method: Method, route: Any, call_id: int, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> None:
-        run = method.function if self.measures is None else self._measured(method, self.measures)
+        if self.measures is not None:
+            self._serve_measured(self.measures, method, route, call_id, args, kwargs)
+            return
         try:
-            value = run(*args, **kwargs)
+            value = method.function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  a handler cannot end the node
             self._reply_error(route, method.name, call_id, error)
             return
@@ -419,18 +421,24 @@ class RpcServer(Answering):
                 self._reply_error(job.route, method.name, job.call_id, error)
         self._start_waiting(method)
 
-    def _measured(self, method: Method, measures: Measures) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            began_at = self._now()
-            try:
-                value = method.function(*args, **kwargs)
-            except BaseException:
-                measures.failed(method.full_name)
-                raise
-            measures.succeeded(method.full_name, self._now() - began_at)
-            return value
-
-        return run
+    def _serve_measured(
+        self,
+        measures: Measures,
+        method: Method,
+        route: Any,
+        call_id: int,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+    ) -> None:
+        began_at = self._now()
+        try:
+            value = method.function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  a handler cannot end the node
+            measures.failed(method.full_name)
+            self._reply_error(route, method.name, call_id, error)
+            return
+        measures.succeeded(method.full_name, self._now() - began_at)
+        self._reply(route, method.name, call_id, value)
 
     def _measure(self, measures: Measures, job: Job, error: BaseException | None) -> None:
         if error is None:

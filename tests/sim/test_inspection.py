@@ -160,3 +160,34 @@ def test_a_peer_that_has_failed_is_told_as_failed_with_where_it_was(sim: SimMesh
     assert (told["state"], told["address"]) == ("failed", address)
     assert not told["hears_us"]
     assert not told["is_heard"]
+
+
+def test_questions_wait_for_one_another_and_calls_do_not_wait_for_them(sim: SimMesh) -> None:
+    calc, looker = pair(sim)
+    ended: list[str] = []
+
+    async def flood() -> None:
+        async def one(what: str, call: Any) -> None:
+            await call
+            ended.append(what)
+
+        state = looker.service("_mesh", peer=calc.id)["state"]
+        await asyncio.gather(
+            *(one("state", state()) for _ in range(50)), one("add", looker.call("calc.add", 1, 2))
+        )
+
+    sim.run(flood())
+    assert ended.count("state") == 50
+    assert ended[0] == "add"
+
+
+def test_a_name_that_nobody_serves_is_not_measured(sim: SimMesh) -> None:
+    _, looker = pair(sim)
+    ask(sim, looker, looker.id, "calls")
+
+    async def call(name: str) -> None:
+        with pytest.raises(mesh.NoProvider):
+            await looker.service("calc", wait=0.1)[name]()
+
+    sim.run(call("nothing"))
+    assert ask(sim, looker, looker.id, "calls")["calls"] == []

@@ -310,3 +310,25 @@ def test_whether_anybody_would_see_it_is_told() -> None:
     assert log_levels.shown_by(child, logging.ERROR) == ["StreamHandler"]
     child.propagate = False
     assert log_levels.shown_by(child, logging.ERROR) == ["the last resort"]
+
+
+@pytest.mark.parametrize("logger", ["mesh", "mesh.audit"])
+def test_nobody_silences_from_elsewhere_who_was_denied_what(sim: SimMesh, logger: str) -> None:
+    calc, looker = pair(sim)
+    logging.getLogger("mesh.audit")
+    with pytest.raises(mesh.RemoteError, match="silence"):
+        tell(sim, looker, calc, "log_level", level="critical", logger=logger)
+    tell(sim, looker, calc, "log_level", level="warning", logger=logger)
+    tell(sim, looker, calc, "log_level", level="reset", logger=logger)
+
+
+def test_who_sets_a_level_and_who_drains_is_named(
+    sim: SimMesh, caplog: pytest.LogCaptureFixture
+) -> None:
+    calc, looker = pair(sim)
+    tell(sim, looker, calc, "log_level", level="DEBUG", logger="mesh.rpc")
+    tell(sim, looker, calc, "log_level", level="reset", logger="mesh.rpc")
+    tell(sim, looker, calc, "drain")
+    said = [record.getMessage() for record in caplog.records]
+    assert f"{calc.me}: {looker.me} sets the level of the logger mesh.rpc to DEBUG" in said
+    assert f"{calc.me}: {looker.me} asked it to drain" in said

@@ -297,14 +297,12 @@ def test_every_right_has_a_rule_of_its_own() -> None:
         (["*.tap"], False),
     ],
 )
-def test_of_the_meshs_own_methods_only_a_rule_that_names_them_says_something(
+def test_of_the_meshs_own_methods_only_a_rule_that_names_them_allows_something(
     patterns: list[str], is_allowed: bool
 ) -> None:
     policy = Policy([Rule("some", ["alice"], allow={"call": patterns})])
     assert policy.decide(ALICE, "call", "_mesh.tap").is_allowed is is_allowed
     assert not policy.decide(BOB, "call", "_mesh.tap").is_allowed
-    open_policy = Policy([Rule("some", ["alice"], deny={"call": patterns})], default="allow")
-    assert open_policy.decide(ALICE, "call", "_mesh.tap").is_allowed is not is_allowed
 
 
 @pytest.mark.parametrize(
@@ -314,3 +312,22 @@ def test_of_the_meshs_own_methods_only_a_rule_that_names_them_says_something(
 def test_nothing_else_that_is_reserved_can_be_given(right: str, pattern: str) -> None:
     with pytest.raises(ConfigError):
         Rule("some", ["alice"], allow={right: [pattern]})
+
+
+@pytest.mark.parametrize(
+    ("denied", "is_allowed"),
+    [
+        (">", False),
+        ("*.*", False),
+        ("*.>", False),
+        ("*.tap", False),
+        ("_mesh.*", False),
+        ("*.state", True),
+        ("calc.*", True),
+    ],
+)
+def test_who_may_call_nothing_may_call_nothing_of_the_meshs_own(
+    denied: str, is_allowed: bool
+) -> None:
+    policy = Policy([Rule("no", ["*"], deny={"call": [denied]})], default="allow")
+    assert policy.decide(ALICE, "call", "_mesh.tap").is_allowed is is_allowed
