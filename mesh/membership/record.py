@@ -15,7 +15,7 @@ from typing import Any
 
 from mesh.wire.frames import BadFrame
 from patterns.errors import BadName, ConfigError
-from patterns.names import check_name, check_pattern, group_of
+from patterns.names import RESERVED_TOKEN, check_name, check_pattern, group_of
 
 __all__ = [
     "MAX_OWNED",
@@ -294,6 +294,8 @@ def _queues(value: object) -> dict[str, tuple[str, ...]]:
 def _services(value: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict):
         raise BadFrame("services must be a map")
+    if RESERVED_TOKEN in value:
+        raise BadFrame(f"the service {RESERVED_TOKEN!r} is every node's, and in no record")
     return {_name(name): tuple(_name(m) for m in _list(ms)) for name, ms in value.items()}
 
 

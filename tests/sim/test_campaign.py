@@ -16,7 +16,7 @@ import pytest
 
 from tests.sim.campaign import LAWS, LawBroken, Run, make_plan
 
-SEEDS = 400
+SEEDS = 300
 CHUNK = 50
 
 RARE = frozenset({"capacity", "drops are missed", "goodbye", "not again"})
