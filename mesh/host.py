@@ -139,7 +139,7 @@ class Host:
     def _open_metrics(self, host: str, port: int) -> None:
         from mesh.metrics.server import MetricsServer
 
-        self.engine.inspection.measure()
+        self.engine.inspection.measure(always=True)
         self.metrics = MetricsServer(self, self.settings)
         self.metrics.open(host, port)
 

@@ -309,6 +309,7 @@ class Engine:
         self._waits.close(NodeClosed("the node was closed during the wait"))
         self.pings.close()
         self.ownership.close()
+        self.inspection.close()
         self._client.close()
         self.streams.close()
         self.server.close()

@@ -20,14 +20,18 @@ from mesh.engine.totals import Totals
 from mesh.engine.work_plane import WorkPlane
 from mesh.membership import State
 from patterns.names import group_of, is_reserved_method, queue_of
+from patterns.port import Timer
 from patterns.pubsub import PubSub
 from patterns.rpc import RpcClient, RpcServer
 from patterns.rpc.measures import Histogram, Measure, Measures, quantile
 
-__all__ = ["Inspection"]
+__all__ = ["MEASURE_FOR", "Inspection"]
 
 MAX_LEFT = 16
 """Things that a drain waits for and that are told: each running method is one."""
+
+MEASURE_FOR = 300.0
+"""Seconds after the last question for which calls are measured: who looks, looks more often."""
 
 
 class Inspection:
@@ -52,6 +56,9 @@ class Inspection:
         self._work = work
         self._draining = draining
         self._liveness = liveness
+        self._always = False
+        self._asked_at = 0.0
+        self._timer: Timer | None = None
 
     @property
     def is_draining(self) -> bool:
@@ -69,14 +76,38 @@ class Inspection:
             "left": left[:MAX_LEFT] + more,
         }
 
-    def measure(self) -> tuple[Measures, Measures]:
-        """Measure calls from now on, if that has not begun: those served, and those made."""
+    def measure(self, *, always: bool = False) -> tuple[Measures, Measures]:
+        """Measure calls from now on, if that has not begun: those served, and those made.
+
+        ``always``, or until nobody has asked for ``MEASURE_FOR``: then what was measured is
+        forgotten, and calls cost what they did before.
+        """
         server, client = self._server, self._client
+        self._always |= always
+        self._asked_at = self._core.clock.now()
+        if self._timer is None and not self._always:
+            self._timer = self._core.clock.call_later(MEASURE_FOR, self._stop_measuring)
         if server.measures is None:
             server.measures = Measures()
         if client.measures is None:
             client.measures = Measures()
         return server.measures, client.measures
+
+    def _stop_measuring(self) -> None:
+        self._timer = None
+        left = self._asked_at + MEASURE_FOR - self._core.clock.now()
+        if self._always:
+            return
+        if left > 0:
+            self._timer = self._core.clock.call_later(left, self._stop_measuring)
+        else:
+            self._server.measures = self._client.measures = None
+
+    def close(self) -> None:
+        """No timer stays behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def methods(self) -> list[dict[str, Any]]:
         """What is served: how much runs and waits now, what was measured."""

@@ -69,7 +69,7 @@ def metrics_questions(host: Host, settings: Settings) -> Questions[dict[str, Any
     """Asks for all that metrics need."""
 
     def state() -> dict[str, Any]:
-        host.engine.inspection.measure()
+        host.engine.inspection.measure(always=True)
         return {part: state_of(part, host, settings) for part in PARTS}
 
     return Questions(host, state)

@@ -1,7 +1,8 @@
 """How many calls of each method there were, how many failed, and how long they took.
 
 Nothing is measured, and nothing paid, until somebody asks: then ``RpcServer.measures`` and
-``RpcClient.measures`` are set, and stay. So the first look at a node sees no latencies yet.
+``RpcClient.measures`` are set. So the first look at a node sees no latencies yet. What is measured
+at a server is its handlers; a caller's latency has the wait in line, too.
 
 Latencies go into a histogram of fixed size, whose bounds grow by the square root of two: a
 percentile is never too low, and at most 41 % too high, however long it runs. Two that were made

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import mesh
+from mesh.engine.inspection import MEASURE_FOR
 from mesh.inspection import state
 from mesh.inspection.state import PARTS
 from mesh.testing import SimMesh
@@ -179,6 +180,18 @@ def test_questions_wait_for_one_another_and_calls_do_not_wait_for_them(sim: SimM
     sim.run(flood())
     assert ended.count("state") == 50
     assert ended[0] == "add"
+
+
+def test_measuring_ends_when_nobody_has_asked_for_long(sim: SimMesh) -> None:
+    calc, looker = pair(sim)
+    ask(sim, looker, calc.id, "methods")
+    sim.advance(MEASURE_FOR / 2)
+    sim.run(looker.call("calc.add", 1, 2))
+    assert ask(sim, looker, calc.id, "methods")["methods"][0]["succeeded"] == 1
+    sim.advance(MEASURE_FOR / 2 + 1.0)
+    assert calc.host.engine.server.measures is not None, "it was asked since"
+    sim.advance(MEASURE_FOR)
+    assert calc.host.engine.server.measures is None
 
 
 def test_a_name_that_nobody_serves_is_not_measured(sim: SimMesh) -> None:

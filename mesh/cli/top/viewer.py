@@ -66,7 +66,7 @@ HELP = (
     ("", ""),
     ("! and *", "needs a look: lost or silent; has errors, waits, drains, is denied"),
     ("SERVED CALLS IN OUT", "per second: calls served and made, messages received and sent"),
-    ("P50 P99", "of calls served since the last look; up to 41 % too high, never too low"),
+    ("P50 P99", "of handlers, without the wait in line; up to 41 % too high, never too low"),
     ("RUN", "calls that run, +those in line; FLIGHT: calls made that have no answer yet"),
     ("WAITS", "messages not sent, not acknowledged, or not yet handled"),
     ("MISSED", "messages that did not reach it; DROPPED: that it gave up; +new ones"),
