@@ -92,4 +92,11 @@ def _add_fields(record: logging.LogRecord) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    try:
+        return str(value)
+    except Exception:
+        # Of a user's class. ``logging`` tells that of a handler, and a filter's error goes to
+        # whoever logs.
+        return f"<{type(value).__name__} without a text>"
