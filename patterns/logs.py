@@ -96,7 +96,6 @@ def _plain(value: Any) -> Any:
         return value
     try:
         return str(value)
-    except Exception:
-        # Of a user's class. ``logging`` tells that of a handler, and a filter's error goes to
-        # whoever logs.
+    except Exception:  # noqa: BLE001  a class of the user's may raise anything
+        # ``logging`` itself tells of what handlers raise; a filter's error goes to whoever logs.
         return f"<{type(value).__name__} without a text>"
