@@ -32,7 +32,7 @@ class _Records:
 
 def announced_in(packet: bytes) -> list[Candidate]:
     """The nodes whose records are all in the packet. What is wrong with it or them is left out."""
-    from zeroconf import DNSIncoming, ServiceInfo  # type: ignore[attr-defined]
+    from zeroconf import BadTypeInNameException, DNSIncoming, ServiceInfo  # type: ignore[attr-defined]
 
     parsed = DNSIncoming(packet)
     if not parsed.valid or not parsed.is_response():
@@ -40,19 +40,19 @@ def announced_in(packet: bytes) -> list[Candidate]:
     records = _sorted(parsed)
     found = []
     for name, instance in records.instances.items():
-        info = ServiceInfo(
-            SERVICE_TYPE,
-            name,
-            port=instance.port,
-            server=instance.server,
-            properties=instance.text,
-            addresses=records.addresses.get(instance.server, []),
-        )
         try:
+            info = ServiceInfo(
+                SERVICE_TYPE,
+                name,
+                port=instance.port,
+                server=instance.server,
+                properties=instance.text,
+                addresses=records.addresses.get(instance.server, []),
+            )
             found.append(
                 parse_service(name.removesuffix("." + SERVICE_TYPE), info, loopback_only=False)
             )
-        except ValueError:
+        except (ValueError, BadTypeInNameException):
             continue  # forged, of another version, or not whole
     return found
 

@@ -92,4 +92,10 @@ def _add_fields(record: logging.LogRecord) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  a class of the user's may raise anything
+        # ``logging`` itself tells of what handlers raise; a filter's error goes to whoever logs.
+        return f"<{type(value).__name__} without a text>"

@@ -26,6 +26,7 @@ __all__ = [
     "BAGGAGE",
     "CLIENT",
     "CONSUMER",
+    "MAX_CARRIED",
     "MAX_EVENTS",
     "MAX_TEXT",
     "PRODUCER",
@@ -52,6 +53,10 @@ MAX_TEXT = 256
 
 MAX_EVENTS = 16
 """What is told of one span besides its end: a call is tried a few times, not more."""
+
+MAX_CARRIED = 8192
+"""Characters of ``tracestate``, and of ``baggage``: W3C asks for 512 and 8192. All that follows
+from a message takes them along, so what is longer is left behind."""
 
 _SAMPLED = 1
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
@@ -113,14 +118,17 @@ def read_context(headers: Mapping[str, Any]) -> TraceContext | None:
         return None
     if span_id == _NO_SPAN:
         return None
-    state, baggage = headers.get(STATE), headers.get(BAGGAGE)
     return TraceContext(
         trace_id,
         span_id,
         bool(int(flags, 16) & _SAMPLED),
-        state if isinstance(state, str) else "",
-        baggage if isinstance(baggage, str) else "",
+        _carried(headers.get(STATE)),
+        _carried(headers.get(BAGGAGE)),
     )
+
+
+def _carried(value: object) -> str:
+    return value if isinstance(value, str) and len(value) <= MAX_CARRIED else ""
 
 
 def headers_with(headers: Mapping[str, str] | None, context: TraceContext) -> dict[str, str]:

@@ -234,7 +234,7 @@ class Inspection:
             "address": session.address,
             "state": state,
             "since": peer.since,
-            "is_observer": session.is_observer,
+            "is_observer": peer.is_observer,  # also when it has failed, or left
             "hears_us": session.link is not None,
             "is_heard": session.dial is not None,
             "is_joined": session.is_joined,

@@ -82,9 +82,11 @@ class Facts:
 
     is_draining: bool = False
     linked: int = 0
-    """Peers that are members now."""
+    """Peers that are members now,"""
+    nodes: int = 0
+    """and those of them that are no observers."""
     in_doubt: tuple[str, ...] = ()
-    """Those of them that are suspect or unresponsive."""
+    """Nodes that are suspect or unresponsive."""
     one_way: tuple[str, ...] = ()
     """Those to which the link has been up in one direction only for a while."""
     alone_for: float = 0.0
@@ -222,10 +224,10 @@ def _degrading(facts: Facts) -> Iterator[Finding]:
             f"others were heard of, and do not answer: {_some(facts.unanswered)}; they may be "
             "gone; if not, look at the firewalls between",
         )
-    if facts.linked and len(facts.in_doubt) / facts.linked >= IN_DOUBT_SHARE:
+    if facts.nodes and len(facts.in_doubt) / facts.nodes >= IN_DOUBT_SHARE:
         yield (
             "peers_in_doubt",
-            f"{len(facts.in_doubt)} of {facts.linked} peers are suspect or unresponsive: "
+            f"{len(facts.in_doubt)} of {facts.nodes} peers are suspect or unresponsive: "
             f"{_some(facts.in_doubt)}; look at them, and at the network between",
         )
     if facts.one_way:

@@ -120,6 +120,9 @@ class Vitals:
     def _facts(self, peers: Sequence[Mapping[str, Any]]) -> Facts:
         host, now = self._host, self._clock.now()
         linked = [peer for peer in peers if peer["state"] in _LINKED]
+        # An observer is a tool, which somebody may stop, or shut with the lid of a laptop.
+        nodes = [peer for peer in peers if not peer["is_observer"]]
+        linked_nodes = [peer for peer in linked if not peer["is_observer"]]
         alone_for = 0.0 if linked else now - self._linked_at
         unanswered, refusing, strangers = ((), (), 0) if linked else host.finding.unlinked()
         left, time = self._certificate()
@@ -132,13 +135,16 @@ class Vitals:
         return Facts(
             is_draining=host.engine.inspection.is_draining,
             linked=len(linked),
-            in_doubt=tuple(_title(peer) for peer in linked if peer["state"] != "alive"),
+            nodes=len(linked_nodes),
+            in_doubt=tuple(_title(peer) for peer in linked_nodes if peer["state"] != "alive"),
             one_way=tuple(
-                _title(peer) for peer in linked if _is_one_way(peer) and peer["id"] in self._one_way
+                _title(peer)
+                for peer in linked_nodes
+                if _is_one_way(peer) and peer["id"] in self._one_way
             ),
             alone_for=alone_for,
             was_linked=self._was_linked or bool(linked),
-            silent_hosts=0 if linked else self._silent_hosts(peers, alone_for),
+            silent_hosts=0 if linked else self._silent_hosts(nodes, alone_for),
             unanswered=unanswered,
             refusing=refusing,
             strangers=strangers,
@@ -201,4 +207,6 @@ def _title(peer: Mapping[str, Any]) -> str:
 
 
 def _is_one_way(peer: Mapping[str, Any]) -> bool:
-    return bool(peer["is_joined"] and peer["hears_us"] != peer["is_heard"])
+    """Of one that is suspect this says nothing: a link that is given up ends one way first."""
+    is_doubted = peer["state"] == "suspect"
+    return bool(peer["is_joined"] and peer["hears_us"] != peer["is_heard"] and not is_doubted)

@@ -216,7 +216,11 @@ class MetricsServer:
             self._snapshot = snapshot_of(self._settings, answer)
         except NodeClosed as error:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
-        encode, kind = self._library.exposition.choose_encoder(accept)
+        choose = self._library.exposition.choose_encoder
+        try:
+            encode, kind = choose(accept)
+        except (TypeError, ValueError, LookupError):  # a version that is none
+            encode, kind = choose("")
         return HTTPStatus.OK, kind, encode(self._registry)
 
     def collect(self) -> Iterator[Metric]:

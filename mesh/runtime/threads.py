@@ -19,6 +19,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from mesh.logs import get_logger
@@ -111,7 +112,8 @@ class Handover:
         try:
             self._waking.add(me)
             self._is_awake = True
-            self._loop.call_soon_threadsafe(self.drain)
+            # Not in the context of this thread: others' functions run in that callback as well.
+            self._loop.call_soon_threadsafe(self.drain, context=Context())
         except RuntimeError:  # the loop was closed, and the node was not
             self.close()
         except BaseException:  # Ctrl-C: the next one wakes it

@@ -102,6 +102,15 @@ def test_a_scrape_can_be_read_in_both_formats(served: mesh.Node) -> None:
     assert {f.name for f in read_openmetrics(body.decode())} > {"mesh_up", "mesh_bad_frames"}
 
 
+@pytest.mark.parametrize("version", ["1.x", "", "abc", "1.²", "-1", "1.0.0; escaping=?"])
+def test_a_format_of_no_version_is_answered_all_the_same(served: mesh.Node, version: str) -> None:
+    for kind in ("application/openmetrics-text", "text/plain"):
+        accept = f"Accept: {kind}; version={version}\r\n"
+        answer = raw(place(served), f"GET /metrics HTTP/1.1\r\n{accept}\r\n".encode("latin-1"))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"mesh_up" in answer
+
+
 def test_calls_are_measured_from_the_start_when_metrics_are_on(
     served: mesh.Node, make_node: Make
 ) -> None:

@@ -87,6 +87,23 @@ def test_of_two_the_one_that_hears_nothing_goes_on(sim: SimMesh) -> None:
     assert one.health().is_ready
 
 
+def test_an_observer_that_falls_silent_says_nothing_about_this_node(sim: SimMesh) -> None:
+    """A suspended meshctl, or the laptop of who looks on, whose lid is shut."""
+    one, two = (sim.node("calc") for _ in range(2))
+    looker = sim.node("looker", observer=True)
+    sim.until(lambda: len(one.peers(all=True)) == len(two.peers(all=True)) == 2, within=10.0)
+    sim.advance(6.0)
+    sim.freeze(looker)
+    for _ in range(30):
+        sim.advance(1.0)
+        assert [one.health().status, two.health().status] == ["ready", "ready"]
+    sim.thaw(looker)
+    sim.until(lambda: len(one.peers(all=True)) == 2, within=30.0)
+    sim.partition([one], [two, looker])
+    sim.advance(60.0)
+    assert one.health().is_ready  # it may be the last node that works
+
+
 def test_a_peer_that_does_not_answer_degrades_a_small_mesh(sim: SimMesh) -> None:
     first, second, _ = trio(sim)
     sim.block(second)

@@ -252,3 +252,67 @@ def test_with_a_policy_it_says_who_may_tap() -> None:
         assert sim.run(look(watchman)) == ["calc.add", "news"]
         with pytest.raises(mesh.AccessDenied):
             sim.run(look(thief))
+
+
+def test_what_outlasts_a_tap_and_is_given_up_leaves_nothing(sim: SimMesh) -> None:
+    place = Place(sim)
+    calc, shop = place.calc, place.shop
+    busy = asyncio.Event()
+
+    @shop.rpc
+    async def wait() -> None:
+        await busy.wait()
+
+    @shop.member("lazy", concurrency=1)
+    async def work(message: mesh.Message) -> None:
+        await busy.wait()
+
+    sim.advance(1.0)
+    left: list[asyncio.Task[Any]] = []
+
+    async def act() -> None:
+        left.extend(asyncio.ensure_future(calc.call("shop.wait")) for _ in range(3))
+        left.extend(asyncio.ensure_future(calc.groupcast("lazy", n)) for n in range(9))
+        await asyncio.sleep(0.5)
+
+    async def give_up() -> None:
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    place.look(act)
+    sim.advance(2.0)
+    observing, sender = calc.host.observing, calc.host.engine._work.sender
+    assert not observing.is_awake
+    assert len(sender._callers) > 0
+    sim.run(give_up())
+    assert observing._outgoing._calls == observing._outgoing._casts == {}
+    assert len(sender._callers) == 0
+    assert not calc.host.engine._client._pending
+    busy.set()
+
+
+def test_a_trace_that_came_while_a_tap_was_open_goes_on_when_it_ends(sim: SimMesh) -> None:
+    place = Place(sim)
+    calc, shop = place.calc, place.shop
+
+    @calc.rpc
+    async def later() -> None:
+        await asyncio.sleep(3.0)
+        await calc.call("shop.ask")
+
+    sim.advance(1.0)
+    headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    begun: list[asyncio.Task[Any]] = []
+
+    async def act() -> None:
+        begun.append(asyncio.ensure_future(shop.service("calc", headers=headers).later()))
+        await asyncio.sleep(0.5)
+
+    async def end() -> None:
+        await begun[0]
+
+    place.look(act)
+    sim.run(end())
+    kinds = [(span.kind, span.name) for span in calc.host.observing.ring.spans]
+    assert kinds == [("client", "shop.ask"), ("server", "calc.later")]

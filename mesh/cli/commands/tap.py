@@ -17,6 +17,7 @@ from mesh.cli.options import Options, json_option, mesh_options, pass_options
 from mesh.cli.output import print_json, print_text
 from mesh.cli.peer_names import matching
 from mesh.cli.text import bytes_of, count_of, milliseconds
+from mesh.cli.tracing.gathering import MAX_TIME
 
 __all__ = ["tap"]
 
@@ -31,9 +32,6 @@ A node shows nothing of itself unless it is made with allow=[..., "tap"], or MES
 Who may tap a node may see payloads: as text, cut at 512 characters. With a policy the right is
 'call' on _mesh.tap.
 """
-
-MAX_TIME = 2**40
-"""Seconds since 1970: what is later is no time."""
 
 MAX_WAITING = 64
 """Items of taps that wait to be printed. More wait in the nodes, which drop and say so."""

@@ -31,6 +31,12 @@ was corrected: the clock of that node, and that of whom it heard from, do not ag
 
 SHOWN = 20
 
+MOST_NAMED = 8
+"""Traces that are named where one was meant."""
+
+MAX_INDENT = 32
+"""Levels that are drawn to the right; what is deeper stands below them."""
+
 _DOES = {"client": "calls", "server": "serves", "producer": "sends", "consumer": "handles"}
 
 
@@ -77,6 +83,7 @@ def _show(node: mesh.Node, trace_id: str, timeout: float, as_json: bool) -> None
         {**span, "node": str(peer), "node_id": peer.id}
         for peer, answer in answers
         for span in spans_of(answer)
+        if span["trace"].startswith(trace_id)
     ]
     _tell_silent(silent)
     found = sorted({span["trace"] for span in spans})
@@ -87,7 +94,9 @@ def _show(node: mesh.Node, trace_id: str, timeout: float, as_json: bool) -> None
             "4,096 spans, of traces that are sampled"
         )
     if len(found) > 1:
-        raise click.ClickException(f"{trace_id} can mean {', '.join(found)}; give more digits")
+        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        which = ", ".join(found[:MOST_NAMED]) + more
+        raise click.ClickException(f"{trace_id} can mean {which}; give more digits")
     trees = forest(spans)
     if as_json:
         print_json(_document(found[0], trees, silent))
@@ -110,7 +119,7 @@ def _show(node: mesh.Node, trace_id: str, timeout: float, as_json: bool) -> None
 def _row(depth: int, one: Placed, origin: float) -> tuple[str, ...]:
     span = one.span
     moved = "~" if one.is_moved else ""
-    branch = "  " * (depth - 1) + "└ " if depth else ""
+    branch = "  " * (min(depth, MAX_INDENT) - 1) + "└ " if depth else ""
     return (
         f"{moved}{milliseconds(one.start - origin)}",
         milliseconds(one.seconds),

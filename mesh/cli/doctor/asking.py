@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import mesh
 from mesh.cli.doctor.facts import Member, Seen, View
@@ -37,6 +38,8 @@ PING = 1.0
 """Seconds for a ping to one that did not answer."""
 
 WANTED = ("node", "process", "peers", "discovery")
+_ID = re.compile("[0-9a-f]{32}")
+
 SINCE_LATER = ("health",)
 """Parts that not all nodes have."""
 
@@ -151,7 +154,7 @@ def seen_in(peers: Any) -> dict[str, Seen]:
     """The part "peers" of a node's state, by id."""
     found: dict[str, Seen] = {}
     for peer in peers[:MAX_PEERS] if isinstance(peers, list) else ():
-        if isinstance(peer, Mapping) and isinstance(id := peer.get("id"), str):
+        if isinstance(peer, Mapping) and _is_id(id := peer.get("id")):
             hears_us, is_heard = peer.get("hears_us") is True, peer.get("is_heard") is True
             found[id] = Seen(
                 _text(peer.get("state")) or "unknown",
@@ -163,6 +166,10 @@ def seen_in(peers: Any) -> dict[str, Seen]:
                 is_observer=peer.get("is_observer") is True,
             )
     return found
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def _part(answer: Any, name: str) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from mesh.cli.doctor.facts import Facts
@@ -30,9 +31,10 @@ def _bounded(found: Sequence[Finding]) -> list[Finding]:
     for finding in found:
         by_code.setdefault(finding.code, []).append(finding)
     shown: list[Finding] = []
+    told: Counter[str] = Counter()
     for finding in found:
-        same = by_code[finding.code]
-        number = next(n for n, one in enumerate(same) if one is finding)
+        same, number = by_code[finding.code], told[finding.code]
+        told[finding.code] += 1
         if number < MOST_OF_A_CODE or len(same) <= MOST_OF_A_CODE + 1:
             shown.append(finding)
         elif number == MOST_OF_A_CODE:

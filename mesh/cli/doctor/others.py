@@ -47,6 +47,7 @@ class Others:
         self._linked = {peer.id for peer in peers if peer.state in LINKED}
         self._taken = {peer.address for peer in peers if peer.state in LINKED}
         """Whoever was there before is gone."""
+        self._observers = _observers(members)
         self._found: dict[str, Other] = {}
         for other in self._of_sources():
             self._add(other)
@@ -61,6 +62,8 @@ class Others:
     def _add(self, other: Other) -> None:
         if other.id in self._linked or other.id == self._node.id:
             return
+        if other.id in self._observers and not other.is_wanted:
+            return  # a tool, which somebody has stopped
         if other.cause in OVER or (other.cause in LINKED and not other.state):
             return
         known = self._found.get(other.key) or self._at(other.addresses)
@@ -173,6 +176,12 @@ class Others:
         for other in self:
             found = tuple(tries[address] for address in other.addresses if address in tries)
             yield replace(other, tried=found if _is_ours(other) else ())
+
+
+def _observers(members: Iterable[Member]) -> set[str]:
+    """Those that any member knows to be one."""
+    views = [member.view for member in members if member.view is not None]
+    return {id for view in views for id, seen in view.peers.items() if seen.is_observer}
 
 
 def _is_ours(other: Other) -> bool:

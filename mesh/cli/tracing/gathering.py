@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import mesh
@@ -9,8 +10,11 @@ from mesh.cli import errors
 
 __all__ = ["gather", "spans_of", "traces_of"]
 
-MAX_TIME = 2.0**40
-"""Seconds since 1970: what is later, infinite or no number is no time."""
+MAX_TIME = 2.0**37
+"""Seconds since 1970, in the year 6325: what is later, earlier than 1970 or no number is no time.
+Dates end with the year 9999."""
+
+_TRACE_ID = re.compile("[0-9a-f]{32}")
 
 HERE = ("alive", "unresponsive", "suspect")
 
@@ -76,7 +80,8 @@ def _whole(found: Any, fields: Fields) -> list[dict[str, Any]]:
         for one in (found if isinstance(found, list) else ())
         if isinstance(one, dict)
         and all(isinstance(one.get(name), kinds) for name, kinds in fields.items())
-        and all(abs(value) < MAX_TIME for value in one.values() if isinstance(value, float))
+        and all(0.0 <= value < MAX_TIME for value in one.values() if isinstance(value, float))
+        and _TRACE_ID.fullmatch(one["trace"])
     ]
 
 
@@ -85,6 +90,7 @@ def _is_event(event: Any) -> bool:
         isinstance(event, list)
         and len(event) == 2
         and isinstance(event[0], float)
+        and 0.0 <= event[0] < MAX_TIME
         and isinstance(event[1], str)
     )
 

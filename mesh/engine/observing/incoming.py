@@ -125,10 +125,9 @@ class Incoming:
         observing, method = self._observing, job.method.full_name
         if is_reserved_method(method):
             return function
+        observing.notice(job.headers)
         if not observing.is_awake:
-            observing.notice(job.headers)
-            if not observing.is_awake:
-                return function
+            return function
         peer = str(job.caller.peer)
         attributes = call_attributes(method)
         if job.key is not None:
@@ -144,10 +143,9 @@ class Incoming:
         observing = self._observing
         if is_reserved_method(name):
             return method.serve, None
+        observing.notice(headers)
         if not observing.is_awake:
-            observing.notice(headers)
-            if not observing.is_awake:
-                return method.serve, None
+            return method.serve, None
         peer = str(caller.peer)
         attributes = call_attributes(name) | {"mesh.stream": True}
         span, context = self._span_of(SERVER, name, headers, peer, attributes)

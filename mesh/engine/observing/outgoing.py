@@ -71,6 +71,9 @@ class Outgoing:
 
     def end(self) -> None:
         self._client.sent_again = None
+        # Nobody asks how what was only tapped ends; nor would ``cancel`` and ``abandon`` tell.
+        self._calls = {id: call for id, call in self._calls.items() if call.span is not None}
+        self._casts = {key: cast for key, cast in self._casts.items() if cast.span is not None}
 
     # What all have in common.
 
@@ -321,7 +324,7 @@ class _Call:
 class _Cast:
     """The waiter of a groupcast that is observed."""
 
-    __slots__ = ("_data", "_group", "_is_over", "_outgoing", "_span", "_waiter")
+    __slots__ = ("_data", "_group", "_is_over", "_outgoing", "_waiter", "span")
 
     def __init__(
         self, outgoing: Outgoing, group: str, waiter: Waiter, span: Span | None, data: Any
@@ -329,16 +332,23 @@ class _Cast:
         self._outgoing = outgoing
         self._group = group
         self._waiter = waiter
-        self._span = span
+        self.span = span
         self._data = data
         self._is_over = False
+
+    def __eq__(self, other: object) -> bool:
+        """It stands for the waiter, also for who abandons that when nobody looks any more."""
+        return other is self or other is self._waiter
+
+    def __hash__(self) -> int:
+        return hash(self._waiter)
 
     def done(self) -> bool:
         return self._waiter.done()
 
     def set_result(self, result: Any, /) -> None:
-        if self._span is not None:
-            self._span.peer = str(result)
+        if self.span is not None:
+            self.span.peer = str(result)
         self.end(None)
         self._outgoing.tell("casts", self._group, "groupcast", str(result), self._data)
         self._waiter.set_result(result)
@@ -352,4 +362,4 @@ class _Cast:
         if not self._is_over:
             self._is_over = True
             self._outgoing.forget_cast(self._waiter)
-            self._outgoing.finish(self._span, error)
+            self._outgoing.finish(self.span, error)

@@ -172,7 +172,9 @@ class Recorder:
         if error is not None:
             span.error = error_type(error)
         if span.context.is_sampled:
-            span.native = span.context.native = None
+            span.native = None
+            # What may go on within it needs all of the context; who looks at it, where it was.
+            span.context = TraceContext(span.context.trace_id, span.context.span_id)
             self.ring.add(span)
 
 

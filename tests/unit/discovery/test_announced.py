@@ -55,6 +55,17 @@ def test_one_that_is_not_whole_is_left_out(part: str) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("instance", ["\x01", "x" * 63, "a.b", " "])
+def test_a_name_that_no_service_may_have_does_not_hide_the_nodes_beside_it(instance: str) -> None:
+    out = DNSOutgoing(ANSWER)
+    forged = build_service(announcement(id="cd" * 16), False).dns_text()
+    forged.name = f"{instance}.{forged.name.partition('.')[2]}"
+    service = build_service(announcement(), False)
+    for record in (forged, service.dns_service(), service.dns_text(), *service.dns_addresses()):
+        out.add_answer_at_time(record, 0)
+    assert [node.id for node in announced_in(out.packets()[0])] == [ID]
+
+
 def test_a_question_and_what_is_no_packet_have_no_nodes() -> None:
     service = build_service(announcement(), False)
     assert announced_in(packet(service, flags=0)) == []

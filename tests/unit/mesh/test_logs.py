@@ -97,3 +97,25 @@ def test_nothing_is_said_below_a_warning_without_configuration() -> None:
         assert logger.handlers == []
         assert logger.level in (logging.NOTSET,)
         assert logger.propagate
+
+
+def test_what_has_no_text_does_not_reach_who_logs() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    logger, record = get_logger("mesh.test"), []
+    handler = logging.Handler()
+    handler.emit = record.append  # type: ignore[method-assign,assignment]
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        logger.warning("%r: %s", "calc", Mute())
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+    assert record[0].mesh == {
+        "event": "not_flushed",
+        "node": "calc",
+        "reason": "<Mute without a text>",
+    }

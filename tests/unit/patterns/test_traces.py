@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patterns.rpc import CallOptions
-from patterns.traces import MAX_TEXT, TraceContext, headers_with, read_context
+from patterns.traces import MAX_CARRIED, MAX_TEXT, TraceContext, headers_with, read_context
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -99,3 +99,12 @@ def test_options_with_headers_are_others_and_so_are_their_legs() -> None:
     assert [leg.is_beside for leg in options.legs] == [False, True]
     assert [leg.headers for leg in plain.legs] == [None, None]
     assert not CallOptions().for_stream([1, 2]).with_headers({}).is_plain
+
+
+def test_what_is_too_long_to_be_carried_is_left_behind_and_the_trace_goes_on() -> None:
+    parent = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    for length, is_carried in ((MAX_CARRIED, True), (MAX_CARRIED + 1, False)):
+        text = "x" * length
+        found = read_context({**parent, "tracestate": text, "baggage": text})
+        assert found is not None
+        assert (bool(found.state), bool(found.baggage)) == (is_carried, is_carried)

@@ -91,3 +91,17 @@ def test_traces_are_told_newest_first_by_their_first_span(recorder: Recorder, cl
     assert len(recorder.ring.traces(1)) == 1
     (first, second) = recorder.ring.of_trace(old.context.trace_id[:6])
     assert (first["name"], first["error"], second["name"]) == ("child", "KeyError", "old")
+
+
+def test_what_is_kept_has_not_what_others_gave_a_trace_to_carry(recorder: Recorder) -> None:
+    span = span_of(recorder, TraceContext("1" * 32, "2" * 16, state="s" * 99, baggage="b" * 99))
+    within = span.context
+    recorder.end(span, None)
+    (kept,) = recorder.ring.spans
+    assert (kept.context.traceparent, kept.context.state, kept.context.baggage) == (
+        within.traceparent,
+        "",
+        "",
+    )
+    # A task that its handler left behind goes on within it.
+    assert (within.state, within.baggage) == ("s" * 99, "b" * 99)

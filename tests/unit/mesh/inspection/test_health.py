@@ -19,7 +19,7 @@ from mesh.inspection.health import (
 from mesh.metrics.counted import COUNTED
 
 DAY = 86_400.0
-WELL = Facts(linked=4, sources=3, was_linked=True)
+WELL = Facts(linked=4, nodes=4, sources=3, was_linked=True)
 ALONE = Facts(alone_for=ISOLATED_AFTER, sources=3)
 
 
@@ -106,7 +106,7 @@ def test_what_is_the_matter_degrades(change: dict[str, object], problem: str) ->
 @pytest.mark.parametrize(
     "change",
     [
-        {"in_doubt": ("a/1",), "linked": 5},
+        {"in_doubt": ("a/1",), "linked": 5, "nodes": 5},
         {"lag": LAG / 2},
         {"losses": {"messages_missed": 0}},
         {"certificate_left": (CERTIFICATE_DAYS + 1) * DAY, "certificate_time": 365 * DAY},
@@ -134,7 +134,7 @@ def test_a_blocked_node_is_not_live() -> None:
 
 def test_a_reason_names_some_and_is_one_line() -> None:
     many = tuple(f"peer{n}/12345678" for n in range(50))
-    (reason,) = assess(replace(WELL, linked=50, in_doubt=many)).reasons
+    (reason,) = assess(replace(WELL, linked=50, nodes=50, in_doubt=many)).reasons
     assert "peer2/12345678 and 47 more" in reason
     assert len(reason) < 300
     assert "\n" not in reason

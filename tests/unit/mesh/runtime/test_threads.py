@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 
 import pytest
 
@@ -49,3 +50,26 @@ def test_a_thread_that_waits_for_room_is_let_go_by_the_refusal() -> None:
 
     asyncio.run(main())
     assert outcome == [NodeClosed]
+
+
+def test_no_thread_hands_its_context_to_what_another_one_puts() -> None:
+    """Whoever wakes the loop is not who all that runs in that turn follows from."""
+    within: ContextVar[str] = ContextVar("within", default="nothing")
+    seen: list[str] = []
+
+    async def body() -> None:
+        handover = Handover(asyncio.get_running_loop())
+
+        def put(value: str) -> None:
+            if value:
+                within.set(value)
+            handover.put(lambda: seen.append(within.get()), ())
+
+        for value in ("a trace", ""):
+            thread = threading.Thread(target=put, args=(value,))
+            thread.start()
+            thread.join()  # the loop has not run meanwhile
+        await asyncio.sleep(0.01)
+
+    asyncio.run(body())
+    assert seen == ["nothing", "nothing"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from discovery import Candidate
 from discovery.multicast import Multicast
+from mesh.cli.doctor.asking import seen_in
 from mesh.cli.doctor.diagnose import MOST_OF_A_CODE, diagnose
 from mesh.cli.doctor.facts import (
     Adapter,
@@ -391,3 +393,24 @@ def test_every_finding_is_on_the_page_and_the_page_has_no_others() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (\w+)", tables, flags=re.MULTILINE)
     assert {code for code, _ in rows} == in_source()
     assert {gravity for _, gravity in rows} <= set(GRAVITIES)
+
+
+def test_ids_that_are_none_are_left_out_of_what_a_member_tells() -> None:
+    """Another node may send anything, and what is no id can stand for nobody."""
+    good = id_of("calc")
+    told = [{"id": id, "state": "failed"} for id in (good, "zz" * 16, "", "ab", good.upper(), 5)]
+    assert list(seen_in(told)) == [good]
+
+
+def test_a_mesh_that_is_cut_in_two_halves_is_told_at_once() -> None:
+    """Each pair across the cut is a finding: 16,384 of them, all told in fewer."""
+    halves = [[f"{number:032x}" for number in range(start, 256, 2)] for start in (0, 1)]
+    members = tuple(
+        Member(id, "calc", "10.0.0.2:5000", view=View(peers=dict.fromkeys(half, LINKED)))
+        for half in halves
+        for id in half
+    )
+    began_at = time.process_time()
+    found = diagnose(Facts(MACHINE, OWN, members))
+    assert time.process_time() - began_at < 3.0
+    assert [f.code for f in found].count("apart") == MOST_OF_A_CODE + 1
