@@ -91,7 +91,7 @@ def _fitted(
 
     shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     titles = [columns[i] for i in shown]
-    cells = [[printable(row[i]) for i in shown] for row in rows]
+    cells = [[printable(row[i]).replace("\n", "\\n") for i in shown] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
     least = [min(width, MOST_ALIGNED) for width in widths]
     if _width(widths) <= console.width or (not details and _width(least) <= console.width):

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 __all__ = ["bytes_of", "count_of", "milliseconds", "printable", "rate_of", "relative"]
 
-# Everything a terminal may take for a command, but neither line ends nor tabs.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Everything a terminal may take for a command, and what turns a text round, but neither line ends
+# nor tabs.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
@@ -16,7 +17,7 @@ def printable(text: str) -> str:
 
     Messages, tags and error texts come from other nodes; a terminal would obey what is in them.
     """
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
 def count_of(number: int, what: str) -> str:

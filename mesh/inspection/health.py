@@ -6,15 +6,18 @@
 ``draining``   it takes no new work, as it was told
 ``blocked``    its event loop does not answer (who asks finds that out, not the node)
 
-To be *isolated* ends readiness, so it takes more than silence. Silence of all others may be the end
-of all others, and then the one that is left must go on; and the first node of a mesh that starts
-may well hear of others that do not answer yet. So it is one of these, for ``ISOLATED_AFTER``:
+It takes more than that nobody answers: the first node of a mesh that starts may well hear of others
+that do not answer yet. So *isolated* is one of these, for ``ISOLATED_AFTER``:
 
 * nodes on two hosts at least that were linked, all there were, fell silent together: no goodbye,
   and no sign that their processes ended;
 * others are there, and every one refuses this node: another key, a revoked certificate;
 * a node for the network has no interface to use;
 * every discovery source fails, and nobody was ever linked.
+
+The first does not end readiness, though a supervisor should know of it: seen from here the end of
+all others is the same, and then the one that is left must go on, or a power failure that leaves one
+of three takes that one out of service as well.
 """
 
 from __future__ import annotations
@@ -34,6 +37,9 @@ ISOLATED_AFTER = 5.0
 
 SILENT_HOSTS = 2
 """That fell silent together. The only other machine may have lost its power."""
+
+CUT_OFF = frozenset({"peers_refuse", "no_network", "discovery_all_failing"})
+"""Problems of this node and of no other, so that it is of no use to anybody."""
 
 IN_DOUBT_SHARE = 0.25
 """Of the peers, suspect or unresponsive. One of many is the matter of that one."""
@@ -73,6 +79,8 @@ class Health:
     @property
     def is_ready(self) -> bool:
         """Whether to give it work."""
+        if self.status == "isolated":
+            return CUT_OFF.isdisjoint(self.problems)
         return self.status in ("ready", "degraded")
 
 

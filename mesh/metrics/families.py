@@ -263,9 +263,9 @@ _family(
     *_SUBSCRIPTION,
 )(_by_subscription("waiting"))
 _family(
-    "counter",
-    "mesh_subscription_missed_total",
-    "Messages that a subscription did not get, as far as is known.",
+    "gauge",  # it is of those that are open: the sum goes back when one of them is closed
+    "mesh_subscription_missed_messages",
+    "Messages that subscriptions which are open did not get, as far as is known.",
     *_SUBSCRIPTION,
 )(_by_subscription("missed"))
 

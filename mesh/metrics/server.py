@@ -101,9 +101,11 @@ class MetricsServer:
             shown = "127.0.0.1" if is_wildcard(host) else host
             self.address = format_address(shown, made.getsockname()[1])
             self._thread.start()
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError) as error:
             self.forget()
             self._loop.close()
+            if isinstance(error, OSError):
+                raise OSError(error.errno, f"metrics_port: {error.strerror}") from None
             raise
 
     def close(self) -> None:

@@ -182,7 +182,7 @@ class Scene:
             assert sum(map(len, source.back.values())) <= 2 * MAX_CREDIT
             assert len(source.parked) <= 2 * MAX_CREDIT
         assert set(receiver._pools) <= {CREW, BILLING}
-        assert len(sender._lines.groups) <= 3
+        assert len(sender.lines.groups) <= 3
         assert sender.unacked <= 20
 
     def check_honest(self) -> None:

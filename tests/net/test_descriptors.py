@@ -100,7 +100,7 @@ def test_the_shortage_is_told_once_and_not_for_each_dial(
     until(lambda: "RLIMIT_NOFILE" in target.errors, WITHIN, "a warning that names the limit")
     refused = target.ask("counters")["peers_refused"]
     until(lambda: target.ask("counters")["peers_refused"] >= refused + PEERS // 2, WITHIN)
-    assert target.errors.count("RLIMIT_NOFILE") == 1
+    assert target.errors.count("told once a minute") == 1
 
 
 def test_without_a_descriptor_for_its_connection_a_call_goes_by_the_link(

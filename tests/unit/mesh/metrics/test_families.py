@@ -203,7 +203,7 @@ def test_methods_and_subscriptions_are_bounded(state: dict[str, Any]) -> None:
     running = values(many, "mesh_calls_running")
     assert (len(running), running["m", "calc", OTHER]) == (MAX_METHODS + 1, 10)
     assert len(values(many, "mesh_served_call_duration_seconds")) == MAX_METHODS + 1
-    missed = values(many, "mesh_subscription_missed_total")
+    missed = values(many, "mesh_subscription_missed_messages")
     assert (len(missed), missed["m", "calc", OTHER, "", ""]) == (MAX_LISTED + 1, 20)
 
 
