@@ -323,6 +323,7 @@ class ControlLane:
         return [session for session in told if session.state in (None, State.ALIVE)]
 
     def _on_goodbye(self, session: Session, link: int, fields: list[Any]) -> None:
+        reason = shown(fields[0])
         session.control(c.GOODBYE_ACK)
         session.flush()
         session.has_left = True
@@ -332,11 +333,12 @@ class ControlLane:
             session.hang_up()
             self._dialer.left(session.id)
         else:
-            self.left(session, shown(fields[0]))
+            self.left(session, reason)
 
     def _on_goodbye_ack(self, session: Session, link: int, fields: list[Any]) -> None:
-        session.has_left = True
-        self.confirmed()
+        if self._is_leaving:  # else nobody has said goodbye, and it goes on as a peer
+            session.has_left = True
+            self.confirmed()
 
 
 def _all(session: Session, record: Record, patterns: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mesh.engine.control import GOODBYE, GOODBYE_ACK
 from mesh.engine.session import Session
 from mesh.wire import frames
 from mesh.wire.codec import Codec
@@ -206,6 +207,8 @@ class Scene:
 @example([("control", [k.CHECK, 2**62, 0]), ("wait", 1.1), ("control", [k.CHECK, 2**62, 0])])
 @example([("casts", 2**62, [[CREW, 1]], 0, b"")])
 @example([("control", [k.DONE, [0, 2**62]])])
+@example([("control", [GOODBYE_ACK])])
+@example([("control", [GOODBYE])])
 @example([("control", [k.BACK, 0, [0, 20], b""])] * 5)
 @example([("control", [k.BACK, 1, [0, 20], b""])] * 5)
 @example([("control", [k.BACK, 4, [0, 20], b""])] * 25)
