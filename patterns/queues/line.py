@@ -1,0 +1,316 @@
+"""``Line``: the jobs of one group of one queue at one home, and who has which.
+
+Rules:
+
+* A job is READY, DELAYED, RESERVED or DEAD, or it is gone. What is ready is handed out by priority,
+  then in the order in which it was put; one that comes back has its old place.
+* A RESERVED job is its holder's until its lease ends. Then, or when the holder is gone, it is ready
+  again. Only its holder can end, extend or give it back; a former one gets ``LeaseLost``.
+* Of one key at most one job is reserved, and one that waits to be tried again holds up the others
+  of its key: so these are handed out one by one, in the order of the line.
+* What has expired is not handed out; it is gone, and counted.
+
+Surprise: leases are kept by holder, in the order in which they end, for all of one holder are of
+the same length. So a job that is done leaves nothing behind that would have to be met later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+
+from patterns.queues.errors import JobGone, LeaseLost
+from patterns.queues.ticket import NEVER, State, Ticket
+from patterns.queues.window import WINDOW, Place, TicketStore, Window
+
+__all__ = ["Holder", "Line"]
+
+
+class Holder:
+    """A worker that takes jobs of one line: ``lease`` seconds each."""
+
+    __slots__ = ("held", "lease", "lease_ms", "name")
+
+    def __init__(self, name: str, lease: float) -> None:
+        self.name = name
+        self.lease = lease
+        self.lease_ms = round(lease * 1000)
+        self.held: dict[int, Ticket] = {}
+        """What it has, the lease that ends first at the front."""
+
+
+class Line:
+    """See the rules. ``now()`` is the home's clock in ms; ``is_ready()`` is told when there may be
+    more to hand out: it does not take any there and then."""
+
+    def __init__(
+        self,
+        store: TicketStore,
+        now: Callable[[], int],
+        *,
+        is_ready: Callable[[], None],
+        window: int = WINDOW,
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._is_ready = is_ready
+        self._here: dict[int, Ticket] = {}
+        self.ready = Window(State.READY, _by_priority, store, self._here, window, is_ready)
+        self.delayed = Window(State.DELAYED, _by_time, store, self._here, window, is_ready)
+        self._holders: dict[Holder, None] = {}
+        self._busy: dict[bytes, int] = {}
+        """Of each key the number of the one that is reserved, or waits to be tried again."""
+        self._parked: dict[bytes, list[tuple[Place, Ticket]]] = {}
+        """Ready but for their key, as heaps."""
+        self.reserved = 0
+        self.dead = 0
+        self.expired = 0
+        """Jobs that were of no use any more when it was their turn, or were found so."""
+        self.is_paused = False
+
+    # Jobs come.
+
+    def put(self, ticket: Ticket) -> None:
+        """A new job, when the store says that it is safe, and not later: a page that was asked for
+        after it shows it, too."""
+        self._wait(ticket)
+
+    def restore(self, ready: int, delayed: int, dead: int) -> None:
+        """So many are in the store, at the start."""
+        for window, count in ((self.ready, ready), (self.delayed, delayed)):
+            window.begin(count)
+        self.dead = dead
+
+    def _wait(self, ticket: Ticket) -> None:
+        if ticket.due_ms > self._now():
+            self.delayed.add(ticket)
+        else:
+            self.ready.add(ticket)
+            self._is_ready()
+
+    # Workers take them.
+
+    def take(self, holder: Holder, most: int) -> list[Ticket]:
+        """Up to ``most`` of what is ready; they are the holder's from now on."""
+        taken: list[Ticket] = []
+        if self.is_paused:
+            return taken
+        now = self._now()
+        until = now + holder.lease_ms
+        busy, held, mark = self._busy, holder.held, self._store.mark
+        while len(taken) < most:
+            ticket = self.ready.pop()
+            if ticket is None:
+                break
+            number, key = ticket.number, ticket.key
+            if ticket.expires_ms <= now:
+                self._expire(ticket)
+                continue
+            if key is not None and busy.setdefault(key, number) != number:
+                self._park(key, ticket)
+                continue
+            self.ready.left(number)
+            ticket.state = State.RESERVED
+            ticket.attempts += 1
+            ticket.lease_until_ms = until
+            held[number] = ticket
+            mark(ticket)
+            taken.append(ticket)
+        if taken:
+            self.reserved += len(taken)
+            self._holders[holder] = None
+        return taken
+
+    def touch(self, holder: Holder, number: int) -> int:
+        """Its lease begins anew; returns when it ends. Raises LeaseLost."""
+        ticket = self._held_by(holder, number)
+        ticket.lease_until_ms = self._now() + holder.lease_ms
+        # At the end: all of this holder's leases are as long.
+        holder.held[number] = holder.held.pop(number)
+        return ticket.lease_until_ms
+
+    def finish(self, holder: Holder, number: int) -> Ticket:
+        """It is done. Raises LeaseLost."""
+        ticket = self._let_go(holder, number)
+        self._end(ticket)
+        return ticket
+
+    def give_back(
+        self, holder: Holder, number: int, delay: float = 0.0, reason: str = ""
+    ) -> Ticket:
+        """It is to be tried again after so many seconds. Raises LeaseLost."""
+        ticket = self._let_go(holder, number)
+        ticket.reason = reason
+        self._again(ticket, delay)
+        return ticket
+
+    def bury(self, holder: Holder, number: int, reason: str) -> Ticket:
+        """It is given up, and kept for people. Raises LeaseLost."""
+        ticket = self._let_go(holder, number)
+        ticket.reason = reason
+        ticket.state = State.DEAD
+        self.dead += 1
+        self._here.pop(number, None)
+        self._store.mark(ticket)
+        self._free_key(ticket)
+        return ticket
+
+    def holder_gone(self, holder: Holder) -> list[Ticket]:
+        """All it had is ready again, at once; returns these."""
+        self._holders.pop(holder, None)
+        back = list(holder.held.values())
+        holder.held.clear()
+        self.reserved -= len(back)
+        for ticket in back:
+            self._again(ticket, 0.0)
+        return back
+
+    def _held_by(self, holder: Holder, number: int) -> Ticket:
+        ticket = holder.held.get(number)
+        if ticket is None:
+            raise LeaseLost(
+                f"job {number} is not {holder.name}'s any more: its lease of {holder.lease:g} s "
+                "ended, or it was deleted"
+            )
+        return ticket
+
+    def _let_go(self, holder: Holder, number: int) -> Ticket:
+        ticket = self._held_by(holder, number)
+        del holder.held[number]
+        self.reserved -= 1
+        return ticket
+
+    def _again(self, ticket: Ticket, delay: float) -> None:
+        ticket.due_ms = self._now() + round(delay * 1000) if delay > 0 else 0
+        self._wait(ticket)
+        self._store.mark(ticket)
+
+    # Keys.
+
+    def _park(self, key: bytes, ticket: Ticket) -> None:
+        self.ready.aside += 1
+        heappush(self._parked.setdefault(key, []), (_by_priority(ticket), ticket))
+
+    def _free_key(self, ticket: Ticket) -> None:
+        key = ticket.key
+        if key is None:
+            return
+        if self._busy.get(key) == ticket.number:
+            del self._busy[key]
+        elif key in self._busy:
+            return
+        parked = self._parked.get(key)
+        while parked:
+            _, following = heappop(parked)
+            if following.state is State.READY:
+                self.ready.put_back(following)
+                self._is_ready()
+                break
+            self.ready.aside -= 1
+        if not parked:
+            self._parked.pop(key, None)
+
+    # Time.
+
+    def advance(self) -> int:
+        """What is due is ready, leases that are over have ended; returns when to come again."""
+        now = self._now()
+        first = self.delayed.first()
+        while first is not None and first.due_ms <= now:
+            self.delayed.pop()
+            self.delayed.left(first.number)
+            self.ready.add(first)
+            self._store.mark(first)
+            self._is_ready()
+            first = self.delayed.first()
+        next_at = NEVER if first is None else first.due_ms
+        for holder in list(self._holders):
+            next_at = min(next_at, self._end_leases(holder, now))
+        return next_at
+
+    def _end_leases(self, holder: Holder, now: int) -> int:
+        over: list[Ticket] = []
+        next_at = NEVER
+        for ticket in holder.held.values():
+            if ticket.lease_until_ms > now:
+                next_at = ticket.lease_until_ms
+                break
+            over.append(ticket)
+        for ticket in over:
+            del holder.held[ticket.number]
+            self.reserved -= 1
+            ticket.reason = f"the lease of {holder.name} ended"
+            self._again(ticket, 0.0)
+        if not holder.held:
+            self._holders.pop(holder, None)
+        return next_at
+
+    # The end.
+
+    def _expire(self, ticket: Ticket) -> None:
+        self.expired += 1
+        self.ready.left(ticket.number)
+        self._end(ticket)
+
+    def _end(self, ticket: Ticket) -> None:
+        ticket.state = State.GONE
+        self._here.pop(ticket.number, None)
+        self._store.mark(ticket)
+        if ticket.key is not None:
+            self._free_key(ticket)
+
+    # What people do.
+
+    def kick(self, tickets: Iterable[Ticket]) -> int:
+        """Dead or delayed jobs are ready now; returns how many. ``tickets`` are the store's."""
+        kicked = 0
+        for ticket in tickets:
+            known = self._here.get(ticket.number, ticket)
+            if known.state is State.DEAD:
+                self.dead -= 1
+                known.attempts = 0
+            elif known.state is State.DELAYED:
+                self.delayed.left(known.number)
+            else:
+                continue
+            known.due_ms = 0
+            self.ready.add(known)
+            self._store.mark(known)
+            kicked += 1
+        if kicked:
+            self._is_ready()
+        return kicked
+
+    def delete(self, ticket: Ticket) -> None:
+        """A job goes, in whatever state. ``ticket`` is the store's. Raises JobGone."""
+        known = self._here.get(ticket.number, ticket)
+        if known.state is State.READY:
+            self.ready.left(known.number)
+        elif known.state is State.DELAYED:
+            self.delayed.left(known.number)
+        elif known.state is State.DEAD:
+            self.dead -= 1
+        elif known.state is State.RESERVED:
+            for holder in self._holders:
+                if holder.held.pop(known.number, None) is not None:
+                    self.reserved -= 1
+                    break
+        else:
+            raise JobGone(f"job {ticket.number} is gone")
+        self._end(known)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that are ready or delayed."""
+        return self.ready.count + self.delayed.count
+
+    def __len__(self) -> int:
+        return self.waiting + self.reserved + self.dead
+
+
+def _by_priority(ticket: Ticket) -> Place:
+    return ticket.priority, ticket.number
+
+
+def _by_time(ticket: Ticket) -> Place:
+    return ticket.due_ms, ticket.number

@@ -1,0 +1,97 @@
+"""``Ticket``: one job in one line, and what has become of it so far.
+
+Times are whole milliseconds, in memory as in a store: so both have one order of what is due.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+__all__ = ["DEFAULT_PRIORITY", "MAX_PRIORITY", "NEVER", "State", "Ticket"]
+
+MAX_PRIORITY = 2**32 - 1
+"""The least urgent; 0 is the most urgent."""
+
+DEFAULT_PRIORITY = 1024
+"""beanstalkd's usual one: there is room above it."""
+
+
+NEVER = 2**62
+"""As a time."""
+
+
+class State(IntEnum):
+    """Where a job is. The numbers are stored: none is ever used for something else.
+
+    A store knows no RESERVED: a lease does not outlive the home that gave it, so after a restart
+    what was reserved is READY.
+    """
+
+    READY = 0
+    DELAYED = 1
+    RESERVED = 2
+    DEAD = 3
+    """Given up, and kept for people."""
+    GONE = 4
+    """Done, deleted or expired: nothing is kept of it."""
+
+
+class Ticket:
+    """A plain class on purpose: there are millions of them.
+
+    ``number``      of the job at its home: it grows, and is never given twice
+    ``body``        the packed job, opaque here
+    ``priority``    0 to ``MAX_PRIORITY``, the smaller the sooner; FIFO inside one
+    ``put_ms``      when it was put, on the home's clock
+    ``due_ms``      before then it is not handed out; 0: at once
+    ``expires_ms``  then it is of no use any more; ``NEVER``
+    ``key``         jobs of one key are handed out one after the other, in order; None: it has none
+    ``attempts``    how often it was handed out
+    ``reason``      why it came back last, or is dead
+    """
+
+    __slots__ = (
+        "attempts",
+        "body",
+        "due_ms",
+        "expires_ms",
+        "holder",
+        "key",
+        "lease_until_ms",
+        "number",
+        "priority",
+        "put_ms",
+        "reason",
+        "state",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        body: bytes,
+        put_ms: int,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        due_ms: int = 0,
+        expires_ms: int = NEVER,
+        key: bytes | None = None,
+        attempts: int = 0,
+        reason: str = "",
+    ) -> None:
+        self.number = number
+        self.body = body
+        self.put_ms = put_ms
+        self.priority = priority
+        self.due_ms = due_ms
+        self.expires_ms = expires_ms
+        self.key = key
+        self.attempts = attempts
+        self.reason = reason
+        self.state = State.DELAYED if due_ms else State.READY
+        self.holder: Any = None
+        """Who has it, while it is reserved."""
+        self.lease_until_ms = 0
+
+    def __repr__(self) -> str:
+        return f"<Ticket {self.number} {self.state.name.lower()}, {self.attempts} attempts>"
