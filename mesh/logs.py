@@ -39,6 +39,7 @@ EVENTS.update({
     "%s: its metrics are not served any more": ("internal_error", "node"),
     "the tracer provider could not begin a span": ("internal_error",),
     "the tracer provider could not end a span": ("internal_error",),
+    "%s; it is tried again each %g s": ("store_failing", "reason", "seconds"),
     "a request for metrics was given up: %r": ("metrics_request_given_up", "reason"),
     # Members and links. The name of the change is the event: peer_joined, peer_failed, ...
     "%s %s: %s": ("", "peer", "reason"),

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
 import queue
 import sqlite3
@@ -25,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh.logs import get_logger
 from mesh.stores import rows
 from patterns.errors import ConfigError
 from patterns.queues.errors import StoreFailed
@@ -34,7 +34,7 @@ from patterns.queues.window import Place
 
 __all__ = ["SqliteLine", "SqliteStore"]
 
-logger = logging.getLogger("mesh.queues")
+logger = get_logger("mesh.queues")
 
 TRY_AGAIN = 1.0
 """Seconds until what could not be written is written again."""
