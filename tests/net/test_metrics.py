@@ -239,7 +239,7 @@ def test_a_port_that_is_taken_fails_the_start_and_leaves_nothing(make_node: Make
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         node = make_node("calc", metrics_port=port)
-        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+        with pytest.raises(OSError, match=f"metrics_port: cannot listen on 127.0.0.1:{port}"):
             node.start()
     assert scrapers() == []
 

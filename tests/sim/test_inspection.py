@@ -204,3 +204,17 @@ def test_a_name_that_nobody_serves_is_not_measured(sim: SimMesh) -> None:
 
     sim.run(call("nothing"))
     assert ask(sim, looker, looker.id, "calls")["calls"] == []
+
+
+def test_an_answer_gives_way_before_each_of_its_parts(sim: SimMesh) -> None:
+    calc, _ = pair(sim)
+
+    async def turns() -> int:
+        answer = asyncio.ensure_future(calc.host._inspector.state())
+        count = 0
+        while not answer.done():
+            await asyncio.sleep(0)
+            count += 1
+        return count
+
+    assert sim.run(turns()) >= len(PARTS)

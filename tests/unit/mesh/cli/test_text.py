@@ -94,3 +94,9 @@ def test_without_a_terminal_or_a_width_a_row_is_one_line(
     monkeypatch.delenv("COLUMNS", raising=False)
     print_table(COLUMNS, ROWS, details=("services", "tags"))
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(ROWS)
+
+
+def test_a_line_end_in_a_cell_makes_no_row_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "state"), [("calc\nshop   alive", "failed")])
+    _, row = capsys.readouterr().out.splitlines()
+    assert "calc\\nshop" in row
