@@ -33,11 +33,11 @@ class MemoryStore:
         """Begin."""
         self.run = run
 
-    def line(self, name: str, team: str) -> MemoryLine:
-        """The jobs of a team of a queue."""
-        line = self._lines.get((name, team))
+    def line(self, name: str, group: str) -> MemoryLine:
+        """The jobs of a group of a queue."""
+        line = self._lines.get((name, group))
         if line is None:
-            line = self._lines[name, team] = MemoryLine(self)
+            line = self._lines[name, group] = MemoryLine(self)
         return line
 
     def close(self) -> bool:
@@ -46,7 +46,7 @@ class MemoryStore:
 
 
 class MemoryLine:
-    """The jobs of one team."""
+    """The jobs of one group."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.counts: dict[State, int] = {}
@@ -109,5 +109,5 @@ def _place(ticket: Ticket) -> Place:
 def _as_stored(ticket: Ticket) -> Ticket:
     read = copy(ticket)
     read.state = _stored(ticket)
-    read.holder, read.lease_until_ms = None, 0
+    read.lease_until_ms = 0
     return read

@@ -92,7 +92,7 @@ class SqliteStore:
     # Life.
 
     def open(self) -> list[tuple[str, str]]:
-        """Open the file, made if there is none; returns the queues and teams in it.
+        """Open the file, made if there is none; returns the queues and groups in it.
 
         Raises ConfigError for a file that is no job file, is of a newer version, or is in use.
         """
@@ -110,9 +110,11 @@ class SqliteStore:
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             self._check_version(connection)
             (self.last_number,) = connection.execute("SELECT last_number FROM meta").fetchone()
-            for id, name, team in connection.execute("SELECT id, queue, team FROM line").fetchall():
+            for id, name, group in connection.execute(
+                "SELECT id, queue, team FROM line"
+            ).fetchall():
                 counts = dict(connection.execute(rows.COUNTS, (id,)).fetchall())
-                self._lines[name, team] = SqliteLine(self, id, counts)
+                self._lines[name, group] = SqliteLine(self, id, counts)
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):
@@ -157,13 +159,13 @@ class SqliteStore:
             return not self._thread.is_alive()
         return True
 
-    def line(self, name: str, team: str) -> SqliteLine:
-        """The jobs of a queue's team; a new one is written with its first job."""
-        line = self._lines.get((name, team))
+    def line(self, name: str, group: str) -> SqliteLine:
+        """The jobs of a queue's group; a new one is written with its first job."""
+        line = self._lines.get((name, group))
         if line is None:
             id = max((line.id for line in self._lines.values()), default=0) + 1
-            line = self._lines[name, team] = SqliteLine(self, id, {})
-            self._new_lines.append((id, name, team))
+            line = self._lines[name, group] = SqliteLine(self, id, {})
+            self._new_lines.append((id, name, group))
         return line
 
     # What the lines ask for, on the home's thread.
@@ -276,7 +278,7 @@ class SqliteStore:
 
 
 class SqliteLine:
-    """The jobs of one team of a queue. ``counts`` are those at the start, by state."""
+    """The jobs of one group of a queue. ``counts`` are those at the start, by state."""
 
     def __init__(self, store: SqliteStore, id: int, counts: dict[int, int]) -> None:
         self._store = store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from patterns.errors import MeshError
 
-__all__ = ["JobGone", "LeaseLost", "QueueFull", "StoreFailed"]
+__all__ = ["JobFailed", "JobGone", "LeaseLost", "QueueClosed", "QueueFull", "StoreFailed"]
 
 
 class LeaseLost(MeshError):
@@ -16,6 +16,22 @@ class LeaseLost(MeshError):
 
 class JobGone(MeshError):
     """Raised when there is no such job any more: it is done, deleted or expired."""
+
+
+class JobFailed(MeshError):
+    """Raised to who waits for the result of a job that was given up: it is among the dead ones.
+
+    ``reason`` is what its last attempt ended with, ``attempts`` how many there were.
+    """
+
+    def __init__(self, text: str, reason: str = "", attempts: int = 0) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.attempts = attempts
+
+
+class QueueClosed(MeshError):
+    """Raised when a queue is being drained: it takes no jobs, and hands out those that it has."""
 
 
 class QueueFull(MeshError):

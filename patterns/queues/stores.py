@@ -1,13 +1,18 @@
-"""What a queue needs of where its jobs are kept: a ``Store``, with a ``LineStore`` for each team.
+"""What a queue needs of where its jobs are kept: a ``Store``, with a ``LineStore`` for each group.
 
 Rules, the same for all (``tests/unit/mesh/stores/test_contract.py``):
 
-* A job is *added* once: ``then(None)`` says that it is safe, ``then(StoreFailed)`` that it is not
-  there and will not be.
-* After that it is only *marked*. What it is when it is written counts, in the order of the marks,
-  and no mark is ever lost: what cannot be written now is written later.
+* Jobs are *put* once, with notes of theirs, all of them or none: ``then(None)`` says that they are
+  safe, ``then(StoreFailed)`` that none of it is there or will be.
+* After that they are only *marked*. What one is when it is written counts, in the order of the
+  marks, and no mark is ever lost: what cannot be written now is written later.
+* What is marked, noted and put in one turn of the home's thread is one commit: a power failure
+  leaves all of it or none. (Where the put cannot be written, the marks are written later.)
 * Reading comes after all that was marked before, and shows it.
 * Everything is asked and answered on the home's thread.
+
+A replicated engine can follow as another ``Store``: nothing here says that what is safe is so on
+this machine, ``then`` may come as late as it likes, and reads may take as long.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from patterns.queues.errors import StoreFailed
+from patterns.queues.notes import Note
 from patterns.queues.ticket import State, Ticket
 from patterns.queues.window import Place
 
@@ -29,12 +35,9 @@ RunLater = Callable[[float, Callable[[], None]], object]
 
 
 class LineStore(Protocol):
-    """The jobs of one team. ``counts`` are those that were there at the start."""
+    """The jobs of one group of one queue. ``counts`` are those that were there at the start."""
 
     counts: dict[State, int]
-
-    def add(self, ticket: Ticket, then: Then) -> None:
-        """A new job; ``then`` is called when it is safe, or cannot be."""
 
     def mark(self, ticket: Ticket) -> None:
         """It has changed, or is gone."""
@@ -51,14 +54,22 @@ class LineStore(Protocol):
     def find(self, number: int, done: Callable[[Ticket | None], None]) -> None:
         """Look for one; None when it is not there."""
 
+    def oldest(self, limit: int, done: Callable[[Sequence[Ticket]], None]) -> None:
+        """Of those that wait, ready or delayed, the first that were put."""
+
+    def expired(self, before_ms: int, limit: int, done: Callable[[Sequence[Ticket]], None]) -> None:
+        """Of those that wait some that are of no use any more at that time."""
+
 
 class Store(Protocol):
-    """``last_number`` is the highest that was ever given to a job."""
+    """``id`` is 8 hex digits that stay with the store; ``last_number`` the highest that was ever
+    given to a job."""
 
+    id: str
     last_number: int
 
     def open(self) -> list[tuple[str, str]]:
-        """On any thread, before all else; returns the queues and teams that are there already.
+        """On any thread, before all else; returns the queues and groups that are there already.
 
         Raises ConfigError when it cannot be used.
         """
@@ -66,8 +77,37 @@ class Store(Protocol):
     def start(self, run: Run, run_later: RunLater, offset_ms: int) -> None:
         """Begin. ``offset_ms`` is the wall clock's lead before the home's clock."""
 
-    def line(self, name: str, team: str) -> LineStore:
-        """The jobs of a team of a queue; there is one for each name."""
+    def line(self, name: str, group: str) -> LineStore:
+        """The jobs of a group of a queue; there is one for each name."""
+
+    def rename(self, name: str, group: str, to: str) -> None:
+        """A line, with all that is in it, is another group's from now on, which has none as yet."""
+
+    def put(
+        self,
+        jobs: Sequence[tuple[LineStore, Ticket]],
+        notes: Sequence[tuple[str, Note]],
+        then: Then,
+    ) -> None:
+        """New jobs, and notes of the queues named; ``then`` is called when they are safe, or
+        cannot be."""
+
+    def note(self, name: str, note: Note) -> None:
+        """Keep a note of a queue, instead of any of its name."""
+
+    def drop_note(self, name: str, note: str) -> None:
+        """Forget one."""
+
+    def find_note(self, name: str, note: str, done: Callable[[Note | None], None]) -> None:
+        """Look for one; None when it is not there."""
+
+    def notes(
+        self, name: str, prefix: str, limit: int, done: Callable[[Sequence[Note]], None]
+    ) -> None:
+        """The first ``limit`` whose names begin so, in the order of their names."""
+
+    def sweep(self, now_ms: int) -> None:
+        """Forget the notes whose time is over."""
 
     def close(self) -> bool:
         """Write what is left, and end; returns whether that went well. Idempotent."""

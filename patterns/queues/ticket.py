@@ -6,9 +6,8 @@ Times are whole milliseconds, in memory as in a store: so both have one order of
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
 
-__all__ = ["DEFAULT_PRIORITY", "MAX_PRIORITY", "NEVER", "State", "Ticket"]
+__all__ = ["DEFAULT_PRIORITY", "MAX_PRIORITY", "NEVER", "Extra", "State", "Ticket"]
 
 MAX_PRIORITY = 2**32 - 1
 """The least urgent; 0 is the most urgent."""
@@ -37,10 +36,35 @@ class State(IntEnum):
     """Done, deleted or expired: nothing is kept of it."""
 
 
+class Extra:
+    """What few jobs have.
+
+    ``id``      the name that its producer gave it
+    ``unique``  while it is queued or runs, another of this name is the same job
+    ``keep_ms`` how long its outcome is kept
+    ``headers`` what the worker is told beside the body
+    """
+
+    __slots__ = ("headers", "id", "keep_ms", "unique")
+
+    def __init__(
+        self,
+        id: str | None = None,
+        unique: str | None = None,
+        keep_ms: int = 0,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.id = id
+        self.unique = unique
+        self.keep_ms = keep_ms
+        self.headers = headers
+
+
 class Ticket:
     """A plain class on purpose: there are millions of them.
 
-    ``number``      of the job at its home: it grows, and is never given twice
+    ``number``      of the job at its store: it grows, and is never given twice. The same in the
+                    lines of all groups
     ``body``        the packed job, opaque here
     ``priority``    0 to ``MAX_PRIORITY``, the smaller the sooner; FIFO inside one
     ``put_ms``      when it was put, on the home's clock
@@ -49,6 +73,7 @@ class Ticket:
     ``key``         jobs of one key are handed out one after the other, in order; None: it has none
     ``attempts``    how often it was handed out
     ``reason``      why it came back last, or is dead
+    ``extra``       what few jobs have; None
     """
 
     __slots__ = (
@@ -56,7 +81,7 @@ class Ticket:
         "body",
         "due_ms",
         "expires_ms",
-        "holder",
+        "extra",
         "key",
         "lease_until_ms",
         "number",
@@ -78,6 +103,7 @@ class Ticket:
         key: bytes | None = None,
         attempts: int = 0,
         reason: str = "",
+        extra: Extra | None = None,
     ) -> None:
         self.number = number
         self.body = body
@@ -88,9 +114,8 @@ class Ticket:
         self.key = key
         self.attempts = attempts
         self.reason = reason
+        self.extra = extra
         self.state = State.DELAYED if due_ms else State.READY
-        self.holder: Any = None
-        """Who has it, while it is reserved."""
         self.lease_until_ms = 0
 
     def __repr__(self) -> str:

@@ -86,7 +86,7 @@ def test_numbers_that_were_given_are_known(desk: Desk, store: Store) -> None:
     assert store.last_number == 7
 
 
-def test_a_team_has_its_own_jobs_and_one_line(desk: Desk, store: Store) -> None:
+def test_a_group_has_its_own_jobs_and_one_line(desk: Desk, store: Store) -> None:
     line = store.line("emails", "audit")
     assert store.line("emails", "audit") is line
     put(desk, line, Ticket(1, b"", 0))
