@@ -125,7 +125,7 @@ def test_a_power_failure_loses_nothing_that_was_told_to_be_stored(
                 said[what].add(int(number))
     left = SqliteStore(synced / "jobs.db")
     left.open()
-    there = {number for (number,) in left._connection.execute("SELECT number FROM job")}
+    there = {number for (number,) in left.file.connection.execute("SELECT number FROM job")}
     assert said["put"] - said["gone"] <= there, "what was promised is on the disk"
     assert left.last_number >= max(said["put"])
     assert left.close()

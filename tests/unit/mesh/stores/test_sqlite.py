@@ -49,7 +49,7 @@ def test_a_restart_has_all_of_it_and_gives_no_number_twice(path: Path, desk: Des
     store = opened(path, desk)
     line = store.line("emails", "audit")
     tickets = [Ticket(n, b"x", 0, due_ms=50 if n == 3 else 0) for n in range(1, 6)]
-    put(desk, line, *tickets)
+    put(desk, store, line, *tickets)
     tickets[4].state = State.GONE
     tickets[1].state = State.DEAD
     tickets[3].state = State.RESERVED
@@ -59,6 +59,7 @@ def test_a_restart_has_all_of_it_and_gives_no_number_twice(path: Path, desk: Des
     again = SqliteStore(path)
     assert again.open() == [("emails", "audit")]
     assert again.last_number == 5
+    assert again.id == store.id
     assert again.line("emails", "audit").counts == {
         State.READY: 2,
         State.DELAYED: 1,
@@ -69,7 +70,7 @@ def test_a_restart_has_all_of_it_and_gives_no_number_twice(path: Path, desk: Des
 
 def test_the_clock_of_a_new_home_begins_anew_and_times_stay(path: Path, desk: Desk) -> None:
     store = opened(path, desk)
-    put(desk, store.line("emails", ""), Ticket(1, b"", 5_000, due_ms=60_000))
+    put(desk, store, store.line("emails", ""), Ticket(1, b"", 5_000, due_ms=60_000))
     assert store.close()
     again = SqliteStore(path)
     again.open()
@@ -80,7 +81,7 @@ def test_the_clock_of_a_new_home_begins_anew_and_times_stay(path: Path, desk: De
 
 
 def test_one_process_has_a_file(path: Path, desk: Desk, store: SqliteStore) -> None:
-    put(desk, store.line("emails", ""), Ticket(1, b"", 0))
+    put(desk, store, store.line("emails", ""), Ticket(1, b"", 0))
     with pytest.raises(ConfigError, match="cannot be used as a file of jobs"):
         SqliteStore(path).open()
 
@@ -111,31 +112,34 @@ def test_a_full_disk_fails_what_is_put_and_loses_nothing_else(
 ) -> None:
     line = store.line("emails", "")
     kept = Ticket(1, b"kept", 0)
-    put(desk, line, kept)
-    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
-    (end,) = put(desk, line, Ticket(2, os.urandom(100_000), 0))
+    put(desk, store, line, kept)
+    (pages,) = store.file.connection.execute("PRAGMA page_count").fetchone()
+    store.file.connection.execute(f"PRAGMA max_page_count = {pages}")
+    end = put(desk, store, line, Ticket(2, os.urandom(100_000), 0))
     assert isinstance(end, StoreFailed)
     assert "full" in str(end)
     kept.attempts, kept.reason = 3, "x" * 20_000
     line.mark(kept)
-    (end,) = put(desk, line, Ticket(3, os.urandom(100_000), 0))
+    end = put(desk, store, line, Ticket(3, os.urandom(100_000), 0))
     assert isinstance(end, StoreFailed)
-    store._connection.execute("PRAGMA max_page_count = 1000000")
+    store.file.connection.execute("PRAGMA max_page_count = 1000000")
     (read,) = page(desk, line, State.READY, None, 10)
     assert (read.number, read.attempts) == (1, 3), "what was promised is written when that works"
-    assert put(desk, line, Ticket(4, b"", 0)) == [None]
+    assert put(desk, store, line, Ticket(4, b"", 0)) is None
 
 
 def test_what_comes_while_it_writes_shares_a_commit(
     path: Path, desk: Desk, store: SqliteStore
 ) -> None:
     commits: list[str] = []
-    store._connection.set_trace_callback(
+    store.file.connection.set_trace_callback(
         lambda text: commits.append(text) if text == "COMMIT" else None
     )
     line = store.line("emails", "")
-    put(desk, line, *(Ticket(n, b"", 0) for n in range(1, 2_001)))
+    ends: list[object] = []
+    for n in range(1, 2_001):
+        store.put([(line, Ticket(n, b"", 0))], [], ends.append)
+    desk.until(lambda: len(ends) == 2_000)
     assert len(commits) <= 5
 
 
@@ -160,7 +164,8 @@ while True:
     for _ in range(20):
         number += 1
         ticket = Ticket(number, b"x" * 300, 0)
-        line.add(ticket, lambda error, ticket=ticket: keep(ticket, error))
+        then = lambda error, ticket=ticket: keep(ticket, error)
+        store.put([(line, ticket)], [], then)
     desk.until(lambda: len(stored) >= 20)
     for ticket in stored[:5]:
         ticket.state = State.GONE
@@ -185,7 +190,7 @@ def test_a_kill_loses_nothing_that_was_told_to_be_stored(path: Path) -> None:
                     said[what].add(int(number))
         store = SqliteStore(path)
         store.open()
-        there = {number for (number,) in store._connection.execute("SELECT number FROM job")}
+        there = {number for (number,) in store.file.connection.execute("SELECT number FROM job")}
         assert said["put"] - said["gone"] <= there, "what was promised is there"
         assert store.last_number >= max(said["put"])
         assert store.close()
