@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -92,9 +91,7 @@ class JobFile:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version == 0 and tables == 0:
             connection.executescript(
-                f"BEGIN EXCLUSIVE; {rows.SCHEMA} "
-                f"INSERT INTO meta VALUES (1, '{secrets.token_hex(4)}', 0); "
-                f"PRAGMA user_version = {rows.VERSION}; COMMIT;"
+                f"BEGIN EXCLUSIVE; {rows.SCHEMA} PRAGMA user_version = {rows.VERSION}; COMMIT;"
             )
         elif version == 0:
             raise ConfigError(f"{self.path}: it is an SQLite file of something else")

@@ -25,6 +25,7 @@ __all__ = [
     "FIND_NOTE",
     "KEEP_LINE",
     "KEEP_NOTE",
+    "LAST",
     "NOTES",
     "OLDEST",
     "PAGE",
@@ -81,9 +82,9 @@ CREATE TABLE meta (
     store TEXT NOT NULL,
     last_number INTEGER NOT NULL
 );
+INSERT INTO meta VALUES (1, lower(hex(randomblob(4))), 0);
 """
 
-# ruff: noqa: S608  all texts are fixed
 KEEP_LINE = "INSERT INTO line VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET team = excluded.team"
 COUNTS = "SELECT state, count(*) FROM job WHERE line = ? GROUP BY state"
 
@@ -106,11 +107,15 @@ KEEP_NOTE = "INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?, ?)"
 DROP_NOTE = "DELETE FROM note WHERE queue = ? AND name = ?"
 _NOTES = "SELECT name, number, until_ms, value FROM note WHERE queue = ?"
 FIND_NOTE = f"{_NOTES} AND name = ?"
-NOTES = f"{_NOTES} AND name >= ? AND substr(name, 1, ?) = ? ORDER BY name LIMIT ?"
+NOTES = f"{_NOTES} AND name >= ? AND name < ? ORDER BY name LIMIT ?"
 SWEEP = (
     "DELETE FROM note WHERE rowid IN "
     "(SELECT rowid FROM note WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)"
 )
+
+
+LAST = "\U0010ffff"
+"""Behind all that may follow in a name."""
 
 
 def is_text(name: str) -> bool:

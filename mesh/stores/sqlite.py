@@ -57,6 +57,7 @@ class _Group:
     thens: list[Then]
     reads: list[Read]
     is_last: bool = False
+    is_written: bool = False
 
 
 class SqliteStore:
@@ -214,13 +215,16 @@ class SqliteStore:
         self, name: str, prefix: str, limit: int, done: Callable[[Sequence[Note]], None]
     ) -> None:
         """The first ``limit`` whose names begin so, in the order of their names."""
-        asked, offset_ms = (name, prefix, len(prefix), prefix, limit), self.offset_ms
+        asked, offset_ms = (name, prefix, prefix + rows.LAST, limit), self.offset_ms
 
         def read(connection: sqlite3.Connection) -> Callable[[], None]:
             found = connection.execute(rows.NOTES, asked).fetchall()
             return functools.partial(done, [rows.note_of(row, offset_ms) for row in found])
 
-        self.read(read)
+        if rows.is_text(prefix):
+            self.read(read)
+        else:
+            self._run(functools.partial(done, []))
 
     # Groups.
 
@@ -277,7 +281,7 @@ class SqliteStore:
             self._sweep_ms = (group.commit.sweep_ms or 0) - self.offset_ms
         self._is_failing = error is not None
         for then in group.thens:
-            then(error)
+            then(None if group.is_written else error)
         for answer in answers:
             answer()
         is_left = self._changed or self._noted or self._new_lines or self._reads
@@ -288,14 +292,16 @@ class SqliteStore:
         """What was promised is written later; what is newer of it counts."""
         if not self._is_failing:
             logger.error("%s; it is tried again each %g s", error, TRY_AGAIN)
+        if not self._is_closed:
+            self._run_later(TRY_AGAIN, self._write_soon)
+        self._reads = group.reads + self._reads
+        if group.is_written:
+            return
         self._changed = group.changed | self._changed
         newer = self._noted
         older = {key: note for key, note in group.noted.items() if not key[2] and key not in newer}
         self._noted = older | newer
         self._new_lines = group.commit.lines + self._new_lines
-        self._reads = group.reads + self._reads
-        if not self._is_closed:
-            self._run_later(TRY_AGAIN, self._write_soon)
 
     # On the store's own thread.
 
@@ -306,9 +312,14 @@ class SqliteStore:
             answers: list[Callable[[], None]] = []
             try:
                 self.file.write(group.commit)
-                answers = [read(self.file.connection) for read in group.reads]
-            except sqlite3.Error as failure:
-                error = StoreFailed(f"{self.path}: it cannot be written: {failure}")
+                group.is_written = True
+                for read in group.reads:
+                    answers.append(read(self.file.connection))
+                group.reads.clear()
+            except (sqlite3.Error, ValueError, TypeError, OverflowError) as failure:
+                what = "read" if group.is_written else "written"
+                error = StoreFailed(f"{self.path}: it cannot be {what}: {failure}")
+                del group.reads[: len(answers)]
             if group.is_last:
                 self.file.close()
             self._run(functools.partial(self._answer, group, error, answers))
