@@ -9,13 +9,18 @@ from typing import Any
 __all__ = [
     "MAX_CREDIT",
     "MAX_DELAY_MS",
+    "MAX_HEADERS",
     "MAX_JOB_BYTES",
+    "MAX_LEASE",
+    "MAX_NAME_CHARS",
     "MAX_NUMBER",
     "MAX_PUTS",
     "MAX_REASON_CHARS",
+    "MIN_LEASE",
     "BadMessage",
     "bytes_in",
     "fields_in",
+    "headers_in",
     "int_in",
     "ints_in",
     "runs_in",
@@ -41,6 +46,17 @@ MAX_DELAY_MS = 10 * 366 * 24 * 3600 * 1000
 
 MAX_PUTS = 1_000
 """Jobs put in one commit with the end of another."""
+
+MAX_HEADERS = 128
+"""Headers of a job; each name and value, its id, and its key are at most ``MAX_NAME_CHARS`` long:
+what does not fit belongs into the body."""
+
+MAX_NAME_CHARS = 8_192
+
+MIN_LEASE = 0.2
+MAX_LEASE = 7 * 24 * 3600.0
+"""Seconds: a fence needs some time before the end of a lease; and a job whose worker hangs for
+longer than a week is found by people."""
 
 
 class BadMessage(ValueError):
@@ -81,6 +97,16 @@ def text_in(value: object, most: int, what: str) -> str:
     """Text of at most so many characters."""
     if type(value) is not str or len(value) > most:
         raise BadMessage(f"{what} is {_shown(value)}, not at most {most} characters")
+    return value
+
+
+def headers_in(value: object, what: str) -> dict[str, str]:
+    """Text by name."""
+    if type(value) is not dict or len(value) > MAX_HEADERS:
+        raise BadMessage(f"{what} is {_shown(value)}, not a map of at most {MAX_HEADERS}")
+    for name, text in value.items():
+        text_in(name, MAX_NAME_CHARS, what)
+        text_in(text, MAX_NAME_CHARS, what)
     return value
 
 
