@@ -16,14 +16,20 @@ the same length. So a job that is done leaves nothing behind that would have to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from heapq import heappop, heappush
+from typing import Literal
 
 from patterns.queues.errors import JobGone, LeaseLost
 from patterns.queues.ticket import NEVER, State, Ticket
 from patterns.queues.window import WINDOW, Place, TicketStore, Window
 
-__all__ = ["Holder", "Line"]
+__all__ = ["Ending", "Holder", "Line"]
+
+Ending = Literal["dead", "expired", "lease"]
+"""What became of a job without its holder's doing: it was handed out too often, and is buried; it
+was of no use any more, and is gone; its lease ended, and it is ready again."""
 
 
 class Holder:
@@ -49,7 +55,8 @@ class Line:
         now: Callable[[], int],
         *,
         is_ready: Callable[[], None],
-        window: int = WINDOW,
+        window: int | None = WINDOW,
+        max_attempts: int | None = None,
     ) -> None:
         self._store = store
         self._now = now
@@ -67,6 +74,13 @@ class Line:
         self.expired = 0
         """Jobs that were of no use any more when it was their turn, or were found so."""
         self.is_paused = False
+        self.max_attempts = max_attempts
+        """A job that its holder lost, and that was handed out so often, is buried. None: never."""
+        self.ended: Callable[[Ticket, Ending], None] | None = None
+        """Told of each job to which something happened that nobody asked for. Like ``is_ready`` it
+        takes no job there and then."""
+        self.lost: Callable[[Holder, Sequence[int], str], None] | None = None
+        """Told what a holder does not have any more, and why; not when it is gone itself."""
 
     # Jobs come.
 
@@ -74,6 +88,11 @@ class Line:
         """A new job, when the store says that it is safe, and not later: a page that was asked for
         after it shows it, too."""
         self._wait(ticket)
+
+    def put_many(self, tickets: Iterable[Ticket]) -> None:
+        """The same for several."""
+        for ticket in tickets:
+            self._wait(ticket)
 
     def restore(self, ready: int, delayed: int, dead: int) -> None:
         """So many are in the store, at the start."""
@@ -98,12 +117,14 @@ class Line:
         now = self._now()
         until = now + holder.lease_ms
         busy, held, mark = self._busy, holder.held, self._store.mark
+        expired: list[Ticket] = []
         while len(taken) < most:
             ticket = self.ready.pop()
             if ticket is None:
                 break
             number, key = ticket.number, ticket.key
             if ticket.expires_ms <= now:
+                expired.append(ticket)
                 self._expire(ticket)
                 continue
             if key is not None and busy.setdefault(key, number) != number:
@@ -119,6 +140,7 @@ class Line:
         if taken:
             self.reserved += len(taken)
             self._holders[holder] = None
+        self._tell(expired, "expired")
         return taken
 
     def touch(self, holder: Holder, number: int) -> int:
@@ -135,6 +157,19 @@ class Line:
         self._end(ticket)
         return ticket
 
+    def finish_many(self, holder: Holder, numbers: Iterable[int]) -> list[int]:
+        """These are done. Returns those that are not the holder's any more: of them nothing is
+        changed."""
+        lost: list[int] = []
+        for number in numbers:
+            ticket = holder.held.pop(number, None)
+            if ticket is None:
+                lost.append(number)
+            else:
+                self.reserved -= 1
+                self._end(ticket)
+        return lost
+
     def give_back(
         self, holder: Holder, number: int, delay: float = 0.0, reason: str = ""
     ) -> Ticket:
@@ -147,23 +182,44 @@ class Line:
     def bury(self, holder: Holder, number: int, reason: str) -> Ticket:
         """It is given up, and kept for people. Raises LeaseLost."""
         ticket = self._let_go(holder, number)
-        ticket.reason = reason
-        ticket.state = State.DEAD
-        self.dead += 1
-        self._here.pop(number, None)
-        self._store.mark(ticket)
-        self._free_key(ticket)
+        self._bury(ticket, reason)
         return ticket
 
     def holder_gone(self, holder: Holder) -> list[Ticket]:
-        """All it had is ready again, at once; returns these."""
+        """All it had is ready again, at once, or dead (``max_attempts``); returns these."""
         self._holders.pop(holder, None)
         back = list(holder.held.values())
         holder.held.clear()
-        self.reserved -= len(back)
-        for ticket in back:
-            self._again(ticket, 0.0)
+        self._tell(self._lose(back, f"{holder.name} is gone"), "dead")
         return back
+
+    def _lose(self, tickets: list[Ticket], reason: str) -> list[Ticket]:
+        """They come back, and their holder has not said how they went; returns those buried."""
+        self.reserved -= len(tickets)
+        dead: list[Ticket] = []
+        for ticket in tickets:
+            if self.max_attempts is not None and ticket.attempts >= self.max_attempts:
+                times = f"{ticket.attempts} times" if ticket.attempts != 1 else "once"
+                self._bury(ticket, f"handed out {times} and never finished: {reason}")
+                dead.append(ticket)
+            else:
+                ticket.reason = reason
+                self._again(ticket, 0.0)
+        return dead
+
+    def _bury(self, ticket: Ticket, reason: str) -> None:
+        ticket.reason = reason
+        ticket.state = State.DEAD
+        self.dead += 1
+        self._here.pop(ticket.number, None)
+        self._store.mark(ticket)
+        self._free_key(ticket)
+
+    def _tell(self, tickets: Iterable[Ticket], ending: Ending) -> None:
+        """Last of all: who is told finds the line in order."""
+        if self.ended is not None:
+            for ticket in tickets:
+                self.ended(ticket, ending)
 
     def _held_by(self, holder: Holder, number: int) -> Ticket:
         ticket = holder.held.get(number)
@@ -238,11 +294,16 @@ class Line:
             over.append(ticket)
         for ticket in over:
             del holder.held[ticket.number]
-            self.reserved -= 1
-            ticket.reason = f"the lease of {holder.name} ended"
-            self._again(ticket, 0.0)
         if not holder.held:
             self._holders.pop(holder, None)
+        if over:
+            dead = self._lose(over, f"the lease of {holder.name} ended")
+            ready = [ticket for ticket in over if ticket.state is not State.DEAD]
+            self._tell(dead, "dead")
+            self._tell(ready, "lease")
+            if self.lost is not None:
+                numbers = [ticket.number for ticket in over]
+                self.lost(holder, numbers, f"the lease of {holder.lease:g} s ended")
         return next_at
 
     # The end.
@@ -284,6 +345,7 @@ class Line:
     def delete(self, ticket: Ticket) -> None:
         """A job goes, in whatever state. ``ticket`` is the store's. Raises JobGone."""
         known = self._here.get(ticket.number, ticket)
+        holder: Holder | None = None
         if known.state is State.READY:
             self.ready.left(known.number)
         elif known.state is State.DELAYED:
@@ -291,13 +353,29 @@ class Line:
         elif known.state is State.DEAD:
             self.dead -= 1
         elif known.state is State.RESERVED:
-            for holder in self._holders:
-                if holder.held.pop(known.number, None) is not None:
-                    self.reserved -= 1
-                    break
+            holder = next(h for h in self._holders if known.number in h.held)
+            del holder.held[known.number]
+            self.reserved -= 1
         else:
             raise JobGone(f"job {ticket.number} is gone")
         self._end(known)
+        if holder is not None and self.lost is not None:
+            self.lost(holder, [known.number], "the job was deleted")
+
+    def edit(self, ticket: Ticket, body: bytes) -> bool:
+        """Another body for a job that waits or is dead; returns whether it was one. ``ticket`` is
+        the store's."""
+        known = self._here.get(ticket.number, ticket)
+        edited = copy(known)
+        edited.body = body
+        if known.state is State.READY:
+            self.ready.exchange(known, edited)
+        elif known.state is State.DELAYED:
+            self.delayed.exchange(known, edited)
+        elif known.state is not State.DEAD:
+            return False
+        self._store.mark(edited)
+        return True
 
     @property
     def waiting(self) -> int:

@@ -118,5 +118,9 @@ class Ticket:
         self.state = State.DELAYED if due_ms else State.READY
         self.lease_until_ms = 0
 
+    def __lt__(self, other: Ticket) -> bool:
+        """For heaps, where an old copy of a job may lie beside it at the same place."""
+        return self.number < other.number
+
     def __repr__(self) -> str:
         return f"<Ticket {self.number} {self.state.name.lower()}, {self.attempts} attempts>"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush, nsmallest
 from typing import Protocol
 
-from patterns.queues.ticket import State, Ticket
+from patterns.queues.ticket import NEVER, State, Ticket
 
 __all__ = ["WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window"]
 
@@ -59,14 +59,14 @@ class Window:
         place: Callable[[Ticket], Place],
         store: TicketStore,
         here: dict[int, Ticket],
-        size: int,
+        size: int | None,
         loaded: Callable[[], None],
     ) -> None:
         self.state = state
         self._place = place
         self._store = store
         self._here = here
-        self._size = size
+        self._size = NEVER if size is None else size
         self._loaded = loaded
         self._heap: list[tuple[int, int, Ticket]] = []
         self.bytes = 0
@@ -106,6 +106,14 @@ class Window:
         """One that waited aside waits here again."""
         self.aside -= 1
         self._keep(self._place(ticket), ticket)
+
+    def exchange(self, old: Ticket, new: Ticket) -> None:
+        """One that waits has become another, of the same place."""
+        if new.number in self._here:
+            old.state = State.GONE
+            self._keep(self._place(new), new)
+        elif self._is_loading:
+            self._arrived.append(new)
 
     def _keep(self, place: Place, ticket: Ticket) -> None:
         self._here[ticket.number] = ticket
@@ -194,7 +202,8 @@ class Window:
             return
         bound = self._place(page[-1]) if len(page) >= limit else None
         self.bound = bound
-        for ticket in (*page, *arrived):
+        # What came or changed meanwhile is newer than the page.
+        for ticket in (*arrived, *page):
             place = self._place(ticket)
             is_inside = bound is None or place <= bound
             if is_inside and ticket.number not in self._here and ticket.number not in gone:

@@ -18,6 +18,7 @@ LEASE = 10.0
 LEASE_MS = 10_000
 WINDOW = 4
 HOLDERS = 3
+MAX_ATTEMPTS = 3
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Job:
     taken_at: int = 0
     attempts: int = 0
     is_retry: bool = False
+    body: bytes = b"x"
 
     @property
     def place(self) -> tuple[int, int]:
@@ -42,17 +44,39 @@ class Job:
 
 
 class LineMachine(RuleBasedStateMachine):
+    window = WINDOW
+
     def __init__(self) -> None:
         super().__init__()
         self.now = 0
         self.jobs: dict[int, Job] = {}
         self.shelf = Shelf()
         self.numbers = 0
+        self.ended: list[tuple[int, str]] = []
+        self.lost: list[tuple[str, int]] = []
         self.line = self.new_line()
         self.holders = [Holder(f"worker{n}", LEASE) for n in range(HOLDERS)]
 
     def new_line(self) -> Line:
-        return Line(self.shelf, lambda: self.now, is_ready=lambda: None, window=WINDOW)
+        line = Line(
+            self.shelf,
+            lambda: self.now,
+            is_ready=lambda: None,
+            window=self.window,
+            max_attempts=MAX_ATTEMPTS,
+        )
+        line.ended = lambda ticket, ending: self.ended.append((ticket.number, ending))
+        line.lost = lambda holder, numbers, reason: self.lost.extend(
+            (holder.name, number) for number in numbers
+        )
+        return line
+
+    def told(self, ended: list[tuple[int, str]], lost: list[tuple[str, int]]) -> None:
+        """Just that was said, in whatever order."""
+        assert sorted(self.ended) == sorted(ended)
+        assert sorted(self.lost) == sorted(lost)
+        self.ended.clear()
+        self.lost.clear()
 
     # The model.
 
@@ -85,6 +109,14 @@ class LineMachine(RuleBasedStateMachine):
         job.due = self.now + round(delay * 1000) if delay else 0
         job.state = State.DELAYED if delay else State.READY
 
+    def lose(self, job: Job) -> str:
+        """Its holder has not said how it went."""
+        if job.attempts < MAX_ATTEMPTS:
+            self.release(job, 0.0)
+            return "lease"
+        job.state, job.holder, job.is_retry = State.DEAD, None, False
+        return "dead"
+
     # Rules.
 
     @rule(
@@ -93,8 +125,12 @@ class LineMachine(RuleBasedStateMachine):
         ttl=st.sampled_from([NEVER, NEVER, NEVER, 15_000]),
         key=st.sampled_from([None, None, b"a", b"b"]),
         count=st.integers(1, 6),
+        is_batch=st.booleans(),
     )
-    def put(self, priority: int, delay: float, ttl: int, key: bytes | None, count: int) -> None:
+    def put(
+        self, priority: int, delay: float, ttl: int, key: bytes | None, count: int, is_batch: bool
+    ) -> None:
+        tickets: list[Ticket] = []
         for _ in range(count):
             self.numbers += 1
             due = self.now + round(delay * 1000) if delay else 0
@@ -111,8 +147,13 @@ class LineMachine(RuleBasedStateMachine):
                 key=key,
             )
             self.shelf.mark(ticket)
-            self.shelf.write()
-            self.line.put(ticket)
+            tickets.append(ticket)
+        self.shelf.write()
+        if is_batch:
+            self.line.put_many(tickets)
+        else:
+            for ticket in tickets:
+                self.line.put(ticket)
 
     @rule()
     def store_works(self) -> None:
@@ -139,6 +180,7 @@ class LineMachine(RuleBasedStateMachine):
             job.attempts += 1
             job.is_retry = False
             assert ticket.attempts == job.attempts
+            assert ticket.body == job.body
         # What had expired, and was met on the way, is gone in both.
         for job in [j for j in self.jobs.values() if j.expires_at <= self.now]:
             if job.state is State.READY and job.number not in self.line._here:
@@ -147,6 +189,7 @@ class LineMachine(RuleBasedStateMachine):
     def drop_if_gone(self, job: Job) -> None:
         self.shelf.write()
         if job.number not in self.shelf.rows:
+            self.ended.remove((job.number, "expired"))
             del self.jobs[job.number]
 
     @rule(holder=st.integers(0, HOLDERS - 1), data=st.data())
@@ -158,6 +201,16 @@ class LineMachine(RuleBasedStateMachine):
         else:
             with pytest.raises(LeaseLost):
                 self.line.finish(self.holders[holder], number)
+
+    @rule(holder=st.integers(0, HOLDERS - 1), most=st.integers(1, 6), others=st.integers(0, 2))
+    def finish_many(self, holder: int, most: int, others: int) -> None:
+        own = [job.number for job in self.held(holder)][:most]
+        not_own = [n for n in range(1, self.numbers + 2) if n not in own]
+        not_own = [n for n in not_own if self.jobs.get(n) not in self.held(holder)][:others]
+        assert self.line.finish_many(self.holders[holder], not_own + own) == not_own
+        assert self.line.finish_many(self.holders[holder], own) == own, "no job ends twice"
+        for number in own:
+            del self.jobs[number]
 
     @rule(
         holder=st.integers(0, HOLDERS - 1), delay=st.sampled_from([0.0, 3.0, 30.0]), data=st.data()
@@ -202,8 +255,9 @@ class LineMachine(RuleBasedStateMachine):
     def die(self, holder: int) -> None:
         back = self.line.holder_gone(self.holders[holder])
         assert sorted(t.number for t in back) == [j.number for j in self.held(holder)]
-        for job in self.held(holder):
-            self.release(job, 0.0)
+        ended = [(job.number, self.lose(job)) for job in self.held(holder)]
+        # That they are ready again is what it returned.
+        self.told([what for what in ended if what[1] == "dead"], [])
 
     @rule(seconds=st.sampled_from([1.0, 4.0, 11.0]))
     def wait(self, seconds: float) -> None:
@@ -215,11 +269,15 @@ class LineMachine(RuleBasedStateMachine):
                 break
         else:
             pytest.fail("it wants to come again at once, for ever")
+        ended, lost = [], []
         for job in self.jobs.values():
             if job.state is State.DELAYED and job.due <= self.now:
                 job.state = State.READY
             if job.state is State.RESERVED and job.lease_until <= self.now:
-                self.release(job, 0.0)
+                assert job.holder is not None
+                lost.append((self.holders[job.holder].name, job.number))
+                ended.append((job.number, self.lose(job)))
+        self.told(ended, lost)
         pending = [j.due for j in self.jobs.values() if j.state is State.DELAYED]
         pending += [j.lease_until for j in self.jobs.values() if j.state is State.RESERVED]
         assert next_at == min(pending, default=NEVER)
@@ -230,7 +288,18 @@ class LineMachine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.jobs)))
         self.shelf.write()
         self.line.delete(self.shelf.rows[number])
-        del self.jobs[number]
+        holder = self.jobs.pop(number).holder
+        self.told([], [] if holder is None else [(self.holders[holder].name, number)])
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.jobs)
+    def edit(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.jobs)))
+        job = self.jobs[number]
+        self.shelf.write()
+        is_held = job.state is State.RESERVED
+        assert self.line.edit(self.shelf.rows[number], b"edited") is not is_held
+        job.body = job.body if is_held else b"edited"
 
     @rule(data=st.data())
     @precondition(
