@@ -35,8 +35,13 @@ RunLater = Callable[[float, Callable[[], None]], object]
 
 
 class LineStore(Protocol):
-    """The jobs of one group of one queue. ``counts`` are those that were there at the start."""
+    """The jobs of one group of one queue. ``counts`` are those that were there at the start.
 
+    Where it ``keeps_all`` in memory itself, a window that is cut saves nothing: it needs none, and
+    no pages.
+    """
+
+    keeps_all: bool
     counts: dict[State, int]
 
     def mark(self, ticket: Ticket) -> None:
@@ -55,7 +60,10 @@ class LineStore(Protocol):
         """Look for one; None when it is not there."""
 
     def oldest(self, limit: int, done: Callable[[Sequence[Ticket]], None]) -> None:
-        """Of those that wait, ready or delayed, the first that were put."""
+        """Of those that wait, ready or delayed, the first that were put.
+
+        What is reserved is ready to a store, so it may be among them; with ``expired`` as well.
+        """
 
     def expired(self, before_ms: int, limit: int, done: Callable[[Sequence[Ticket]], None]) -> None:
         """Of those that wait some that are of no use any more at that time."""
