@@ -1,103 +1,94 @@
 """``Group``: a line with a name, as a home has it; and reading of it that is true when it comes.
 
 Surprise: what is read of a store is as old as the question. Until the answer comes a job may be
-taken, ended, even kicked again, and may be in memory no more. So a group notes which of its jobs
-change while it waits for an answer, and those are left out of it: whoever pages finds them in the
-next page, and who looks for one looks again.
+taken, ended, even kicked again, and may be in memory no more. So a line notes which of its jobs
+change while it waits for an answer, and those are left out of it: who pages meets them in the next
+page or not at all, and who looks for one looks again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from patterns.queues.line import Holder, Line
+from patterns.queues.line import Ending, Line
 from patterns.queues.stores import LineStore
 from patterns.queues.ticket import State, Ticket
-from patterns.queues.window import Place
+from patterns.queues.window import WINDOW, Place
 
-__all__ = ["Group", "Reading"]
+__all__ = ["Found", "Group", "Reading"]
 
-
-def _nothing() -> None:
-    pass
+Found = Callable[[Sequence[Ticket], int], None]
+"""Gets what is still as it was read, and how many were read."""
 
 
 class Reading:
-    """A line's store. ``mark`` is the store's own, while nobody reads."""
+    """The store of one line. ``mark`` is the store's own, while nobody reads."""
 
     def __init__(self, store: LineStore) -> None:
-        self._store = store
-        self._changed: list[set[int]] = []
-        """A set for each question that is open."""
+        self.store = store
+        self._open: list[set[int]] = []
+        """For each question that is open, what has changed since."""
         self.mark: Callable[[Ticket], None] = store.mark
         self.page = store.page
+        """For the line itself, which keeps its own account."""
 
     def _mark(self, ticket: Ticket) -> None:
-        for changed in self._changed:
+        for changed in self._open:
             changed.add(ticket.number)
-        self._store.mark(ticket)
+        self.store.mark(ticket)
 
-    def _open(self) -> set[int]:
+    def _ask(self) -> set[int]:
         changed: set[int] = set()
-        self._changed.append(changed)
+        self._open.append(changed)
         self.mark = self._mark
         return changed
 
-    def _close(self, changed: set[int]) -> None:
-        self._changed = [other for other in self._changed if other is not changed]
-        if not self._changed:
-            self.mark = self._store.mark
+    def _answered(self, changed: set[int]) -> None:
+        self._open = [other for other in self._open if other is not changed]
+        if not self._open:
+            self.mark = self.store.mark
 
-    def _several(
-        self, done: Callable[[Sequence[Ticket], bool], None], limit: int
-    ) -> Callable[[Sequence[Ticket]], None]:
-        changed = self._open()
+    def _several(self, done: Found) -> Callable[[Sequence[Ticket]], None]:
+        changed = self._ask()
 
         def answer(found: Sequence[Ticket]) -> None:
-            self._close(changed)
-            done([t for t in found if t.number not in changed], len(found) >= limit)
+            self._answered(changed)
+            done([ticket for ticket in found if ticket.number not in changed], len(found))
 
         return answer
 
-    # ``done`` gets what is still as it was read, and whether there may be more.
-
-    def jobs(
-        self,
-        state: State,
-        after: Place | None,
-        limit: int,
-        done: Callable[[Sequence[Ticket], bool], None],
-    ) -> None:
+    def jobs(self, state: State, after: Place | None, limit: int, done: Found) -> None:
         """The first of a state behind a place."""
-        self._store.page(state, after, limit, self._several(done, limit))
+        self.store.page(state, after, limit, self._several(done))
 
-    def oldest(self, limit: int, done: Callable[[Sequence[Ticket], bool], None]) -> None:
-        """The first that were put, of those that wait."""
-        self._store.oldest(limit, self._several(done, limit))
+    def oldest(self, limit: int, done: Found) -> None:
+        """The first that were put, of those that wait; what is reserved may be among them."""
+        self.store.oldest(limit, self._several(done))
 
-    def expired(
-        self, before_ms: int, limit: int, done: Callable[[Sequence[Ticket], bool], None]
-    ) -> None:
-        """Of those that wait some that are of no use any more at that time."""
-        self._store.expired(before_ms, limit, self._several(done, limit))
+    def expired(self, before_ms: int, limit: int, done: Found) -> None:
+        """Of those that wait some that are of no use any more at that time; the same."""
+        self.store.expired(before_ms, limit, self._several(done))
 
     def find(self, number: int, done: Callable[[Ticket | None], None]) -> None:
         """Look for one, again while it changes; None when it is not there."""
-        changed = self._open()
+        changed = self._ask()
 
         def answer(found: Ticket | None) -> None:
-            self._close(changed)
+            self._answered(changed)
             if number in changed:
                 self.find(number, done)
             else:
                 done(found)
 
-        self._store.find(number, answer)
+        self.store.find(number, answer)
 
 
 class Group(Line):
-    """The jobs of one group of workers. ``on_ready`` is for who hands them out: it is told when
-    there may be more, and takes none there and then."""
+    """The jobs of one group of workers.
+
+    ``on_ready``, ``lost`` and ``workers`` are for who hands them out. ``on_ready`` says that there
+    may be more: it takes none there and then.
+    """
 
     def __init__(
         self,
@@ -105,17 +96,23 @@ class Group(Line):
         store: LineStore,
         now: Callable[[], int],
         *,
-        on_lost: Callable[[Group, Holder, Sequence[Ticket], str], None],
-        on_expired: Callable[[Group, Ticket], None],
-        on_due: Callable[[], None],
+        max_attempts: int | None,
+        ended: Callable[[Group, Ticket, Ending], None],
     ) -> None:
         self.name = name
         self.on_ready: Callable[[], None] = _nothing
+        self.workers = 0
+        """How many there are; set by who hands jobs out."""
+        self.is_dropped = False
         self.reading = Reading(store)
-        super().__init__(self.reading, now, is_ready=lambda: self.on_ready())
-        self.lost = lambda holder, tickets, why: on_lost(self, holder, tickets, why)
-        self.has_expired = lambda ticket: on_expired(self, ticket)
-        self.may_be_due = on_due
+        super().__init__(
+            self.reading,
+            now,
+            is_ready=lambda: self.on_ready(),
+            window=None if store.keeps_all else WINDOW,
+            max_attempts=max_attempts,
+        )
+        self.ended = lambda ticket, ending: ended(self, ticket, ending)
         counts = store.counts
         self.restore(
             counts.get(State.READY, 0), counts.get(State.DELAYED, 0), counts.get(State.DEAD, 0)
@@ -125,3 +122,15 @@ class Group(Line):
     def length(self) -> int:
         """Jobs that wait or are worked on."""
         return self.ready.count + self.delayed.count + self.reserved
+
+    def known(self, ticket: Ticket) -> Ticket:
+        """The one in memory, if there is; ``ticket`` is one that was read, and still true."""
+        return self._here.get(ticket.number, ticket)
+
+    def find(self, number: int, done: Callable[[Ticket | None], None]) -> None:
+        """Look for a job, whatever its state; as it is when the answer comes."""
+        self.reading.find(number, lambda t: done(None if t is None else self.known(t)))
+
+
+def _nothing() -> None:
+    pass

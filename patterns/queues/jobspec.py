@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, overload
 
 from patterns.errors import ConfigError
-from patterns.queues.ticket import DEFAULT_PRIORITY, Extra
+from patterns.queues.ticket import DEFAULT_PRIORITY
 
 __all__ = ["MAX_ATTEMPTS", "HomeOptions", "JobSpec", "NewPuts", "Put", "default_id"]
 
@@ -15,16 +15,16 @@ MAX_ATTEMPTS = 16
 
 
 class HomeOptions:
-    """How a queue is kept at one home. Seconds, except where it says ms.
+    """How a queue is kept at one home.
 
-    ``max_length``   jobs that wait or are worked on, in the longest group; None: what there is
-                     memory or disk for. Dead ones do not count: they would close the queue
-    ``overflow``     what gives when it is reached: ``reject`` (QueueFull, nothing is put) or
-                     ``drop_oldest`` (of those that wait)
-    ``ttl``          after so long a job is of no use any more, unless it says otherwise; None: never
-    ``dedup``        for so long after its end another job of its id is the same job
+    ``max_length``   jobs that wait or are worked on, in the longest group; None: as many as there
+                     is room for. Dead ones do not count: they would close the queue
+    ``overflow``     what gives way then: ``reject`` (QueueFull, nothing is put) or ``drop_oldest``
+                     (of those that wait)
+    ``ttl``          seconds; then a job is of no use any more, unless it says otherwise. None: never
+    ``dedup``        seconds after its end in which another job of its id is the same job
     ``max_attempts`` a job that was handed out so often and never ended is buried; None: never
-    ``keep_results`` for so long the outcome of a job is kept, unless the job says otherwise
+    ``keep_results`` seconds for which the outcome of a job is kept, unless it says otherwise
 
     Raises ConfigError.
     """
@@ -46,10 +46,10 @@ class HomeOptions:
         for name, value in (("max_length", max_length), ("max_attempts", max_attempts)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}: at least 1, or None for no limit")
-        if ttl is not None and ttl <= 0:
+        if ttl is not None and not ttl > 0:
             raise ConfigError(f"ttl={ttl}: it is more than 0 s, or None")
         for name, seconds in (("dedup", dedup), ("keep_results", keep_results)):
-            if seconds < 0:
+            if not seconds >= 0:
                 raise ConfigError(f"{name}={seconds}: at least 0 s")
         self.max_length = max_length
         self.overflow = overflow
@@ -63,16 +63,27 @@ class JobSpec:
     """One job to be put. ``body`` is packed, and opaque here.
 
     ``priority``       0 is the most urgent
-    ``delay_ms``       not handed out before
-    ``ttl_ms``         of no use after that; None: as the queue has it
+    ``delay_ms``       it is not handed out before
+    ``ttl_ms``         it is of no use after that; None: as the queue has it
     ``key``            jobs of one key are handed out one after the other
-    ``id``             its name; None: one is made of the store's and its number
+    ``id``             its name; None: one is made of its number
     ``unique``         while a job of this name is queued or runs, this is the same job
     ``keep_result_ms`` how long its outcome is kept; None: as the queue has it
     ``headers``        what the worker is told beside the body
     """
 
-    __slots__ = ("body", "delay_ms", "extra", "is_named", "keep_result_ms", "key", "priority", "ttl_ms")
+    __slots__ = (
+        "body",
+        "delay_ms",
+        "has_extra",
+        "headers",
+        "id",
+        "keep_result_ms",
+        "key",
+        "priority",
+        "ttl_ms",
+        "unique",
+    )
 
     def __init__(
         self,
@@ -91,16 +102,16 @@ class JobSpec:
         self.delay_ms = delay_ms
         self.ttl_ms = ttl_ms
         self.key = key
+        self.id = id
+        self.unique = unique
         self.keep_result_ms = keep_result_ms
-        self.is_named = id is not None or unique is not None
-        self.extra: Extra | None = None
-        if self.is_named or headers is not None or keep_result_ms is not None:
-            self.extra = Extra(id, unique, keep_result_ms or 0, headers)
+        self.headers = headers
+        self.has_extra = not (id is unique is keep_result_ms is headers is None)
 
 
 class Put(NamedTuple):
-    """What became of one that was put. ``is_new`` is False for one that is the same as another,
-    which ``number`` and ``id`` are of."""
+    """What became of one that was put. ``is_new`` is False for one that is the same as another:
+    ``number`` and ``id`` are of that."""
 
     number: int
     id: str
@@ -108,34 +119,32 @@ class Put(NamedTuple):
 
 
 class NewPuts(Sequence[Put]):
-    """What became of jobs that are all new and have no names: no ``Put`` is made until asked for.
+    """What became of jobs that are all new and have no names of their own: their numbers follow
+    each other, and no ``Put`` is made until it is asked for."""
 
-    Their numbers are ``first`` and what follows.
-    """
+    __slots__ = ("_store_id", "numbers")
 
-    __slots__ = ("_store_id", "first", "_count")
-
-    def __init__(self, store_id: str, first: int, count: int) -> None:
+    def __init__(self, store_id: str, numbers: range) -> None:
         self._store_id = store_id
-        self.first = first
-        self._count = count
+        self.numbers = numbers
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.numbers)
 
     @overload
     def __getitem__(self, index: int) -> Put: ...
     @overload
     def __getitem__(self, index: slice) -> list[Put]: ...
     def __getitem__(self, index: int | slice) -> Put | list[Put]:
-        numbers = range(self.first, self.first + self._count)[index]
-        if isinstance(numbers, int):
-            return Put(numbers, default_id(self._store_id, numbers))
-        return [Put(number, default_id(self._store_id, number)) for number in numbers]
+        if isinstance(index, slice):
+            return [self._put(number) for number in self.numbers[index]]
+        return self._put(self.numbers[index])
 
     def __iter__(self) -> Iterator[Put]:
-        for number in range(self.first, self.first + self._count):
-            yield Put(number, default_id(self._store_id, number))
+        return map(self._put, self.numbers)
+
+    def _put(self, number: int) -> Put:
+        return Put(number, default_id(self._store_id, number))
 
 
 def default_id(store_id: str, number: int) -> str:
