@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 from mesh.stores.memory_notes import MemoryNotes
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore, Run, RunLater, Then
-from patterns.queues.ticket import NEVER, State, Ticket
+from patterns.queues.ticket import GONE, NEVER, State, Ticket
 from patterns.queues.window import Place
 
 __all__ = ["MemoryLine", "MemoryStore"]
@@ -170,6 +170,15 @@ class MemoryLine:
         self._dead.pop(number, None)
         if ticket.expires_ms != NEVER:
             self.will_expire(ticket)
+
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
+        """Several have been taken, or are gone: they were not dead, and do not wait."""
+        mine = self.tickets
+        for ticket in tickets:
+            if ticket.state is GONE:
+                mine.pop(ticket.number, None)
+            else:
+                mine[ticket.number] = ticket
 
     def will_expire(self, ticket: Ticket) -> None:
         """One that waits, and is of no use some day."""

@@ -22,8 +22,8 @@ from heapq import heappop, heappush
 from typing import Literal
 
 from patterns.queues.errors import JobGone, LeaseLost
-from patterns.queues.ticket import NEVER, State, Ticket
-from patterns.queues.window import WINDOW, Place, TicketStore, Window
+from patterns.queues.ticket import DEAD, DELAYED, GONE, NEVER, READY, RESERVED, Ticket
+from patterns.queues.window import WINDOW, Place, TicketStore, Window, by_priority
 
 __all__ = ["Ending", "Holder", "Line"]
 
@@ -62,8 +62,9 @@ class Line:
         self._now = now
         self._is_ready = is_ready
         self._here: dict[int, Ticket] = {}
-        self.ready = Window(State.READY, _by_priority, store, self._here, window, is_ready)
-        self.delayed = Window(State.DELAYED, _by_time, store, self._here, window, is_ready)
+        self.ready = Window(READY, store, self._here, window, is_ready)
+        self.delayed = Window(DELAYED, store, self._here, window, is_ready)
+        self._mark_many = getattr(store, "mark_many", self._mark_each)
         self._holders: dict[Holder, None] = {}
         self._busy: dict[bytes, int] = {}
         """Of each key the number of the one that is reserved, or waits to be tried again."""
@@ -89,10 +90,17 @@ class Line:
         after it shows it, too."""
         self._wait(ticket)
 
-    def put_many(self, tickets: Iterable[Ticket]) -> None:
+    def put_many(self, tickets: Sequence[Ticket]) -> None:
         """The same for several."""
-        for ticket in tickets:
-            self._wait(ticket)
+        now = self._now()
+        ready = [ticket for ticket in tickets if ticket.due_ms <= now]
+        if len(ready) != len(tickets):
+            for ticket in tickets:
+                if ticket.due_ms > now:
+                    self.delayed.add(ticket)
+        if ready:
+            self.ready.add_many(ready)
+            self._is_ready()
 
     def restore(self, ready: int, delayed: int, dead: int) -> None:
         """So many are in the store, at the start."""
@@ -116,30 +124,34 @@ class Line:
             return taken
         now = self._now()
         until = now + holder.lease_ms
-        busy, held, mark = self._busy, holder.held, self._store.mark
+        busy, held = self._busy, holder.held
         expired: list[Ticket] = []
         while len(taken) < most:
-            ticket = self.ready.pop()
-            if ticket is None:
+            popped = self.ready.pop_many(most - len(taken))
+            if not popped:
                 break
-            number, key = ticket.number, ticket.key
-            if ticket.expires_ms <= now:
-                expired.append(ticket)
-                self._expire(ticket)
-                continue
-            if key is not None and busy.setdefault(key, number) != number:
-                self._park(key, ticket)
-                continue
-            self.ready.left(number)
-            ticket.state = State.RESERVED
-            ticket.attempts += 1
-            ticket.lease_until_ms = until
-            held[number] = ticket
-            mark(ticket)
-            taken.append(ticket)
+            following = iter(popped)
+            for ticket in following:
+                if ticket.expires_ms <= now:
+                    expired.append(ticket)
+                    # What it frees may be next.
+                    self.ready.put_back_first(list(following))
+                    self._expire(ticket)
+                    break
+                number, key = ticket.number, ticket.key
+                if key is not None and busy.setdefault(key, number) != number:
+                    self._park(key, ticket)
+                    continue
+                ticket.state = RESERVED
+                ticket.attempts += 1
+                ticket.lease_until_ms = until
+                held[number] = ticket
+                taken.append(ticket)
         if taken:
+            self.ready.left(taken)
             self.reserved += len(taken)
             self._holders[holder] = None
+            self._mark_many(taken)
         self._tell(expired, "expired")
         return taken
 
@@ -160,14 +172,24 @@ class Line:
     def finish_many(self, holder: Holder, numbers: Iterable[int]) -> list[int]:
         """These are done. Returns those that are not the holder's any more: of them nothing is
         changed."""
+        held, here = holder.held, self._here
+        done: list[Ticket] = []
         lost: list[int] = []
+        keyed: list[Ticket] = []
         for number in numbers:
-            ticket = holder.held.pop(number, None)
+            ticket = held.pop(number, None)
             if ticket is None:
                 lost.append(number)
-            else:
-                self.reserved -= 1
-                self._end(ticket)
+                continue
+            ticket.state = GONE
+            del here[number]
+            done.append(ticket)
+            if ticket.key is not None:
+                keyed.append(ticket)
+        self.reserved -= len(done)
+        self._mark_many(done)
+        for ticket in keyed:
+            self._free_key(ticket)
         return lost
 
     def give_back(
@@ -209,7 +231,7 @@ class Line:
 
     def _bury(self, ticket: Ticket, reason: str) -> None:
         ticket.reason = reason
-        ticket.state = State.DEAD
+        ticket.state = DEAD
         self.dead += 1
         self._here.pop(ticket.number, None)
         self._store.mark(ticket)
@@ -241,11 +263,15 @@ class Line:
         self._wait(ticket)
         self._store.mark(ticket)
 
+    def _mark_each(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            self._store.mark(ticket)
+
     # Keys.
 
     def _park(self, key: bytes, ticket: Ticket) -> None:
         self.ready.aside += 1
-        heappush(self._parked.setdefault(key, []), (_by_priority(ticket), ticket))
+        heappush(self._parked.setdefault(key, []), (by_priority(ticket), ticket))
 
     def _free_key(self, ticket: Ticket) -> None:
         key = ticket.key
@@ -258,7 +284,7 @@ class Line:
         parked = self._parked.get(key)
         while parked:
             _, following = heappop(parked)
-            if following.state is State.READY:
+            if following.state is READY:
                 self.ready.put_back(following)
                 self._is_ready()
                 break
@@ -274,7 +300,7 @@ class Line:
         first = self.delayed.first()
         while first is not None and first.due_ms <= now:
             self.delayed.pop()
-            self.delayed.left(first.number)
+            self.delayed.left([first])
             self.ready.add(first)
             self._store.mark(first)
             self._is_ready()
@@ -298,7 +324,7 @@ class Line:
             self._holders.pop(holder, None)
         if over:
             dead = self._lose(over, f"the lease of {holder.name} ended")
-            ready = [ticket for ticket in over if ticket.state is not State.DEAD]
+            ready = [ticket for ticket in over if ticket.state is not DEAD]
             self._tell(dead, "dead")
             self._tell(ready, "lease")
             if self.lost is not None:
@@ -310,11 +336,11 @@ class Line:
 
     def _expire(self, ticket: Ticket) -> None:
         self.expired += 1
-        self.ready.left(ticket.number)
+        self.ready.left([ticket])
         self._end(ticket)
 
     def _end(self, ticket: Ticket) -> None:
-        ticket.state = State.GONE
+        ticket.state = GONE
         self._here.pop(ticket.number, None)
         self._store.mark(ticket)
         if ticket.key is not None:
@@ -327,11 +353,11 @@ class Line:
         kicked = 0
         for ticket in tickets:
             known = self._here.get(ticket.number, ticket)
-            if known.state is State.DEAD:
+            if known.state is DEAD:
                 self.dead -= 1
                 known.attempts = 0
-            elif known.state is State.DELAYED:
-                self.delayed.left(known.number)
+            elif known.state is DELAYED:
+                self.delayed.left([known])
             else:
                 continue
             known.due_ms = 0
@@ -346,13 +372,13 @@ class Line:
         """A job goes, in whatever state. ``ticket`` is the store's. Raises JobGone."""
         known = self._here.get(ticket.number, ticket)
         holder: Holder | None = None
-        if known.state is State.READY:
-            self.ready.left(known.number)
-        elif known.state is State.DELAYED:
-            self.delayed.left(known.number)
-        elif known.state is State.DEAD:
+        if known.state is READY:
+            self.ready.left([known])
+        elif known.state is DELAYED:
+            self.delayed.left([known])
+        elif known.state is DEAD:
             self.dead -= 1
-        elif known.state is State.RESERVED:
+        elif known.state is RESERVED:
             holder = next(h for h in self._holders if known.number in h.held)
             del holder.held[known.number]
             self.reserved -= 1
@@ -368,11 +394,11 @@ class Line:
         known = self._here.get(ticket.number, ticket)
         edited = copy(known)
         edited.body = body
-        if known.state is State.READY:
+        if known.state is READY:
             self.ready.exchange(known, edited)
-        elif known.state is State.DELAYED:
+        elif known.state is DELAYED:
             self.delayed.exchange(known, edited)
-        elif known.state is not State.DEAD:
+        elif known.state is not DEAD:
             return False
         self._store.mark(edited)
         return True
@@ -384,11 +410,3 @@ class Line:
 
     def __len__(self) -> int:
         return self.waiting + self.reserved + self.dead
-
-
-def _by_priority(ticket: Ticket) -> Place:
-    return ticket.priority, ticket.number
-
-
-def _by_time(ticket: Ticket) -> Place:
-    return ticket.due_ms, ticket.number

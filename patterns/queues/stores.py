@@ -47,6 +47,10 @@ class LineStore(Protocol):
     def mark(self, ticket: Ticket) -> None:
         """It has changed, or is gone."""
 
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
+        """Several have been taken, or are gone. It is called with each batch of jobs, so it is made
+        to be quick; a line does without where there is none."""
+
     def page(
         self,
         state: State,

@@ -4,22 +4,27 @@
 is. The window is read on when half of it is used up, and cut when it has grown to twice its size,
 which happens when more urgent jobs keep coming.
 
+In memory most jobs are in a *run*, in order: new ones have growing numbers, and go to its end. What
+belongs elsewhere, more urgent or come back, is in a heap beside it.
+
 Surprise: the store is written behind, in order, so a page shows all that was written before it was
 asked for, and may miss what came while it was read. That is kept apart until then (``_arrived``).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush, nsmallest
+from heapq import heappop, heappush, nsmallest
 from typing import Protocol
 
-from patterns.queues.ticket import NEVER, State, Ticket
+from patterns.queues.ticket import DELAYED, GONE, NEVER, READY, State, Ticket
 
-__all__ = ["WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window"]
+__all__ = ["WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window", "by_priority"]
 
 WINDOW = 10_000
-"""Jobs in memory, of each line and state: a second's work of a fast one. It may be twice that."""
+"""Jobs in memory, of each line and state: a second's work of a fast one. It may be twice that, and
+what is put at once."""
 
 WINDOW_BYTES = 32 * 1024 * 1024
 """And their bytes, about, if that is less."""
@@ -51,30 +56,38 @@ class TicketStore(Protocol):
 
 
 class Window:
-    """The jobs in one state of one line. ``here`` are all of the line's in memory, by number."""
+    """The jobs in one state of one line. ``here`` are all of the line's in memory, by number.
+
+    ``size`` None: all of them are in memory, for they are in the store's memory anyway.
+    """
 
     def __init__(
         self,
         state: State,
-        place: Callable[[Ticket], Place],
         store: TicketStore,
         here: dict[int, Ticket],
         size: int | None,
         loaded: Callable[[], None],
     ) -> None:
         self.state = state
-        self._place = place
+        self._place = _by_time if state is DELAYED else by_priority
         self._store = store
         self._here = here
         self._size = NEVER if size is None else size
+        self._is_bounded = size is not None
         self._loaded = loaded
+        self._has_run = state is READY
+        """A ready job's place is always the same; a delayed one may be in the heap at several, of
+        which only the last is right."""
+        self._run: deque[Ticket] = deque()
         self._heap: list[tuple[int, int, Ticket]] = []
         self.bytes = 0
+        """Of what is in memory; 0 when there is no bound."""
         self.bound: Place | None = None
         self.count = 0
         """All that wait, wherever they are."""
         self.aside = 0
-        """Of those in memory, how many are not in the heap: they wait for their key."""
+        """Of those in memory, how many are in neither: they wait for their key."""
         self._is_loading = False
         self._is_void = False
         """Whether the page that is read would leave a hole: the window has been cut since."""
@@ -89,7 +102,11 @@ class Window:
             self.bound = _BEFORE_ALL
             self._read_on()
 
-    # What is in memory and has left the state stays in the heap until it is met there.
+    def __len__(self) -> int:
+        """How many are in memory; some of them have left the state."""
+        return len(self._run) + len(self._heap)
+
+    # What is in memory and has left the state stays there until it is met.
 
     def add(self, ticket: Ticket) -> None:
         """One more waits."""
@@ -102,65 +119,139 @@ class Window:
             return
         self._keep(place, ticket)
 
+    def add_many(self, tickets: Sequence[Ticket]) -> None:
+        """The same for several that are new."""
+        run, here, state = self._run, self._here, self.state
+        if self.bound is not None or not self._has_run:
+            for ticket in tickets:
+                self.add(ticket)
+            return
+        append = run.append
+        last = run[-1] if run else None
+        for ticket in tickets:
+            number = ticket.number
+            if last is None or (number > last.number and ticket.priority == last.priority):
+                append(ticket)
+                last = ticket
+            else:
+                self._insert(self._place(ticket), ticket)
+                last = run[-1]
+            ticket.state = state
+            here[number] = ticket
+        self.count += len(tickets)
+        if self._is_bounded:
+            self.bytes += sum([len(ticket.body) for ticket in tickets])
+            self._cut_if_large()
+
     def put_back(self, ticket: Ticket) -> None:
         """One that waited aside waits here again."""
         self.aside -= 1
         self._keep(self._place(ticket), ticket)
 
+    def put_back_first(self, tickets: list[Ticket]) -> None:
+        """What was popped last, in order, is not wanted after all."""
+        self._run.extendleft(reversed(tickets))
+        if self._is_bounded:
+            self.bytes += sum([len(ticket.body) for ticket in tickets])
+
     def exchange(self, old: Ticket, new: Ticket) -> None:
         """One that waits has become another, of the same place."""
         if new.number in self._here:
-            old.state = State.GONE
+            old.state = GONE
             self._keep(self._place(new), new)
         elif self._is_loading:
             self._arrived.append(new)
 
     def _keep(self, place: Place, ticket: Ticket) -> None:
         self._here[ticket.number] = ticket
-        self.bytes += len(ticket.body)
-        heappush(self._heap, (*place, ticket))
-        if len(self._heap) > 2 * self._size or self.bytes > 2 * WINDOW_BYTES:
-            self._cut()
+        self._insert(place, ticket)
+        if self._is_bounded:
+            self.bytes += len(ticket.body)
+            self._cut_if_large()
+
+    def _insert(self, place: Place, ticket: Ticket) -> None:
+        run = self._run
+        if self._has_run and (not run or place > self._place(run[-1])):
+            run.append(ticket)
+        else:
+            heappush(self._heap, (*place, ticket))
 
     def first(self) -> Ticket | None:
         """The next one, which stays."""
-        heap = self._heap
-        while heap:
-            place, number, ticket = heap[0]
-            if ticket.state is not self.state or place != self._place(ticket)[0]:
-                self._drop_first()
-            elif self.bound is None or (place, number) <= self.bound:
-                return ticket
-            else:
-                break
+        run, heap = self._run, self._heap
+        while run and run[0].state is not self.state:
+            self._forget(run.popleft())
+        while heap and not self._is_live(heap[0]):
+            self._forget(heappop(heap)[2])
+        place: Place
+        if heap and not (run and self._place(run[0]) < heap[0][:2]):
+            place, ticket = heap[0][:2], heap[0][2]
+        elif run:
+            place, ticket = self._place(run[0]), run[0]
+        else:
+            self._read(self.bound)
+            return None
+        if self.bound is None or place <= self.bound:
+            return ticket
         # What comes next is not in memory.
         self._read(self.bound)
         return None
 
     def pop(self) -> Ticket | None:
         """The next one; it is still counted, until ``left``."""
-        ticket = self.first()
-        if ticket is not None:
-            self._drop_first()
-            self._read_on()
-        return ticket
+        popped = self.pop_many(1)
+        return popped[0] if popped else None
 
-    def left(self, number: int) -> None:
-        """One of those counted does not wait any more."""
-        self.count -= 1
+    def pop_many(self, most: int) -> list[Ticket]:
+        """The next ones, in order; they are still counted, until ``left``."""
+        popped: list[Ticket] = []
+        run, heap, state = self._run, self._heap, self.state
+        popleft = run.popleft
+        while (room := most - len(popped)) > 0:
+            room = min(room, len(run))
+            if room and self._is_next(run[room - 1]):
+                tickets = [popleft() for _ in range(room)]
+                if self._is_bounded:
+                    self.bytes -= sum([len(ticket.body) for ticket in tickets])
+                popped += [ticket for ticket in tickets if ticket.state is state]
+                continue
+            ticket = self.first()
+            if ticket is None:
+                break
+            popped.append(popleft() if run and run[0] is ticket else heappop(heap)[2])
+            self._forget(ticket)
+        self._read_on()
+        return popped
+
+    def left(self, tickets: Sequence[Ticket]) -> None:
+        """Some of those counted do not wait any more."""
+        self.count -= len(tickets)
         if self._is_loading:
-            self._gone.add(number)
+            self._gone.update([ticket.number for ticket in tickets])
 
-    def _drop_first(self) -> None:
-        self.bytes -= len(heappop(self._heap)[2].body)
+    def _is_next(self, ticket: Ticket) -> bool:
+        """Whether all of the run up to this one comes before all else."""
+        place = ticket.priority, ticket.number
+        return (not self._heap or place < self._heap[0][:2]) and (
+            self.bound is None or place <= self.bound
+        )
+
+    def _is_live(self, item: tuple[int, int, Ticket]) -> bool:
+        ticket = item[2]
+        return ticket.state is self.state and item[0] == self._place(ticket)[0]
+
+    def _forget(self, ticket: Ticket) -> None:
+        if self._is_bounded:
+            self.bytes -= len(ticket.body)
+
+    def _cut_if_large(self) -> None:
+        if len(self) > 2 * self._size or self.bytes > 2 * WINDOW_BYTES:
+            self._cut()
 
     def _cut(self) -> None:
         """Let go of the last ones in memory: the store has them."""
-        live = [
-            item
-            for item in self._heap
-            if item[2].state is self.state and item[0] == self._place(item[2])[0]
-        ]
+        live = [item for item in self._heap if self._is_live(item)]
+        live += [(*self._place(t), t) for t in self._run if t.state is self.state]
         kept = nsmallest(self._size, live)
         size = 0
         for number, item in enumerate(kept):
@@ -168,8 +259,6 @@ class Window:
             if size > WINDOW_BYTES and number:
                 del kept[number:]
                 break
-        self._heap = kept
-        heapify(self._heap)
         if len(kept) < len(live):
             last = kept[-1][0], kept[-1][1]
             # What came back stays in memory though it is behind the bound: between may be others.
@@ -178,11 +267,19 @@ class Window:
             inside = {item[1] for item in kept}
             for item in live:
                 if item[1] not in inside:
-                    del self._here[item[1]]
-        self.bytes = sum(len(item[2].body) for item in self._heap)
+                    self._here.pop(item[1], None)
+        self._run.clear()
+        self._heap.clear()
+        if self._has_run:
+            self._run.extend([item[2] for item in kept])
+        else:
+            self._heap += kept
+        self.bytes = sum([len(item[2].body) for item in kept])
 
     def _read_on(self) -> None:
-        if len(self._heap) + self.aside <= self._size // 2 and self.bytes <= WINDOW_BYTES // 2:
+        if self.bound is not None and (
+            len(self) + self.aside <= self._size // 2 and self.bytes <= WINDOW_BYTES // 2
+        ):
             self._read(self.bound)
 
     def _read(self, after: Place | None) -> None:
@@ -209,3 +306,12 @@ class Window:
             if is_inside and ticket.number not in self._here and ticket.number not in gone:
                 self._keep(place, ticket)
         self._loaded()
+
+
+def by_priority(ticket: Ticket) -> Place:
+    """Of a ready job."""
+    return ticket.priority, ticket.number
+
+
+def _by_time(ticket: Ticket) -> Place:
+    return ticket.due_ms, ticket.number

@@ -354,11 +354,14 @@ class LineMachine(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         for window in (self.line.ready, self.line.delayed):
-            assert len(window._heap) <= 2 * WINDOW
+            assert len(window) <= 2 * WINDOW
 
     def teardown(self) -> None:
         """In the end all can be done, each once."""
         self.now += 1_000_000
+        for job in self.jobs.values():
+            if job.state is State.RESERVED:
+                self.lose(job)
         done = set()
         for _ in range(5 * len(self.jobs) + 10):
             self.shelf.pump()
