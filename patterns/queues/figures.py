@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
     from patterns.queues.jobspec import HomeOptions
+    from patterns.queues.ticket import Ticket
 
-__all__ = ["RATE_OVER", "Counters", "GroupStats", "QueueStats", "Rates"]
+__all__ = ["RATE_OVER", "Counters", "GroupStats", "QueueStats", "Rates", "gather"]
 
 RATE_OVER = 10
 """Seconds over which a rate is an average."""
@@ -96,11 +98,11 @@ def gather(home: Home, done: Callable[[QueueStats], None]) -> None:
     groups = list(home.lines.values())
     left = len(groups)
 
-    def aged(of: GroupStats, put_ms: int | None) -> None:
+    def aged(of: GroupStats, found: Sequence[Ticket]) -> None:
         nonlocal left
         left -= 1
-        if put_ms is not None:
-            of.age_of_oldest = max(0.0, (home.now_ms() - put_ms) / 1000)
+        if found:
+            of.age_of_oldest = max(0.0, (home.now_ms() - found[0].put_ms) / 1000)
         if not left:
             done(stats)
 
@@ -116,6 +118,4 @@ def gather(home: Home, done: Callable[[QueueStats], None]) -> None:
         )
         stats.groups.append(one)
         # As it was read: it is only looked at.
-        group.reading.store.oldest(
-            1, lambda found, one=one: aged(one, found[0].put_ms if found else None)
-        )
+        group.reading.store.oldest(1, partial(aged, one))

@@ -15,7 +15,7 @@ from patterns.queues.stores import LineStore
 from patterns.queues.ticket import State, Ticket
 from patterns.queues.window import WINDOW, Place
 
-__all__ = ["Found", "Group", "Reading"]
+__all__ = ["Found", "Group", "Reading", "place_of"]
 
 Found = Callable[[Sequence[Ticket], int], None]
 """Gets what is still as it was read, and how many were read."""
@@ -29,6 +29,7 @@ class Reading:
         self._open: list[set[int]] = []
         """For each question that is open, what has changed since."""
         self.mark: Callable[[Ticket], None] = store.mark
+        self._mark_many = store.mark_many
         self.page = store.page
         """For the line itself, which keeps its own account."""
 
@@ -36,6 +37,12 @@ class Reading:
         for changed in self._open:
             changed.add(ticket.number)
         self.store.mark(ticket)
+
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
+        """The same for several."""
+        for changed in self._open:
+            changed.update([ticket.number for ticket in tickets])
+        self._mark_many(tickets)
 
     def _ask(self) -> set[int]:
         changed: set[int] = set()
@@ -57,9 +64,22 @@ class Reading:
 
         return answer
 
-    def jobs(self, state: State, after: Place | None, limit: int, done: Found) -> None:
-        """The first of a state behind a place."""
-        self.store.page(state, after, limit, self._several(done))
+    def jobs(
+        self,
+        state: State,
+        after: Place | None,
+        limit: int,
+        done: Callable[[Sequence[Ticket], Place | None], None],
+    ) -> None:
+        """The first of a state behind a place, and where to go on; None: nothing was there."""
+        changed = self._ask()
+
+        def answer(found: Sequence[Ticket]) -> None:
+            self._answered(changed)
+            last = place_of(found[-1], state) if found else None
+            done([ticket for ticket in found if ticket.number not in changed], last)
+
+        self.store.page(state, after, limit, answer)
 
     def oldest(self, limit: int, done: Found) -> None:
         """The first that were put, of those that wait; what is reserved may be among them."""
@@ -127,9 +147,26 @@ class Group(Line):
         """The one in memory, if there is; ``ticket`` is one that was read, and still true."""
         return self._here.get(ticket.number, ticket)
 
+    def held(self) -> list[Ticket]:
+        """All that is reserved, the lease that ends first at the front."""
+        held = [ticket for holder in self._holders for ticket in holder.held.values()]
+        return sorted(held, key=lambda ticket: (ticket.lease_until_ms, ticket.number))
+
+    def came_back(self, ticket: Ticket) -> None:
+        """One that was to end has not, and is ready again."""
+        # In memory, wherever the window ends: a page that is read may not show it.
+        self._here[ticket.number] = ticket
+        self._again(ticket, 0.0)
+
     def find(self, number: int, done: Callable[[Ticket | None], None]) -> None:
         """Look for a job, whatever its state; as it is when the answer comes."""
         self.reading.find(number, lambda t: done(None if t is None else self.known(t)))
+
+
+def place_of(ticket: Ticket, state: State) -> Place:
+    """What jobs of a state are in order of."""
+    first = ticket.due_ms if state is State.DELAYED else ticket.priority
+    return first, ticket.number
 
 
 def _nothing() -> None:

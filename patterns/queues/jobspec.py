@@ -21,7 +21,7 @@ class HomeOptions:
                      is room for. Dead ones do not count: they would close the queue
     ``overflow``     what gives way then: ``reject`` (QueueFull, nothing is put) or ``drop_oldest``
                      (of those that wait)
-    ``ttl``          seconds; then a job is of no use any more, unless it says otherwise. None: never
+    ``ttl``          seconds until a job is of no use any more, where it does not say; None: never
     ``dedup``        seconds after its end in which another job of its id is the same job
     ``max_attempts`` a job that was handed out so often and never ended is buried; None: never
     ``keep_results`` seconds for which the outcome of a job is kept, unless it says otherwise
@@ -78,6 +78,7 @@ class JobSpec:
         "has_extra",
         "headers",
         "id",
+        "is_named",
         "keep_result_ms",
         "key",
         "priority",
@@ -106,7 +107,8 @@ class JobSpec:
         self.unique = unique
         self.keep_result_ms = keep_result_ms
         self.headers = headers
-        self.has_extra = not (id is unique is keep_result_ms is headers is None)
+        self.is_named = id is not None or unique is not None
+        self.has_extra = self.is_named or keep_result_ms is not None or headers is not None
 
 
 class Put(NamedTuple):

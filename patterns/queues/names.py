@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from patterns.errors import MeshError
@@ -71,7 +72,7 @@ class Names:
                 return
             self._end_checked(extra, number, None if pairs else stay_ms)
 
-        self._find_all(others, number, found)
+        self._find_in(others, number, found)
 
     def _end(self, extra: Extra, number: int, stay_ms: int | None) -> None:
         home = self._home
@@ -125,64 +126,13 @@ class Names:
 
         A dead one whose id is taken over has none any more.
         """
-        home = self._home
+        _Look(self._home, id, unique, done).begin()
 
-        def by_id(note: Note | None) -> None:
-            if note is None or note.until_ms <= home.now_ms():
-                look_for_unique()
-            elif note.until_ms != NEVER:
-                done((note.number, str(id)))
-            else:
-                number = note.number
-                self._find_all(
-                    list(home.lines.values()), number, lambda pairs: of_id(number, pairs)
-                )
+    def find_all(self, number: int, done: Callable[[list[Pair]], None]) -> None:
+        """Look for a job in all groups."""
+        self._find_in(list(self._home.lines.values()), number, done)
 
-        def of_id(number: int, pairs: list[Pair]) -> None:
-            dead = [ticket for _, ticket in pairs if ticket.state is State.DEAD]
-            died_ms = max((ticket.due_ms for ticket in dead), default=0)
-            if len(dead) < len(pairs) or (
-                dead and died_ms + home.options.dedup_ms > home.now_ms()
-            ):
-                done((number, str(id)))
-                return
-            for group, ticket in pairs:
-                extra = ticket.extra
-                if extra is not None:
-                    ticket.extra = Extra(None, extra.unique, extra.keep_ms, extra.headers)
-                    group.reading.mark(ticket)
-            look_for_unique()
-
-        def look_for_unique() -> None:
-            if unique is None:
-                done(None)
-            else:
-                home.store.find_note(home.name, unique_note(unique), by_unique)
-
-        def by_unique(note: Note | None) -> None:
-            if note is None:
-                done(None)
-            else:
-                number = note.number
-                self._find_all(
-                    list(home.lines.values()), number, lambda pairs: of_unique(number, pairs)
-                )
-
-        def of_unique(number: int, pairs: list[Pair]) -> None:
-            live = [ticket for _, ticket in pairs if ticket.state is not State.DEAD]
-            if not live:
-                done(None)
-                return
-            extra = live[0].extra
-            given = None if extra is None else extra.id
-            done((number, given or home.id_of(number)))
-
-        if id is None:
-            look_for_unique()
-        else:
-            home.store.find_note(home.name, id_note(id), by_id)
-
-    def _find_all(
+    def _find_in(
         self, groups: Sequence[Group], number: int, done: Callable[[list[Pair]], None]
     ) -> None:
         """Look for a job in several groups."""
@@ -199,7 +149,72 @@ class Names:
                 done([pair for pair in found if pair[1].state is not State.GONE])
 
         for group in groups:
-            group.find(number, lambda ticket, group=group: of(group, ticket))
+            group.find(number, partial(of, group))
+
+
+class _Look:
+    """For a job that another is the same as: by its id, then by its unique name."""
+
+    def __init__(
+        self,
+        home: Home,
+        id: str | None,
+        unique: str | None,
+        done: Callable[[tuple[int, str] | None], None],
+    ) -> None:
+        self._home = home
+        self._id = id
+        self._unique = unique
+        self._done = done
+
+    def begin(self) -> None:
+        if self._id is None:
+            self._look_for_unique()
+        else:
+            self._home.store.find_note(self._home.name, id_note(self._id), self._by_id)
+
+    def _by_id(self, note: Note | None) -> None:
+        if note is None or note.until_ms <= self._home.now_ms():
+            self._look_for_unique()
+        elif note.until_ms != NEVER:
+            self._done((note.number, str(self._id)))
+        else:
+            self._home.names.find_all(note.number, partial(self._of_id, note.number))
+
+    def _of_id(self, number: int, pairs: list[Pair]) -> None:
+        home = self._home
+        dead = [ticket.due_ms for _, ticket in pairs if ticket.state is State.DEAD]
+        is_live = len(dead) < len(pairs)
+        if is_live or (dead and max(dead) + home.options.dedup_ms > home.now_ms()):
+            self._done((number, str(self._id)))
+            return
+        for group, ticket in pairs:
+            extra = ticket.extra
+            if extra is not None:
+                ticket.extra = Extra(None, extra.unique, extra.keep_ms, extra.headers)
+                group.reading.mark(ticket)
+        self._look_for_unique()
+
+    def _look_for_unique(self) -> None:
+        if self._unique is None:
+            self._done(None)
+        else:
+            self._home.store.find_note(self._home.name, unique_note(self._unique), self._by_unique)
+
+    def _by_unique(self, note: Note | None) -> None:
+        if note is None:
+            self._done(None)
+        else:
+            self._home.names.find_all(note.number, partial(self._of_unique, note.number))
+
+    def _of_unique(self, number: int, pairs: list[Pair]) -> None:
+        live = [ticket for _, ticket in pairs if ticket.state is not State.DEAD]
+        if live:
+            extra = live[0].extra
+            given = None if extra is None else extra.id
+            self._done((number, given or self._home.id_of(number)))
+        else:
+            self._done(None)
 
 
 def id_note(id: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from patterns.errors import Overloaded
@@ -163,7 +164,7 @@ class Outcomes:
             answered()
 
         for group in groups:
-            group.find(number, lambda ticket, group=group: of(group, ticket))
+            group.find(number, partial(of, group))
         home.store.notes(home.name, result_note(number, ""), len(groups) + 1, kept)
 
     def outcome(
@@ -173,9 +174,8 @@ class Outcomes:
 
         def answer(statuses: list[JobStatus]) -> None:
             ends = [
-                status.outcome or Outcome(
-                    "dead", number, status.group, None, status.reason, status.attempts
-                )
+                status.outcome
+                or Outcome("dead", number, status.group, None, status.reason, status.attempts)
                 for status in statuses
                 if status.state in (State.GONE, State.DEAD) and group in (None, status.group)
             ]

@@ -14,6 +14,7 @@ later: so they cannot wait for each other in a circle.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from patterns.errors import MeshError
@@ -82,7 +83,7 @@ class Load:
             tickets.append(ticket)
         return tickets
 
-    def answered(self, error: StoreFailed | None) -> None:
+    def answered(self, error: MeshError | None) -> None:
         """They are safe, and in their lines; or nothing of them is there."""
         home = self._home
         home.under_way -= len(self.numbers)
@@ -129,9 +130,7 @@ class Putting:
         """See ``Home.put``."""
         home = self._home
         home.check_open()
-        if any([spec.has_extra for spec in specs]) and any(
-            spec.id is not None or spec.unique is not None for spec in specs
-        ):
+        if any([spec.is_named for spec in specs]):  # noqa: C419  half the time of a generator
             Batch(home, specs, lambda batch: self._put_batch(batch, then), then).look_up()
             return
         home.check_room(len(specs))
@@ -180,7 +179,7 @@ class Batch:
         ready: Callable[[Batch], None],
         then: PutThen,
     ) -> None:
-        self._home = home
+        self.home = home
         self._specs = specs
         self._ready = ready
         self._then = then
@@ -194,8 +193,8 @@ class Batch:
 
     def look_up(self) -> None:
         """Find out which are new."""
-        self._home.putting.batches.add(self)
-        coming = self._home.names.coming
+        self.home.putting.batches.add(self)
+        coming = self.home.names.coming
         own: dict[Claim, None] = {}
         asked: list[tuple[Claim, JobSpec]] = []
         for index, spec in enumerate(self._specs):
@@ -211,13 +210,11 @@ class Batch:
                 self._twins.append((index, other.index))
             else:
                 self._left += 1
-                other.waiting.append(lambda put, index=index: self._joined(index, put))
+                other.waiting.append(partial(self._joined, index))
         self._claims = list(own)
         self._left += len(asked)
         for claim, spec in asked:
-            self._home.names.same(
-                spec.id, spec.unique, lambda same, claim=claim: self._looked_up(claim, same)
-            )
+            self.home.names.same(spec.id, spec.unique, partial(self._looked_up, claim))
         self._answered()
 
     def _looked_up(self, claim: Claim, same: tuple[int, str] | None) -> None:
@@ -238,12 +235,12 @@ class Batch:
     def _answered(self) -> None:
         self._left -= 1
         if not self._left and not self._has_ended:
-            self._home.putting.batches.discard(self)
+            self.home.putting.batches.discard(self)
             self._ready(self)
 
     def load(self) -> tuple[Load, list[Note]]:
         """What is new, with notes of its names. Raises QueueFull."""
-        home = self._home
+        home = self.home
         twins = {index for index, _ in self._twins}
         fresh = [i for i, put in enumerate(self._puts) if put is None and i not in twins]
         home.check_room(len(fresh))
@@ -260,7 +257,7 @@ class Batch:
         if self._has_ended:
             return
         self._has_ended = True
-        self._home.putting.batches.discard(self)
+        self.home.putting.batches.discard(self)
         outcome: list[Put] = []
         if error is None:
             for index, first in self._twins:
@@ -272,7 +269,7 @@ class Batch:
         self._then(error or outcome)
 
     def _release(self, claim: Claim, put: Put | MeshError | None) -> None:
-        coming = self._home.names.coming
+        coming = self.home.names.coming
         for name in claim.names:
             del coming[name]
         waiting, claim.waiting = claim.waiting, []

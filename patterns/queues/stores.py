@@ -95,6 +95,9 @@ class Store(Protocol):
     def rename(self, name: str, group: str, to: str) -> None:
         """A line, with all that is in it, is another group's from now on, which has none as yet."""
 
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten: it is not there at the next start."""
+
     def put(
         self,
         jobs: Sequence[tuple[LineStore, Ticket]],
