@@ -66,6 +66,10 @@ class MemoryStore:
         self._lines[name, to] = self.line(name, group)
         del self._lines[name, group]
 
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten."""
+        self._lines.pop((name, group), None)
+
     def put(
         self,
         jobs: Sequence[tuple[LineStore, Ticket]],

@@ -98,6 +98,9 @@ class Store(Protocol):
         Raises ValueError if that one has a line already.
         """
 
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten: it is not there at the next start."""
+
     def put(
         self,
         jobs: Sequence[tuple[LineStore, Ticket]],
