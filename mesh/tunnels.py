@@ -39,6 +39,7 @@ AHEAD_BYTES = 32 * 1024
 """What a thread hands over before it waits for the loop: a switch of threads for some hundred
 messages, and less than is queued for the link anyway."""
 
+
 class _Stream:
     """What both faces know of a stream."""
 

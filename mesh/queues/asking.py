@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.membership import Peer
 from patterns.errors import BadRequest, MeshError, NoProvider, PeerLost, RemoteError
-from patterns.queues.errors import JobFailed, JobGone, LeaseLost, QueueClosed, QueueFull, StoreFailed
+from patterns.queues.errors import (
+    JobFailed,
+    JobGone,
+    LeaseLost,
+    QueueClosed,
+    QueueFull,
+    StoreFailed,
+)
 from patterns.queues.naming import service_of
 
 if TYPE_CHECKING:

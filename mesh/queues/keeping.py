@@ -304,7 +304,9 @@ class Keeper:
                     raise BadRequest(f"a job of {len(body)} bytes: at most {MAX_JOB_BYTES}")
                 number = await self._number(id)
                 return number is not None and await self._ask(people.edit, group, number, body)
-        raise BadRequest(f"{what!r:.80} is nothing to do with a queue, or not with {len(args)} such")
+        raise BadRequest(
+            f"{what!r:.80} is nothing to do with a queue, or not with {len(args)} such"
+        )
 
     async def _of(self, id: str, do: Any) -> bool:
         number = await self._number(id)

@@ -266,9 +266,7 @@ class Queue:
         self, state: str = "ready", limit: int = 10, *, group: str | None = None
     ) -> list[JobView]:
         """The first jobs in a state, without taking them: up to ``limit`` of each home."""
-        jobs: list[JobView] = self.wait(
-            "peek", lambda: self._queue.peek(state, limit, group=group)
-        )
+        jobs: list[JobView] = self.wait("peek", lambda: self._queue.peek(state, limit, group=group))
         return jobs
 
     def pause(self, group: str | None = None) -> None:

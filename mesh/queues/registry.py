@@ -140,9 +140,7 @@ class Queues:
 
     # Workers.
 
-    def work(
-        self, function: Callable[[Any], Any], is_async: bool, options: WorkerOptions
-    ) -> None:
+    def work(self, function: Callable[[Any], Any], is_async: bool, options: WorkerOptions) -> None:
         """Draw jobs for a handler from now on."""
         self._desks.append(Desk(self, function, is_async, options))
         self._look_soon()

@@ -13,9 +13,21 @@ from patterns.queues.figures import QueueStats as HomeStats
 from patterns.queues.outcomes import JobStatus, Outcome
 from patterns.queues.ticket import NEVER, State, Ticket
 
-__all__ = ["GroupStats", "JobView", "QueueStats", "gather_stats", "told_outcome", "told_stats", "told_status", "told_view", "view_of"]
+__all__ = [
+    "GroupStats",
+    "JobView",
+    "QueueStats",
+    "gather_stats",
+    "told_outcome",
+    "told_stats",
+    "told_status",
+    "told_view",
+    "view_of",
+]
 
-STATES = {state.name.lower(): state for state in (State.READY, State.DELAYED, State.RESERVED, State.DEAD)}
+STATES = {
+    state.name.lower(): state for state in (State.READY, State.DELAYED, State.RESERVED, State.DEAD)
+}
 """As people write them."""
 
 

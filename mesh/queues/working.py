@@ -46,6 +46,7 @@ MAX_LEASE = 7 * 86400.0
 DENIED_WAIT = 30.0
 """The same where a policy denied it: somebody has to change that first."""
 
+
 @dataclass(frozen=True)
 class WorkerOptions:
     """What ``@node.worker`` was told, checked."""
@@ -90,7 +91,11 @@ def worker_options(
             raise ConfigError(f"{name}={count!r}: give a whole number from 1")
     if max_in_flight is not None and batch is not None and max_in_flight < batch:
         raise ConfigError(f"max_in_flight={max_in_flight}: less than a batch of {batch}")
-    seconds = (("lease", lease, MIN_LEASE), ("linger", linger, 0.0), ("time_limit", time_limit, 0.0))
+    seconds = (
+        ("lease", lease, MIN_LEASE),
+        ("linger", linger, 0.0),
+        ("time_limit", time_limit, 0.0),
+    )
     for name, value, least in seconds:
         if value is not None and not least <= value <= MAX_LEASE:
             raise ConfigError(f"{name}={value!r}: give seconds, {least:g} to {MAX_LEASE:g}")
