@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from patterns.queues.line import Ending, Line
+from patterns.queues.line import Ending, Holder, Line
 from patterns.queues.stores import LineStore
-from patterns.queues.ticket import State, Ticket
+from patterns.queues.ticket import NEVER, State, Ticket
 from patterns.queues.window import WINDOW, Place
 
 __all__ = ["Found", "Group", "Reading", "place_of"]
@@ -117,6 +117,7 @@ class Group(Line):
         now: Callable[[], int],
         *,
         max_attempts: int | None,
+        taken: Callable[[Group, Holder, Sequence[Ticket]], None],
         ended: Callable[[Group, Ticket, Ending], None],
     ) -> None:
         self.name = name
@@ -124,6 +125,7 @@ class Group(Line):
         self.workers = 0
         """How many there are; set by who hands jobs out."""
         self.is_dropped = False
+        self._taken = taken
         self.reading = Reading(store)
         super().__init__(
             self.reading,
@@ -137,6 +139,13 @@ class Group(Line):
         self.restore(
             counts.get(State.READY, 0), counts.get(State.DELAYED, 0), counts.get(State.DEAD, 0)
         )
+
+    def take(self, holder: Holder, most: int, most_bytes: int = NEVER) -> list[Ticket]:
+        """See ``Line.take``; the home hears of it, so that leases end in time."""
+        tickets = super().take(holder, most, most_bytes)
+        if tickets:
+            self._taken(self, holder, tickets)
+        return tickets
 
     @property
     def length(self) -> int:

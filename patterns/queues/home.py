@@ -18,28 +18,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from patterns.errors import BadRequest, MeshError, Overloaded
+from patterns.errors import MeshError
 from patterns.port import Clock, Timer
 from patterns.queues.commits import Commit
 from patterns.queues.errors import LeaseLost, QueueClosed, QueueFull
 from patterns.queues.figures import Counters, QueueStats, Rates, gather
 from patterns.queues.group import Group
+from patterns.queues.groups import Groups
 from patterns.queues.jobspec import HomeOptions, JobSpec, default_id
 from patterns.queues.line import Ending, Holder
 from patterns.queues.names import Names, id_note
 from patterns.queues.notes import Note
-from patterns.queues.outcomes import JobStatus, Outcome, Outcomes, Watcher
-from patterns.queues.pausing import Pausing
+from patterns.queues.outcomes import JobStatus, Outcome, Outcomes, Progress, Watcher
 from patterns.queues.people import People
 from patterns.queues.putting import PutThen, Putting
 from patterns.queues.stores import Store
 from patterns.queues.ticket import NEVER, Ticket
 from patterns.queues.upkeep import Upkeep
 
-__all__ = ["MAX_GROUPS", "Home", "OnEvent"]
-
-MAX_GROUPS = 64
-"""Of one queue: each has a copy of every job."""
+__all__ = ["Home", "OnEvent"]
 
 TICK_MS = 1_000
 """Between looks for what has expired."""
@@ -56,6 +53,7 @@ OnEvent = Callable[[str, str, int, str], None]
 class Home:
     """See the rules. ``open`` it, once the store is open and started; ``close`` it before that.
 
+    ``offset_ms`` the wall clock's lead before this one
     ``lines``     the groups, by name
     ``people``    what people do to jobs: ``peek``, ``kick``, ``delete``, ``edit``, ``empty``...
     ``on_event``  called with what happened (``put``, ``taken``, ``done``, ``retry``, ``dead``,
@@ -63,10 +61,13 @@ class Home:
                   None while nobody wants to know, which costs least. A put has no group
     """
 
-    def __init__(self, name: str, store: Store, clock: Clock, options: HomeOptions) -> None:
+    def __init__(
+        self, name: str, store: Store, clock: Clock, options: HomeOptions, *, offset_ms: int = 0
+    ) -> None:
         self.name = name
         self.store = store
         self.options = options
+        self.offset_ms = offset_ms
         self.lines: dict[str, Group] = {}
         self.counters = Counters()
         self.rates = Rates(self.counters, 0)
@@ -79,13 +80,12 @@ class Home:
         self._timer: Timer | None = None
         self._timer_at = NEVER
         self._tick_at = self._forget_at = 0
-        self._dropping: set[str] = set()
         self.names = Names(self)
         self.putting = Putting(self)
         self.outcomes = Outcomes(self)
         self.upkeep = Upkeep(self)
         self.people = People(self)
-        self._pausing = Pausing(self)
+        self._groups = Groups(self)
 
     # Life.
 
@@ -97,13 +97,7 @@ class Home:
         now = self.now_ms()
         self.rates = Rates(self.counters, now)
         self._tick_at, self._forget_at = now + TICK_MS, now + FORGET_MS
-        for name in groups:
-            self._add(name)
-        for group in self.lines.values():
-            self.upkeep.begin(group)
-        self._pausing.begin()
-        if not self.lines:
-            self._add("")
+        self._groups.open(groups)
         self._advance()
 
     def close(self) -> None:
@@ -157,36 +151,7 @@ class Home:
         BadRequest for the unnamed one when there are named ones, Overloaded for too many,
         QueueClosed for one that is being deleted.
         """
-        group = self.lines.get(name)
-        if group is not None:
-            return group
-        if not name:
-            known = ", ".join(sorted(self.lines))
-            raise BadRequest(
-                f"the workers of queue {self.name} are in groups: say group=, one of {known}"
-            )
-        if name in self._dropping:
-            raise QueueClosed(f"group {name} of queue {self.name} is being deleted: try again")
-        if len(self.lines) >= MAX_GROUPS:
-            raise Overloaded(f"queue {self.name} has {MAX_GROUPS} groups already: delete some")
-        unnamed = self.lines.pop("", None)
-        if unnamed is None:
-            return self._add(name)
-        self.store.rename(self.name, "", name)
-        unnamed.name = name
-        self.lines[name] = unnamed
-        self._pausing.renamed(unnamed, "")
-        return unnamed
-
-    def _add(self, name: str) -> Group:
-        group = self.lines[name] = Group(
-            name,
-            self.store.line(self.name, name),
-            self.now_ms,
-            max_attempts=self.options.max_attempts,
-            ended=self._ended_itself,
-        )
-        return group
+        return self.lines.get(name) or self._groups.make(name)
 
     def drop_group(self, name: str, done: Callable[[int], None]) -> None:
         """Delete a group with all its jobs; ``done`` gets how many these were.
@@ -194,24 +159,7 @@ class Home:
         It takes nothing more at once; its workers lose what they have. After the last one the
         unnamed group is there again. Raises BadRequest for one that there is not, or the unnamed.
         """
-        (group,) = self.people.groups(name)
-        if not name:
-            raise BadRequest(f"queue {self.name}: the unnamed group stays; empty it instead")
-        del self.lines[name]
-        group.is_dropped = True
-        self._dropping.add(name)
-        if not self.lines:
-            self._add("")
-        self._pausing.dropped(group)
-
-        def gone(count: int) -> None:
-            self._dropping.discard(name)
-            self.outcomes.group_dropped(group)
-            if not self.is_closed:
-                self.store.drop(self.name, name)
-            done(count)
-
-        self.upkeep.drop(group, gone)
+        self._groups.drop(name, done)
 
     # Jobs come.
 
@@ -225,8 +173,8 @@ class Home:
 
     # Workers.
 
-    def took(self, group: Group, holder: Holder, tickets: Sequence[Ticket]) -> None:
-        """They have just been taken; so that their leases end in time."""
+    def taken(self, group: Group, holder: Holder, tickets: Sequence[Ticket]) -> None:
+        """They have just been taken: ``Group.take`` says so."""
         self.come_again(self.now_ms() + holder.lease_ms)
         if self.on_event is not None:
             for ticket in tickets:
@@ -293,12 +241,12 @@ class Home:
         """It is given up, and kept for people. Raises LeaseLost."""
         self._died(group, group.bury(holder, number, reason))
 
-    def progress(self, group: Group, holder: Holder, number: int, packed: bytes) -> None:
+    def progress(self, group: Group, holder: Holder, number: int, progress: Progress) -> None:
         """Who watches hears how far it is. Raises LeaseLost."""
         if number not in holder.held:
             raise LeaseLost(f"job {number} is not {holder.name}'s any more")
         if self.outcomes.watched:
-            self.outcomes.tell(group, Outcome("progress", number, group.name, packed))
+            self.outcomes.tell(group, Outcome("progress", number, group.name, progress=progress))
 
     def commit(
         self,
@@ -318,7 +266,8 @@ class Home:
 
     # What happens by itself.
 
-    def _ended_itself(self, group: Group, ticket: Ticket, ending: Ending) -> None:
+    def ended_itself(self, group: Group, ticket: Ticket, ending: Ending) -> None:
+        """Something happened to a job that nobody asked for: its line says so."""
         if ending == "lease":
             self.counters.leases_lost += 1
             if self.on_event is not None:
@@ -406,13 +355,11 @@ class Home:
 
         What workers have they may finish. Raises BadRequest.
         """
-        for one in self.people.groups(group):
-            self._pausing.set(one, True)
+        self._groups.pause(group, True)
 
     def resume(self, group: str | None = None) -> None:
         """The opposite."""
-        for one in self.people.groups(group):
-            self._pausing.set(one, False)
+        self._groups.pause(group, False)
 
     def drain(self) -> None:
         """Take no more jobs, and hand out those there are. Not after a restart: it is for one."""

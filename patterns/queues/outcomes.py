@@ -24,10 +24,21 @@ from patterns.queues.ticket import State, Ticket
 if TYPE_CHECKING:
     from patterns.queues.home import Home
 
-__all__ = ["MAX_WATCHED", "JobStatus", "Kind", "Outcome", "Outcomes", "Watcher", "result_note"]
+__all__ = [
+    "MAX_WATCHED",
+    "JobStatus",
+    "Kind",
+    "Outcome",
+    "Outcomes",
+    "Progress",
+    "Watcher",
+    "result_note",
+]
 
 MAX_WATCHED = 1_000_000
 """Jobs that somebody waits for at a home: some 500 MB."""
+
+Progress = tuple[int, int, bytes | None]
 
 Kind = Literal["done", "dead", "gone", "progress"]
 
@@ -36,7 +47,8 @@ Kind = Literal["done", "dead", "gone", "progress"]
 class Outcome:
     """What became of a job in one group.
 
-    ``packed``   ``done``: the result, None when there is none; ``progress``: what its worker said
+    ``packed``   ``done``: the result; None when there is none
+    ``progress`` ``progress``: how far it is, of how much, and what else its worker said, packed
     ``reason``   ``dead``: what its last attempt ended with; ``gone``: ``deleted``, ``dropped`` or
                  ``expired``
     ``attempts`` how often it was handed out; 0 when nobody knows any more
@@ -48,6 +60,7 @@ class Outcome:
     packed: bytes | None = None
     reason: str = ""
     attempts: int = 0
+    progress: Progress | None = None
 
 
 Watcher = Callable[[Outcome], None]
