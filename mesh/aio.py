@@ -53,8 +53,8 @@ class AsyncNode(
     AsyncSurveying,
     AsyncStreaming,
     AsyncMeasuring,
-    AsyncQueuing,
     Registrations,
+    AsyncQueuing,
 ):
     """A node. All arguments are optional and named but the first.
 

@@ -51,7 +51,7 @@ T = TypeVar("T")
 _open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
-class Node(BlockingSurveying, BlockingStreaming, BlockingMeasuring, BlockingQueuing, Registrations):
+class Node(BlockingSurveying, BlockingStreaming, BlockingMeasuring, Registrations, BlockingQueuing):
     """A node. The arguments are those of ``AsyncNode``; so are the verbs and what they promise."""
 
     _inline_by_default = False

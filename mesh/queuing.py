@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mesh.owning import Owning
 from mesh.queues.queue import AsyncQueue, Queue
 from mesh.queues.registry import Queues, check_url
 from mesh.queues.transactions import AsyncTransaction, Transaction
-from mesh.queues.working import WorkerOptions, worker_options
+from mesh.queues.working import worker_options
 from patterns.errors import ConfigError
 from patterns.names import check_name
 from patterns.queues.jobspec import MAX_ATTEMPTS, HomeOptions
-from patterns.queues.naming import check_group, check_queue
+from patterns.queues.naming import check_queue
 from patterns.queues.retry import Policy, Retry
 from patterns.rpc.method import as_handler
 
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
-    from mesh.host import Attach, Host
+    from mesh.engine import Engine
+    from mesh.host import Host
     from mesh.queues.held import HeldJob
+    from patterns.port import Runner
 
 __all__ = ["AsyncQueuing", "BlockingQueuing"]
 
@@ -30,18 +33,8 @@ LEASE = 60.0
 """Seconds for a job, unless its worker says otherwise: what NSQ gives."""
 
 
-class Queuing(ABC):
+class Queuing(Owning):
     """What both faces have."""
-
-    _inline_by_default: bool
-
-    @abstractmethod
-    def _check_may_serve(self) -> None:
-        """Raises ConfigError for an observer."""
-
-    @abstractmethod
-    def _now_or_at_start(self, attach: Attach) -> None:
-        """Run ``attach`` on the loop's thread: now if the node runs, else when it starts."""
 
     @property
     @abstractmethod
@@ -134,9 +127,11 @@ class Queuing(ABC):
         else:
             check_url(store)
             self._check_may_serve()
-            self._now_or_at_start(
-                lambda engine, runner: self._node.made_queues().keep(name, store, home)
-            )
+
+            def attach(engine: Engine, runner: Runner) -> None:
+                self._node.made_queues().keep(name, store, home)
+
+            self._now_or_at_start(attach)
         return AsyncQueue(self._node, name, hosts)
 
 

@@ -8,7 +8,6 @@ switch of threads each.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType

@@ -72,7 +72,7 @@ class HeldJob:
         """Its lease begins anew, as soon as its home has heard of it. Raises LeaseLost."""
         self.desk.on_loop(self.desk.worker.touch, self.held)
 
-    def progress(self, done: float, of: float, data: Any = None) -> None:
+    def progress(self, done: int, of: int, data: Any = None) -> None:
         """Tell its producer how far it is: ``done`` of ``of``, and any data. Raises LeaseLost,
         BadPayload."""
         packed = None if data is None else thread_codec().pack(data)

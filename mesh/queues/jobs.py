@@ -35,8 +35,8 @@ ASK_FOR = 20.0
 class Progress:
     """How far a job is: ``done`` of ``of``, and what its worker said beside that."""
 
-    done: float
-    of: float
+    done: int
+    of: int
     data: Any = None
 
 
@@ -61,27 +61,29 @@ class AsyncJob:
     """A job that was put. ``id`` names it, also after a restart (``queue.job(id)``); ``is_new`` is
     False where another was the same already, by ``unique=`` or ``id=``."""
 
-    def __init__(self, queue: AsyncQueue, id: str, number: int, is_new: bool, home: Peer | None):
+    def __init__(
+        self, queue: AsyncQueue, id: str, is_new: bool, home: Peer | None, *, is_told: bool = False
+    ) -> None:
         self.queue = queue
         self.id = id
         self.is_new = is_new
-        self._number = number
         self._home = home
-        """None: this node."""
+        """The other node that keeps it, as far as that is known."""
+        self._is_told = is_told
+        """Whether it is at home here, and hears what becomes of it."""
         self._outcomes: dict[str, Outcome] = {}
         """By group."""
         self._progress: Progress | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._on_done: list[Callable[[AsyncJob], object]] = []
         self._on_progress: list[Callable[[Progress], object]] = []
-        self._asking: asyncio.Task[None] | None = None
 
     # What its home tells, on the loop's thread.
 
     def tell(self, outcome: Outcome) -> None:
         """Something has become of it."""
         if outcome.kind == "progress":
-            self._progress = progress = _progress_of(outcome.packed)
+            self._progress = progress = _progress_of(outcome)
             for on_progress in self._on_progress:
                 _call(on_progress, progress)
             return
@@ -135,28 +137,43 @@ class AsyncJob:
         return None if packed is None else thread_codec().unpack_all(packed, 1)[0]
 
     async def _outcome(self, group: str | None) -> Outcome:
-        if self._home is None and not self._outcomes:
-            known = await self.queue.keeper.outcome(self._number, group)
-            if known is not None:
-                return known
         while True:
             if group is None and self._outcomes:
                 return next(iter(self._outcomes.values()))
             if group is not None and group in self._outcomes:
                 return self._outcomes[group]
-            if self._home is not None:
-                self.tell(await self.queue.ask_outcome(self, self._home, group, ASK_FOR))
-                continue
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+            if not self._is_told and self._home is None:
+                await self._find(group)
+            elif self._home is not None:
+                outcome = await self.queue.ask_outcome(self.id, self._home, group, ASK_FOR)
+                if outcome is not None:
+                    self.tell(outcome)
+            else:
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters.add(waiter)
+                try:
+                    await waiter
+                finally:
+                    self._waiters.discard(waiter)
+
+    async def _find(self, group: str | None) -> None:
+        """Where it is; what is known of it already."""
+        keeper = self.queue.keeper_here
+        if keeper is None:
+            self._home = await self.queue.home_of(self.id)
+            return
+        number = await keeper.number_of(self.id)
+        if number is None:
+            raise JobGone(f"no job {self.id!r} is known of {self.queue.name!r}")
+        keeper.follow(number, self)
+        self._is_told = True
+        outcome = await keeper.outcome(number, group)
+        if outcome is not None and not self._outcomes:
+            self.tell(outcome)
 
     async def status(self) -> list[JobStatus]:
         """Where it is, in each group of workers; empty when nothing is known of it any more."""
-        return [_status_of(one) for one in await self.queue.ask_status(self, self._home)]
+        return [_status_of(one) for one in await self.queue.ask_status(self.id)]
 
     async def cancel(self) -> bool:
         """Delete it, whatever it does; returns whether it was there. A worker that has it is told:
@@ -214,9 +231,9 @@ class Job:
         return f"<Job {self.id} of {self.queue.name!r}>"
 
 
-def _progress_of(packed: bytes | None) -> Progress:
-    done, of, data = thread_codec().unpack_all(packed or b"", 1)[0]
-    return Progress(done, of, None if data is None else thread_codec().unpack_all(data, 1)[0])
+def _progress_of(outcome: Outcome) -> Progress:
+    done, of, packed = outcome.progress or (0, 0, None)
+    return Progress(done, of, None if packed is None else thread_codec().unpack_all(packed, 1)[0])
 
 
 def _status_of(told: list[Any]) -> JobStatus:

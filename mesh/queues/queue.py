@@ -47,10 +47,20 @@ class AsyncQueue:
     @property
     def keeper(self) -> Keeper:
         """The queue at home here. Raises ConfigError where it is not, NodeClosed."""
-        keeper = self.node.queues.keepers.get(self.name)
+        keeper = self.keeper_here
         if keeper is None:
             raise ConfigError(f"the queue {self.name!r} is kept by other nodes")
         return keeper
+
+    @property
+    def keeper_here(self) -> Keeper | None:
+        """The same; None where it is not."""
+        return self.node.queues.keepers.get(self.name)
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether others keep what is put."""
+        return self._hosts is not None
 
     def __repr__(self) -> str:
         where = f" at {self._hosts}" if self._hosts else ""
@@ -62,7 +72,8 @@ class AsyncQueue:
         """Put one job; returns when it is safe: in memory here, or on the disk (``store=``).
 
         ``priority``    0, the most urgent, to 2**32 - 1 (1024); first in first out inside one
-        ``delay``       seconds for which it is not handed out; ``at``: until when, an aware datetime
+        ``delay``       seconds for which it is not handed out; or ``at``, an aware datetime, until
+                        when
         ``ttl``         seconds after which it is of no use any more, and gone
         ``unique``      a name: while one of that name is queued or runs, this is that one
         ``key``         jobs of one key are handed out one by one, in order; with ``hosts=`` it says
@@ -109,7 +120,7 @@ class AsyncQueue:
             except NoProvider as error:  # it has just left
                 failure = error
                 continue
-            return [AsyncJob(self, id, number, is_new, home) for number, id, is_new in puts]
+            return [AsyncJob(self, id, is_new, home) for _, id, is_new in puts]
         raise failure
 
     async def _owners(self, key: Any) -> list[Peer]:
@@ -130,7 +141,7 @@ class AsyncQueue:
 
     def job(self, id: str) -> AsyncJob:
         """The handle of a job by its id, also after a restart. It may be there, or not."""
-        return AsyncJob(self, id, 0, False, None)
+        return AsyncJob(self, id, False, None)
 
     # The queue.
 
@@ -173,12 +184,15 @@ class AsyncQueue:
         that is delayed); returns how many."""
         if (most is None) is (id is None):
             raise ConfigError("kick(10) or kick(id=...): say how many, or which one")
-        told = await self._manage("kick", group, id if most is None else most)
+        if id is not None and group is not None:
+            raise ConfigError("kick(id=...) is for all groups: leave group= out")
+        what = ("kick", group, most) if id is None else ("kick_one", None, id)
+        told = await self._manage(*what)
         return sum(count for _, count in told)
 
     async def delete(self, id: str) -> bool:
         """Delete a job, in whatever state; returns whether there was one."""
-        return any(found for _, found in await self._manage("delete", id))
+        return any(found for _, found in await self._manage("delete", None, id))
 
     async def edit(self, id: str, data: Any, *, group: str | None = None) -> None:
         """Other data for a job that waits or is dead. Raises JobGone."""
@@ -198,29 +212,35 @@ class AsyncQueue:
 
     # For jobs.
 
-    async def ask_status(self, job: AsyncJob, home: Peer | None) -> list[list[Any]]:
+    async def ask_status(self, id: str) -> list[list[Any]]:
         """Where a job is, by group."""
-        told = await self._look("status", job.id)
-        return [one for _, statuses in told for one in statuses]
+        return [one for _, statuses in await self._look("status", id) for one in statuses]
+
+    async def home_of(self, id: str) -> Peer:
+        """Who keeps a job, or its outcome. Raises JobGone."""
+        for home, statuses in await self._look("status", id):
+            if statuses:
+                return home
+        raise JobGone(f"no job {id!r} is known of {self.name!r}")
 
     async def ask_outcome(
-        self, job: AsyncJob, home: Peer, group: str | None, seconds: float
-    ) -> Outcome:
-        """The outcome of a job that another node keeps, as soon as there is one."""
-        while True:
-            told = await ask_one(
-                self.node,
-                self.name,
-                "result",
-                job.id,
-                group,
-                seconds,
-                peer=home,
-                timeout=seconds + ASK_TIMEOUT,
-            )
-            if told is not None:
-                kind, number, group_, packed, reason, attempts = told
-                return Outcome(kind, number, group_, packed, reason, attempts)
+        self, id: str, home: Peer, group: str | None, seconds: float
+    ) -> Outcome | None:
+        """The outcome of a job that another node keeps; None: not within these seconds."""
+        told = await ask_one(
+            self.node,
+            self.name,
+            "result",
+            id,
+            group,
+            seconds,
+            peer=home,
+            timeout=seconds + ASK_TIMEOUT,
+        )
+        if told is None:
+            return None
+        kind, number, of_group, packed, reason, attempts = told
+        return Outcome(kind, number, of_group, packed, reason, attempts)
 
 
 class Queue:

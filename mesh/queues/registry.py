@@ -7,16 +7,18 @@ A store is opened when the first queue asks for it, and is of this node alone; a
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING
 
 from mesh.engine.config import GRACE
 from mesh.logs import get_logger
 from mesh.membership import Peer
 from mesh.queues.keeping import Keeper
+from mesh.queues.polling import until
 from mesh.queues.working import Desk, WorkerOptions
 from mesh.stores import MemoryStore, SqliteStore
-from patterns.errors import ConfigError
-from patterns.queues.commits import put_together
+from patterns.errors import ConfigError, MeshError
+from patterns.queues.commits import Together
 from patterns.queues.home import Home
 from patterns.queues.jobspec import HomeOptions, JobSpec
 from patterns.queues.naming import check_queue
@@ -39,8 +41,8 @@ SQLITE = "sqlite:///"
 LAST_WORDS = 0.3
 """Seconds in which what is done is told to its homes, when the node closes."""
 
-STORE_WAIT = 0.005
-"""Seconds between two looks at whether a file is closed."""
+STORE_WAIT = 1.0
+"""Seconds for what is left to be written at the end."""
 
 
 def check_url(url: str | None) -> str | None:
@@ -66,6 +68,8 @@ class Queues:
         self._desks: list[Desk] = []
         self._is_looking = False
         self._since = host.clock.now()
+        self.offset_ms = round((host.wall_clock().timestamp() - host.clock.now()) * 1000)
+        """The wall clock's lead before the node's."""
         self._watcher = host.engine.watch()
         self._watcher.on_ready = self._look_soon
         self._look_soon()
@@ -90,17 +94,16 @@ class Queues:
         return keeper
 
     def _store(self, url: str | None) -> Store:
-        store = self._stores.get(url)
-        if store is None:
-            path = check_url(url)
-            store = MemoryStore() if path is None else SqliteStore(path)
-            found = store.open()
-            clock = self.host.clock
-            offset = self.host.wall_clock().timestamp() - clock.now()
-            run = self._run_simulated if self.host.is_simulated else self._run
-            store.start(run, clock.call_later, round(offset * 1000))
-            self._stores[url] = store
-            self._found[url] = found
+        known = self._stores.get(url)
+        if known is not None:
+            return known
+        clock, path = self.host.clock, check_url(url)
+        store: Store
+        store = MemoryStore() if path is None else SqliteStore(path)
+        self._found[url] = store.open()
+        run = self._run_simulated if self.host.is_simulated else self._run
+        store.start(run, clock.call_later, self.offset_ms)
+        self._stores[url] = store
         return store
 
     def _run(self, function: Callable[[], None]) -> None:
@@ -126,8 +129,13 @@ class Queues:
             if keeper is None:
                 raise ConfigError(f"the queue {name!r} is not at home here: say node.queue() first")
             batches.setdefault(keeper.home, []).append(spec)
-        ended = self.host.loop.create_future()
-        put_together(list(batches.items()), ended.set_result)
+        ended: asyncio.Future[MeshError | None] = self.host.loop.create_future()
+
+        def then(error: MeshError | None) -> None:
+            if not ended.done():
+                ended.set_result(error)
+
+        Together(next(iter(batches)).store, then).begin(list(batches.items()))
         error = await ended
         if error is not None:
             raise error
@@ -200,15 +208,14 @@ class Queues:
         lost = [text for keeper in self.keepers.values() for text in keeper.stop()]
         self.keepers.clear()
         for store in self._stores.values():
-            store.close(wait=False)
+            store.close(wait=0)
         return lost
 
     async def wait_closed(self) -> None:
         """Until what was marked is written; never longer than a second."""
-        for url, store in self._stores.items():
-            end = self.host.loop.time() + 1.0
-            while not store.close(wait=False):
-                if self.host.loop.time() > end:
-                    logger.error("%s: what is left to write of %s is not", self.title, url)
-                    break
-                await asyncio.sleep(STORE_WAIT)
+        try:
+            async with asyncio.timeout(STORE_WAIT):
+                for store in self._stores.values():
+                    await until(functools.partial(store.close, 0))
+        except TimeoutError:
+            logger.error("%s: not all that was to be written of its jobs is", self.title)

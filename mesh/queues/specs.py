@@ -97,16 +97,17 @@ def make_specs(
 
 
 _FIELDS = ("priority", "delay_ms", "ttl_ms", "key", "id", "unique", "keep_result_ms", "headers")
+_USUAL = (DEFAULT_PRIORITY, 0, None, None, None, None, None, None)
 
 
 def wire_of(spec: JobSpec) -> list[Any]:
     """A job as it travels to its home."""
-    options: dict[str, Any] = {"priority": spec.priority, "delay_ms": spec.delay_ms}
-    extra = spec.extra
-    if extra is not None:
-        options |= {"id": extra.id, "unique": extra.unique, "headers": extra.headers}
-    options |= {"ttl_ms": spec.ttl_ms, "key": spec.key, "keep_result_ms": spec.keep_result_ms}
-    return [spec.body, {name: value for name, value in options.items() if value is not None}]
+    options = {
+        name: value
+        for name, usual in zip(_FIELDS, _USUAL, strict=True)
+        if (value := getattr(spec, name)) != usual
+    }
+    return [spec.body, options]
 
 
 def job_of(wire: Any) -> JobSpec:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mesh.logs import get_logger
 from mesh.queues.handling import Handling
 from mesh.queues.held import HeldJob, data_of
+from mesh.queues.polling import until
 from patterns.errors import AccessDenied, BadPayload, ConfigError, MeshError
 from patterns.port import Timer
 from patterns.queues.naming import check_group, check_queue, service_of
@@ -37,7 +38,7 @@ STREAM_WINDOW = 4 * 1024 * 1024
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
-"""Seconds before a home that did not take the stream is asked again: the first time, and at most."""
+"""Seconds until a home that did not take the stream is asked again: at first, and at most."""
 
 MIN_LEASE = 0.1
 MAX_LEASE = 7 * 86400.0
@@ -308,8 +309,7 @@ class Desk:
     async def drain(self) -> None:
         """Take no more, and end what is here."""
         self.worker.pause_intake()
-        while not (self.worker.is_idle and self._handling.is_idle):
-            await asyncio.sleep(0.01)
+        await until(lambda: self.worker.is_idle and self._handling.is_idle)
 
     def close(self) -> None:
         """What is held goes back to its homes."""

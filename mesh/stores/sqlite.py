@@ -107,8 +107,9 @@ class SqliteStore:
         self._thread = threading.Thread(target=self._work, name="mesh-store", daemon=True)
         self._thread.start()
 
-    def close(self) -> bool:
-        """Write what is left and end, within a second; returns whether it did. Idempotent."""
+    def close(self, wait: float = CLOSE_WAIT) -> bool:
+        """Write what is left and end; returns whether it did within ``wait`` seconds. Idempotent:
+        who calls again waits on."""
         if not self._is_closed:
             self._is_closed = True
             if self._thread is None:
@@ -116,7 +117,7 @@ class SqliteStore:
             else:
                 self._groups.put(self._group(is_last=True))
         if self._thread is not None:
-            self._thread.join(CLOSE_WAIT)
+            self._thread.join(wait)
             return not self._thread.is_alive()
         return True
 
