@@ -160,7 +160,8 @@ class Window:
             old.state = GONE
             self._keep(self._place(new), new)
         elif self._is_loading:
-            self._arrived.append(new)
+            others = [ticket for ticket in self._arrived if ticket.number != new.number]
+            self._arrived = [*others, new]
 
     def _keep(self, place: Place, ticket: Ticket) -> None:
         self._here[ticket.number] = ticket

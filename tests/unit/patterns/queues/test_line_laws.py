@@ -88,15 +88,25 @@ class LineMachine(RuleBasedStateMachine):
             for j in self.jobs.values()
             if j.is_retry and j.state in (State.READY, State.DELAYED)
         }
-        picked = []
-        for job in sorted(self.jobs.values(), key=lambda j: j.place):
-            if job.state is not State.READY or job.expires_at <= self.now:
-                continue
-            if job.key is not None:
-                if job.key in busy or retried.get(job.key, job.number) != job.number:
-                    continue
+        picked: list[Job] = []
+        waiting = [job for job in self.jobs.values() if job.state is State.READY]
+        waiting.sort(key=lambda j: j.place)
+        at = 0
+        while at < len(waiting):
+            job = waiting[at]
+            at += 1
+            if job.expires_at <= self.now:
+                if retried.get(job.key) == job.number:
+                    # It is met, and gone: what it held up is the first now.
+                    del retried[job.key]
+                    at = 0
+            elif job.key is None or (
+                job.key not in busy and retried.get(job.key, job.number) == job.number
+            ):
                 busy.add(job.key)
-            picked.append(job)
+                picked.append(job)
+                waiting.remove(job)
+                at -= 1
         return picked
 
     def held(self, holder: int) -> list[Job]:
@@ -262,7 +272,7 @@ class LineMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 4.0, 11.0]))
     def wait(self, seconds: float) -> None:
         self.now += round(seconds * 1000)
-        for _ in range(50):
+        for _ in range(50 + 5 * len(self.jobs)):
             self.shelf.pump()
             next_at = self.line.advance()
             if next_at > self.now and not self.shelf._pages:
