@@ -122,19 +122,15 @@ class Desk:
         self.store = Store()
         self.offset_ms = 5_000
         self.clock = Clock(world, lead, drift)
-        self.lines: dict[str, ReadyLine] = {}
         self.progresses: list[tuple[int, object]] = []
         self.done: dict[int, bytes | None] = {}
         self.last_number = 0
-        self.counter = Counter(self, "", self.clock)
-        self.line = self.lines[""]
+        self.line = ReadyLine(self.now_ms)
+        self.counter = Counter(self, self.line, self.clock)
         self._timer: Timed | None = None
 
     def now_ms(self) -> int:
         return int(self.clock.now() * 1000)
-
-    def group(self, name: str) -> ReadyLine:
-        return self.lines.setdefault(name, ReadyLine(self.now_ms))
 
     def put(self, count: int = 1, body: bytes = b"job", **fields: Any) -> None:
         for _ in range(count):
