@@ -13,8 +13,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from heapq import heapify, heappop, heappush
-from itertools import islice
+from heapq import heapify, heappop, heappush, nsmallest
+from itertools import chain, islice
 from typing import Any, TypeVar, cast
 
 from mesh.stores.memory_notes import MemoryNotes
@@ -60,9 +60,15 @@ class MemoryStore:
         return line
 
     def rename(self, name: str, group: str, to: str) -> None:
-        """A line is another group's from now on."""
+        """A line is another group's from now on. Raises ValueError if that one has a line."""
+        if (name, to) in self._lines:
+            raise ValueError(f"the group {to!r} of the queue {name!r} has jobs of its own")
         self._lines[name, to] = self.line(name, group)
         del self._lines[name, group]
+
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten."""
+        self._lines.pop((name, group), None)
 
     def put(
         self,
@@ -263,7 +269,7 @@ def _firsts(
 ) -> None:
     """The first of some items in their order, where they are many; some at a time."""
     part = list(islice(items, SLICE))
-    found = sorted([*best, *(item for item in part if item is not None)])[:limit]
+    found = nsmallest(limit, chain(best, (item for item in part if item is not None)))
     if len(part) == SLICE:
         run(lambda: _firsts(run, items, limit, done, found))
     else:

@@ -17,9 +17,10 @@ SPARE = 1_000
 
 
 class MemoryNotes:
-    """Beyond ``MAX_NOTES`` that one goes whose time would be over first."""
+    """Beyond ``most`` of those that end that one goes whose time would be over first."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_NOTES) -> None:
+        self._most = most
         self._lasting: dict[str, Note] = {}
         self._ending: dict[str, Note] = {}
         self._ends: list[tuple[int, str]] = []
@@ -39,7 +40,7 @@ class MemoryNotes:
             heapify(self._ends)
         else:
             heappush(self._ends, (note.until_ms, name))
-        while len(self._ending) > MAX_NOTES:
+        while len(self._ending) > self._most:
             self._drop_first()
 
     def _drop_first(self) -> None:

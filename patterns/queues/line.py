@@ -118,8 +118,9 @@ class Line:
 
     # Workers take them.
 
-    def take(self, holder: Holder, most: int) -> list[Ticket]:
-        """Up to ``most`` of what is ready; they are the holder's from now on."""
+    def take(self, holder: Holder, most: int, most_bytes: int = NEVER) -> list[Ticket]:
+        """Up to ``most`` of what is ready; they are the holder's from now on. The last one may be
+        the one with which ``most_bytes`` of bodies are reached, or passed."""
         taken: list[Ticket] = []
         if self.is_paused:
             return taken
@@ -148,6 +149,11 @@ class Line:
                 ticket.lease_until_ms = until
                 held[number] = ticket
                 taken.append(ticket)
+                most_bytes -= len(ticket.body)
+                if most_bytes <= 0:
+                    self.ready.put_back_first(list(following))
+                    most = 0
+                    break
         if taken:
             self.ready.left(taken)
             self.reserved += len(taken)

@@ -93,7 +93,13 @@ class Store(Protocol):
         """The jobs of a group of a queue; there is one for each name."""
 
     def rename(self, name: str, group: str, to: str) -> None:
-        """A line, with all that is in it, is another group's from now on, which has none as yet."""
+        """A line, with all that is in it, is another group's from now on.
+
+        Raises ValueError if that one has a line already.
+        """
+
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten: it is not there at the next start."""
 
     def put(
         self,
@@ -119,7 +125,7 @@ class Store(Protocol):
         """The first ``limit`` whose names begin so, in the order of their names."""
 
     def sweep(self, now_ms: int) -> None:
-        """Forget the notes whose time is over."""
+        """Forget the notes whose time is over, soon."""
 
     def close(self) -> bool:
         """Write what is left, and end; returns whether that went well. Idempotent."""

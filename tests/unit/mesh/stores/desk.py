@@ -47,6 +47,11 @@ class Desk:
             except queue.Empty:
                 continue
 
+    def turn(self) -> None:
+        """Run what is there, and nothing that comes of it."""
+        for _ in range(self._soon.qsize()):
+            self._soon.get()()
+
     def all(self) -> None:
         """Run what is there."""
         while not self._soon.empty():
