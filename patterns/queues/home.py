@@ -151,7 +151,8 @@ class Home:
         BadRequest for the unnamed one when there are named ones, Overloaded for too many,
         QueueClosed for one that is being deleted.
         """
-        return self.lines.get(name) or self._groups.make(name)
+        group = self.lines.get(name)
+        return self._groups.make(name) if group is None else group
 
     def drop_group(self, name: str, done: Callable[[int], None]) -> None:
         """Delete a group with all its jobs; ``done`` gets how many these were.
