@@ -61,7 +61,8 @@ from patterns.queues.messages import (
 from patterns.queues.ticket import Ticket
 
 if TYPE_CHECKING:
-    Home = Any
+    from patterns.queues.group import Group
+    from patterns.queues.home import Home
 
 __all__ = ["BATCH", "BATCH_BYTES", "MAX_CUSTOMERS", "Counter", "Customer", "OnCommit"]
 
@@ -199,7 +200,7 @@ class Customer:
         _, asked = fields_in(message, 1, "TOUCH")
         ints_in(asked, MAX_CREDIT, "the numbers to be touched")
         counter, holder = self._counter, self.holder
-        now_ms = counter.now_ms()
+        now_ms = counter.home.now_ms()
         lost: list[int] = []
         touched: list[int] = []
         for number in dict.fromkeys(asked):
@@ -239,12 +240,12 @@ def _put_in(put: object) -> tuple[str, bytes, dict[str, Any]]:
 
 
 class Counter:
-    """Of one group of a queue at its home. It sets ``line.lost`` and ``line.on_ready``."""
+    """Of one line of a home, whatever its name is: a group that takes over the unnamed one is the
+    same, and has the same counter. It sets ``line.lost`` and ``line.on_ready``."""
 
-    def __init__(self, home: Home, group: str, clock: Clock) -> None:
+    def __init__(self, home: Home, line: Group, clock: Clock) -> None:
         self.home = home
-        self.line = home.group(group)
-        self.now_ms: Callable[[], int] = home.now_ms
+        self.line = line
         self.line.lost = self._on_lost
         self.line.on_ready = self.wake
         self._clock = clock

@@ -22,8 +22,9 @@ from heapq import heappop, heappush
 from typing import Literal
 
 from patterns.queues.errors import JobGone, LeaseLost
+from patterns.queues.runs import Place, by_priority
 from patterns.queues.ticket import DEAD, DELAYED, GONE, NEVER, READY, RESERVED, Ticket
-from patterns.queues.window import WINDOW, Place, TicketStore, Window, by_priority
+from patterns.queues.window import WINDOW, TicketStore, Window
 
 __all__ = ["Ending", "Holder", "Line"]
 
@@ -136,7 +137,7 @@ class Line:
                 if ticket.expires_ms <= now:
                     expired.append(ticket)
                     # What it frees may be next.
-                    self.ready.put_back_first(list(following))
+                    self.ready.unpop(list(following))
                     self._expire(ticket)
                     break
                 number, key = ticket.number, ticket.key
@@ -303,14 +304,14 @@ class Line:
     def advance(self) -> int:
         """What is due is ready, leases that are over have ended; returns when to come again."""
         now = self._now()
-        first = self.delayed.first()
-        while first is not None and first.due_ms <= now:
-            self.delayed.pop()
-            self.delayed.left([first])
-            self.ready.add(first)
-            self._store.mark(first)
+        due = self.delayed.pop_due(now)
+        if due:
+            self.delayed.left(due)
+            self.ready.add_many(due)
+            for ticket in due:
+                self._store.mark(ticket)
             self._is_ready()
-            first = self.delayed.first()
+        first = self.delayed.first()
         next_at = NEVER if first is None else first.due_ms
         for holder in list(self._holders):
             next_at = min(next_at, self._end_leases(holder, now))

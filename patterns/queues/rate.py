@@ -14,8 +14,10 @@ the rate protects something."""
 
 
 class Rate:
-    """In any t seconds at most ``rate * t + burst`` may be spent. ``burst`` is what comes in a tenth
-    of a second, and at least one. Raises ConfigError."""
+    """In any t seconds at most ``rate * t + burst`` may be spent.
+
+    ``burst`` is what comes in a tenth of a second, and at least one. Raises ConfigError.
+    """
 
     __slots__ = ("_at", "_tokens", "burst", "rate")
 
