@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import weakref
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mesh.engine.lookup import has_fallen_silent
@@ -18,7 +17,7 @@ from mesh.logs import get_logger
 from mesh.queues.jobs import AsyncJob
 from mesh.queues.people import TAILS, People
 from mesh.queues.polling import until
-from mesh.queues.specs import MAX_JOB_BYTES, job_of
+from mesh.queues.specs import job_of
 from mesh.queues.views import told_outcome
 from mesh.streaming import generator_method, handler_method
 from mesh.tunnels import AsyncStream
@@ -30,7 +29,6 @@ from patterns.queues.jobspec import HomeOptions, JobSpec, Put
 from patterns.queues.naming import check_group, service_of
 from patterns.queues.outcomes import Outcome
 from patterns.queues.stores import Store
-from patterns.queues.ticket import State
 from patterns.rpc.method import Method
 from patterns.streams.stream import QUEUED_BYTES
 
@@ -45,9 +43,6 @@ logger = get_logger("mesh.queues")
 MAX_PUT = 1000
 """Jobs of one call of ``put``."""
 
-MAX_PEEK = 1000
-"""Jobs that are shown at once."""
-
 MAX_SECONDS = 30.0
 """For which one question for an outcome waits."""
 
@@ -56,11 +51,6 @@ ASKED_AT_ONCE = 4096
 
 MAX_WORKERS = 4096
 """Streams of workers."""
-
-TAILS = 16
-"""Who look on at once; each has up to ``TAIL_EVENTS`` that it has not read, older ones give way."""
-
-TAIL_EVENTS = 10_000
 
 MAX_ID_CHARS = 255
 MAX_TITLE_CHARS = 200
@@ -235,7 +225,7 @@ class Keeper:
             line = self.home.group(check_group(headers.get("group", "")))
             counter = self._counters.get(line)
             if counter is None:
-                counter = self._counters[line] = Counter(self.home, line.name, self._host.clock)
+                counter = self._counters[line] = Counter(self.home, line, self._host.clock)
         except (ValueError, BadName) as error:
             raise BadRequest(f"a worker of {self.name!r}: {error}") from None
         pack, put = self._host.engine.streams.pack, core.put_message

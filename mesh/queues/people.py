@@ -93,7 +93,9 @@ class People:
                     people.edit(group, number, body, done)
 
                 return await self._one(id, edit)
-        raise BadRequest(f"{what!r:.80} is nothing to do with a queue, or not with {len(args)} such")
+        raise BadRequest(
+            f"{what!r:.80} is nothing to do with a queue, or not with {len(args)} such"
+        )
 
     async def _one(self, id: Any, do: Callable[..., object]) -> bool:
         number = await self._keeper.number_of(id)

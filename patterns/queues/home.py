@@ -151,7 +151,7 @@ class Home:
         BadRequest for the unnamed one when there are named ones, Overloaded for too many,
         QueueClosed for one that is being deleted.
         """
-        group = self.lines.get(name)  # which is false while it is empty
+        group = self.lines.get(name)
         return self._groups.make(name) if group is None else group
 
     def drop_group(self, name: str, done: Callable[[int], None]) -> None:

@@ -24,7 +24,7 @@ from patterns.queues.jobspec import JobSpec, NewPuts, Put
 from patterns.queues.names import Claim, id_note, unique_note
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore
-from patterns.queues.ticket import NEVER, Extra, Ticket
+from patterns.queues.ticket import DELAYED, NEVER, Extra, Ticket
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
@@ -70,6 +70,7 @@ class Load:
             ticket = Ticket(number, spec.body, now, priority=spec.priority, key=spec.key)
             if spec.delay_ms > 0:
                 ticket.due_ms = due_ms = now + spec.delay_ms
+                ticket.state = DELAYED
                 self.due_ms = min(self.due_ms, due_ms)
             ttl_ms = usual_ttl if spec.ttl_ms is None else spec.ttl_ms
             if ttl_ms is not None:
