@@ -30,7 +30,7 @@ from mesh.stores.sqlite_line import SqliteLine
 from patterns.queues.errors import StoreFailed
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore, Run, RunLater, Then
-from patterns.queues.ticket import State, Ticket
+from patterns.queues.ticket import GONE, Ticket
 
 __all__ = ["SqliteStore"]
 
@@ -171,6 +171,14 @@ class SqliteStore:
         self._changed[line.id, ticket.number] = line, ticket
         self._write_soon()
 
+    def mark_many(self, line: SqliteLine, tickets: Sequence[Ticket]) -> None:
+        """The same for several."""
+        id, changed = line.id, self._changed
+        for ticket in tickets:
+            changed[id, ticket.number] = line, ticket
+        if tickets:
+            self._write_soon()
+
     def note(self, name: str, note: Note) -> None:
         """Keep a note of a queue, instead of any of its name. Raises ValueError as ``put``."""
         _check(note.name)
@@ -258,7 +266,7 @@ class SqliteStore:
         self._new_lines, self._changed, self._added, self._noted = [], {}, [], {}
         self._thens, self._reads, self._sweep_ms = [], [], None
         for key, (line, ticket) in group.changed.items():
-            if ticket.state is State.GONE:
+            if ticket.state is GONE:
                 commit.gone.append(key)
             else:
                 commit.jobs.append(rows.row_of(line.id, ticket, offset_ms))
