@@ -1,4 +1,4 @@
-"""Waiting for what tells nobody that it has come: only at the end of nodes, where it may take long."""
+"""Waiting for what tells nobody that it has come; only at the end of nodes."""
 
 from __future__ import annotations
 

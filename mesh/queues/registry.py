@@ -98,8 +98,9 @@ class Queues:
         if known is not None:
             return known
         clock, path = self.host.clock, check_url(url)
-        store: Store
-        store = MemoryStore() if path is None else SqliteStore(path)
+        store: Store = MemoryStore()
+        if path is not None:
+            store = SqliteStore(path)
         self._found[url] = store.open()
         run = self._run_simulated if self.host.is_simulated else self._run
         store.start(run, clock.call_later, self.offset_ms)
