@@ -80,7 +80,7 @@ class SqliteStore:
         self._is_failing = False
         self._is_closed = False
         # What the next group is made of.
-        self._new_lines: list[tuple[int, str, str]] = []
+        self._new_lines: list[tuple[int, str, str] | tuple[int]] = []
         self._changed: dict[tuple[int, int], tuple[SqliteLine, Ticket]] = {}
         self._added: list[tuple[SqliteLine, Ticket]] = []
         self._noted: dict[_NoteKey, Note | None] = {}
@@ -140,6 +140,13 @@ class SqliteStore:
         self._lines[name, to] = self._lines.pop((name, group))
         self._new_lines.append((line.id, name, to))
         self._write_soon()
+
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten."""
+        line = self._lines.pop((name, group), None)
+        if line is not None:
+            self._new_lines.append((line.id,))
+            self._write_soon()
 
     # What is to be written, on the home's thread.
 

@@ -762,5 +762,5 @@ def test_a_commit_into_a_full_queue_or_of_a_lost_job_changes_nothing() -> None:
     assert bench.counts() == (1, 0, 0)
     elsewhere = Bench()
     bench.take(worker)
-    with pytest.raises(ConfigError, match="different stores"):
+    with pytest.raises(ConfigError, match="store of its own"):
         commit(bench, worker, number, job(), home=elsewhere.home)
