@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesh.owning import Owning
-from mesh.queues.queue import AsyncQueue, Queue
+from mesh.queues.faces import AsyncQueue, Queue
 from mesh.queues.registry import Queues, check_url
 from mesh.queues.transactions import AsyncTransaction, Transaction
 from mesh.queues.working import worker_options

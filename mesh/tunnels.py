@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from mesh.engine.packing import check_headers
 from mesh.membership import Peer
 from mesh.runtime import ThreadWaiter
-from mesh.wire.thread_codec import thread_codec
+from mesh.runtime.thread_codec import thread_codec
 from patterns import streams
 from patterns.errors import BadPayload, EndOfStream, MeshError, NodeClosed, Timeout
 from patterns.keys import Key

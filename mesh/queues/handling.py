@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from mesh.queues.held import HeldJob, data_of
-from mesh.wire.thread_codec import thread_codec
+from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import NodeClosed, Timeout
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from mesh.wire.thread_codec import thread_codec
+from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import BadPayload
 
 if TYPE_CHECKING:

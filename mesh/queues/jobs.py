@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mesh.logs import get_logger
-from mesh.wire.thread_codec import thread_codec
+from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import Timeout
 from patterns.queues.errors import JobFailed, JobGone
 
 if TYPE_CHECKING:
     from mesh.membership import Peer
-    from mesh.queues.queue import AsyncQueue, Queue
+    from mesh.queues.faces import AsyncQueue, Queue
     from patterns.queues.outcomes import Outcome
 
 __all__ = ["AsyncJob", "Job", "JobStatus", "Progress"]

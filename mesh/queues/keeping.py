@@ -33,7 +33,7 @@ from patterns.rpc.method import Method
 from patterns.streams.stream import QUEUED_BYTES
 
 if TYPE_CHECKING:
-    from mesh.queues.queue import AsyncQueue
+    from mesh.queues.faces import AsyncQueue
     from mesh.queues.registry import Queues
 
 __all__ = ["Keeper"]

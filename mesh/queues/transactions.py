@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mesh.queues.asking import error_of
 from mesh.queues.specs import make_specs, wire_of
-from mesh.wire.thread_codec import thread_codec
+from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import ConfigError
 from patterns.queues.errors import LeaseLost
 from patterns.queues.jobspec import JobSpec

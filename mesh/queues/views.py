@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mesh.membership import Peer
-from mesh.wire.thread_codec import thread_codec
+from mesh.runtime.thread_codec import thread_codec
 from patterns.queues.figures import QueueStats as HomeStats
 from patterns.queues.outcomes import JobStatus, Outcome
 from patterns.queues.ticket import NEVER, State, Ticket

@@ -16,7 +16,7 @@ from mesh.queues.jobs import AsyncJob, Job
 from mesh.queues.specs import make_specs, wire_of
 from mesh.queues.views import JobView, QueueStats, gather_stats, view_of
 from mesh.runtime import ThreadWaiter
-from mesh.wire.thread_codec import thread_codec
+from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import ConfigError, MeshError, NoProvider
 from patterns.queues.errors import JobGone
 from patterns.queues.jobspec import JobSpec
