@@ -301,7 +301,6 @@ class WorkerSide:
 
     def fence(self, held: Held, reason: str) -> None:
         assert held.is_lost
-        assert reason
         self.fenced.append((self.world.time, held))
         if held in self.waiting:
             self.waiting.remove(held)
