@@ -20,7 +20,7 @@ from patterns.queues.order import Order, Strict
 from patterns.queues.ticket import NEVER, Ticket
 from patterns.queues.worker import Held, Source, Worker
 
-__all__ = ["Desk", "Link", "Store", "World", "WorkerSide"]
+__all__ = ["Desk", "Link", "Store", "WorkerSide", "World"]
 
 
 class Timed:

@@ -7,9 +7,9 @@ from collections import Counter as Tally
 import pytest
 
 from patterns.queues.errors import LeaseLost
-from patterns.queues.messages import CREDIT, JOBS, MORE, RECALL, TOUCH, TOUCHED
+from patterns.queues.messages import TOUCH, TOUCHED
 from patterns.queues.order import Strict, Weights
-from tests.unit.patterns.queues.queueworld import Desk, Link, World, WorkerSide
+from tests.unit.patterns.queues.queueworld import Desk, Link, WorkerSide, World
 
 
 class Storm:
