@@ -21,7 +21,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from mesh.logs import get_logger
 from mesh.stores import rows
@@ -80,7 +80,7 @@ class SqliteStore:
         self._is_failing = False
         self._is_closed = False
         # What the next group is made of.
-        self._new_lines: list[tuple[int, str, str]] = []
+        self._new_lines: list[tuple[Any, ...]] = []
         self._changed: dict[tuple[int, int], tuple[SqliteLine, Ticket]] = {}
         self._added: list[tuple[SqliteLine, Ticket]] = []
         self._noted: dict[_NoteKey, Note | None] = {}
@@ -140,6 +140,13 @@ class SqliteStore:
         self._new_lines.append((line.id, name, to))
         self._write_soon()
 
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten."""
+        line = self._lines.pop((name, group), None)
+        if line is not None:
+            self._new_lines.append((line.id,))
+            self._write_soon()
+
     # What is to be written, on the home's thread.
 
     def put(
@@ -168,6 +175,11 @@ class SqliteStore:
     def mark(self, line: SqliteLine, ticket: Ticket) -> None:
         """A job that is stored has changed."""
         self._changed[line.id, ticket.number] = line, ticket
+        self._write_soon()
+
+    def mark_many(self, line: SqliteLine, tickets: Sequence[Ticket]) -> None:
+        """The same for several."""
+        self._changed.update({(line.id, ticket.number): (line, ticket) for ticket in tickets})
         self._write_soon()
 
     def note(self, name: str, note: Note) -> None:
