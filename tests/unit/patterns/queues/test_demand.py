@@ -12,7 +12,7 @@ from patterns.errors import ConfigError
 from patterns.queues.demand import MAX_ADAPTIVE
 from patterns.queues.messages import CREDIT, MORE, RECALL
 from patterns.queues.order import Order, Strict, Weights
-from tests.unit.patterns.queues.queueworld import Desk, Link, World, WorkerSide
+from tests.unit.patterns.queues.queueworld import Desk, Link, WorkerSide, World
 
 
 def first_jobs(side: WorkerSide, count: int) -> Tally[str]:

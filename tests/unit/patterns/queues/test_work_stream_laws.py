@@ -12,7 +12,7 @@ from patterns.queues.errors import LeaseLost
 from patterns.queues.messages import COMMITTED, HOME, RECALL, TOUCH, TOUCHED
 from patterns.queues.order import Strict, Weights
 from patterns.queues.worker import Held
-from tests.unit.patterns.queues.queueworld import Desk, Link, World, WorkerSide, is_refused
+from tests.unit.patterns.queues.queueworld import Desk, Link, WorkerSide, World, is_refused
 
 
 class Storm:
