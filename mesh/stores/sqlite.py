@@ -30,7 +30,7 @@ from mesh.stores.sqlite_line import SqliteLine
 from patterns.queues.errors import StoreFailed
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore, Run, RunLater, Then
-from patterns.queues.ticket import State, Ticket
+from patterns.queues.ticket import GONE, Ticket
 
 __all__ = ["SqliteStore"]
 
@@ -179,8 +179,11 @@ class SqliteStore:
 
     def mark_many(self, line: SqliteLine, tickets: Sequence[Ticket]) -> None:
         """The same for several."""
-        self._changed.update({(line.id, ticket.number): (line, ticket) for ticket in tickets})
-        self._write_soon()
+        id, changed = line.id, self._changed
+        for ticket in tickets:
+            changed[id, ticket.number] = line, ticket
+        if tickets:
+            self._write_soon()
 
     def note(self, name: str, note: Note) -> None:
         """Keep a note of a queue, instead of any of its name. Raises ValueError as ``put``."""
@@ -269,7 +272,7 @@ class SqliteStore:
         self._new_lines, self._changed, self._added, self._noted = [], {}, [], {}
         self._thens, self._reads, self._sweep_ms = [], [], None
         for key, (line, ticket) in group.changed.items():
-            if ticket.state is State.GONE:
+            if ticket.state is GONE:
                 commit.gone.append(key)
             else:
                 commit.jobs.append(rows.row_of(line.id, ticket, offset_ms))

@@ -65,7 +65,6 @@ class Line:
         self._here: dict[int, Ticket] = {}
         self.ready = Window(READY, store, self._here, window, is_ready)
         self.delayed = Window(DELAYED, store, self._here, window, is_ready)
-        self._mark_many = getattr(store, "mark_many", self._mark_each)
         self._holders: dict[Holder, None] = {}
         self._busy: dict[bytes, int] = {}
         """Of each key the number of the one that is reserved, or waits to be tried again."""
@@ -137,7 +136,7 @@ class Line:
                 if ticket.expires_ms <= now:
                     expired.append(ticket)
                     # What it frees may be next.
-                    self.ready.unpop(list(following))
+                    self.ready.put_back_first(list(following))
                     self._expire(ticket)
                     break
                 number, key = ticket.number, ticket.key
@@ -158,7 +157,7 @@ class Line:
             self.ready.left(taken)
             self.reserved += len(taken)
             self._holders[holder] = None
-            self._mark_many(taken)
+            self._store.mark_many(taken)
         self._tell(expired, "expired")
         return taken
 
@@ -194,7 +193,7 @@ class Line:
             if ticket.key is not None:
                 keyed.append(ticket)
         self.reserved -= len(done)
-        self._mark_many(done)
+        self._store.mark_many(done)
         for ticket in keyed:
             self._free_key(ticket)
         return lost
@@ -269,10 +268,6 @@ class Line:
         ticket.due_ms = self._now() + round(delay * 1000) if delay > 0 else 0
         self._wait(ticket)
         self._store.mark(ticket)
-
-    def _mark_each(self, tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
-            self._store.mark(ticket)
 
     # Keys.
 

@@ -38,6 +38,9 @@ class TicketStore(Protocol):
     def mark(self, ticket: Ticket) -> None:
         """It is new, has changed, or is gone: what it is when it is written counts."""
 
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
+        """Several have been taken, or are gone."""
+
     def page(
         self,
         state: State,
@@ -173,7 +176,7 @@ class Window:
         popped.sort(key=_number)
         return popped
 
-    def unpop(self, tickets: Sequence[Ticket]) -> None:
+    def put_back_first(self, tickets: Sequence[Ticket]) -> None:
         """What was popped last, in order, is not wanted after all."""
         self._runs.put_back(tickets)
 
