@@ -20,7 +20,7 @@ from patterns.queues.order import Order, Strict
 from patterns.queues.ticket import NEVER, Ticket
 from patterns.queues.worker import Held, Source, Worker
 
-__all__ = ["Desk", "Link", "Store", "World", "WorkerSide"]
+__all__ = ["Desk", "Link", "Store", "WorkerSide", "World"]
 
 
 class Timed:
@@ -106,9 +106,16 @@ class Store:
 
 
 class ReadyLine(Line):
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(self, now: Callable[[], int], taken: Callable[[], None]) -> None:
         self.on_ready: Callable[[], None] = lambda: None
+        self.taken = taken
         super().__init__(Store(), now, is_ready=lambda: self.on_ready(), window=None)
+
+    def take(self, holder: Holder, most: int, most_bytes: int = NEVER) -> list[Ticket]:
+        tickets = super().take(holder, most, most_bytes)
+        if tickets:
+            self.taken()
+        return tickets
 
 
 class Desk:
@@ -125,7 +132,7 @@ class Desk:
         self.progresses: list[tuple[int, object]] = []
         self.done: dict[int, bytes | None] = {}
         self.last_number = 0
-        self.line = ReadyLine(self.now_ms)
+        self.line = ReadyLine(self.now_ms, lambda: world.soon(self.tick))
         self.counter = Counter(self, self.line, self.clock)
         self._timer: Timed | None = None
 
