@@ -150,7 +150,7 @@ class Line:
                 taken.append(ticket)
                 most_bytes -= len(ticket.body)
                 if most_bytes <= 0:
-                    self.ready.unpop(list(following))
+                    self.ready.put_back_first(list(following))
                     most = 0
                     break
         if taken:
