@@ -109,9 +109,16 @@ class Store:
 
 
 class ReadyLine(Line):
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(self, now: Callable[[], int], taken: Callable[[], None]) -> None:
         self.on_ready: Callable[[], None] = lambda: None
+        self.taken = taken
         super().__init__(Store(), now, is_ready=lambda: self.on_ready(), window=None)
+
+    def take(self, holder: Holder, most: int, most_bytes: int = NEVER) -> list[Ticket]:
+        tickets = super().take(holder, most, most_bytes)
+        if tickets:
+            self.taken()
+        return tickets
 
 
 class Desk:
@@ -128,7 +135,7 @@ class Desk:
         self.progresses: list[tuple[int, object]] = []
         self.done: dict[int, bytes | None] = {}
         self.last_number = 0
-        self.line = ReadyLine(self.now_ms)
+        self.line = ReadyLine(self.now_ms, lambda: world.soon(self.tick))
         self.counter = Counter(self, self.line, self.clock)
         self._timer: Timed | None = None
 

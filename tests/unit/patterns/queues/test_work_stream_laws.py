@@ -110,10 +110,10 @@ class Storm:
 
 
 @pytest.mark.parametrize(
-    "block", [*range(2), *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 60))]
+    "block", [*range(2), *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 100))]
 )
 def test_every_job_is_handed_out_and_nobody_has_more_than_it_may(block: int) -> None:
-    for seed in range(block * 25, block * 25 + 25):
+    for seed in range(block * 15, block * 15 + 15):
         storm = Storm(seed)
         storm.world.run(2.5)
         for _ in range(600):
