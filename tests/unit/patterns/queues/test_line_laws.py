@@ -44,7 +44,7 @@ class Job:
 
 
 class LineMachine(RuleBasedStateMachine):
-    window = WINDOW
+    window: int | None = WINDOW
 
     def __init__(self) -> None:
         super().__init__()
@@ -373,7 +373,7 @@ class LineMachine(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         for window in (self.line.ready, self.line.delayed):
-            assert len(window) <= 2 * WINDOW
+            assert self.window is None or len(window) <= 2 * self.window
 
     def teardown(self) -> None:
         """In the end all can be done, each once."""
@@ -401,7 +401,17 @@ class LineMachine(RuleBasedStateMachine):
         }
 
 
+class AllInMemory(LineMachine):
+    """The store keeps all in memory, and the line does too."""
+
+    window = None
+
+
 TestLine = LineMachine.TestCase
 TestLine.settings = settings(
     max_examples=30, stateful_step_count=40, deadline=None, report_multiple_bugs=False
+)
+TestAllInMemory = AllInMemory.TestCase
+TestAllInMemory.settings = settings(
+    max_examples=15, stateful_step_count=40, deadline=None, report_multiple_bugs=False
 )
