@@ -20,6 +20,8 @@ and, anywhere on the network::
 ``Node`` blocks, ``AsyncNode`` is awaited; otherwise they are the same. See the README for a tour.
 """
 
+from typing import TYPE_CHECKING
+
 from mesh.aio import AsyncNode
 from mesh.engine.events import (
     Event,
@@ -66,6 +68,9 @@ from patterns.ownership import OwnershipChange, Slots
 from patterns.rpc import Request
 from patterns.survey import Reply, first, quorum
 
+if TYPE_CHECKING:
+    from mesh.stores import Inbox
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -84,6 +89,7 @@ __all__ = [
     "Gap",
     "Health",
     "Identity",
+    "Inbox",
     "Incomplete",
     "MeshError",
     "Message",
@@ -121,3 +127,12 @@ __all__ = [
     "quorum",
     "register_type",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What not every program needs is imported when it is asked for: here, SQLite."""
+    if name == "Inbox":
+        from mesh.stores import Inbox
+
+        return Inbox
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
