@@ -18,7 +18,11 @@ and, anywhere on the network::
         node.call("calc.add", 2, 3)
 
 ``Node`` blocks, ``AsyncNode`` is awaited; otherwise they are the same. See the README for a tour.
+
+What few programs need is imported when it is first asked for.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from mesh.aio import AsyncNode
 from mesh.engine.events import (
@@ -63,28 +67,62 @@ from patterns.errors import (
 )
 from patterns.messages import Message
 from patterns.ownership import OwnershipChange, Slots
+from patterns.queues.errors import (
+    JobFailed,
+    JobGone,
+    LeaseLost,
+    QueueClosed,
+    QueueFull,
+    StoreFailed,
+)
+from patterns.queues.retry import Dead, Retry, RetryLater
 from patterns.rpc import Request
 from patterns.survey import Reply, first, quorum
+
+if TYPE_CHECKING:
+    from mesh.queues.public import (
+        AsyncJob,
+        AsyncQueue,
+        GroupStats,
+        HeldJob,
+        Job,
+        JobStatus,
+        JobView,
+        Progress,
+        Queue,
+        QueueStats,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AccessDenied",
     "Active",
+    "AsyncJob",
     "AsyncNode",
+    "AsyncQueue",
     "AsyncStream",
     "BadName",
     "BadPayload",
     "BadRequest",
     "CallTimeout",
     "ConfigError",
+    "Dead",
     "EndOfStream",
     "Event",
     "Found",
     "Gap",
+    "GroupStats",
     "Health",
+    "HeldJob",
     "Identity",
     "Incomplete",
+    "Job",
+    "JobFailed",
+    "JobGone",
+    "JobStatus",
+    "JobView",
+    "LeaseLost",
     "MeshError",
     "Message",
     "NoProvider",
@@ -104,13 +142,21 @@ __all__ = [
     "PeerUpdated",
     "PlainEndpoints",
     "Policy",
+    "Progress",
+    "Queue",
+    "QueueClosed",
+    "QueueFull",
+    "QueueStats",
     "Refuse",
     "RemoteError",
     "Reply",
     "Request",
+    "Retry",
+    "RetryLater",
     "Rule",
     "Slots",
     "SourceReport",
+    "StoreFailed",
     "Stream",
     "StreamAborted",
     "Timeout",
@@ -121,3 +167,12 @@ __all__ = [
     "quorum",
     "register_type",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The rest of ``__all__``: what has to do with work queues."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mesh.queues import public
+
+    return getattr(public, name)
