@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         Queue,
         QueueStats,
     )
+    from mesh.stores import Inbox
 
 __version__ = "0.1.0"
 
@@ -116,6 +117,7 @@ __all__ = [
     "Health",
     "HeldJob",
     "Identity",
+    "Inbox",
     "Incomplete",
     "Job",
     "JobFailed",
@@ -171,6 +173,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """The rest of ``__all__``: what has to do with work queues."""
+    if name == "Inbox":
+        from mesh.stores import Inbox
+
+        return Inbox
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mesh.queues import public

@@ -1,6 +1,6 @@
-"""Where queues keep their jobs: in memory, or in a file that survives.
+"""Where queues keep their jobs, in memory or in a file; which messages have had their effect.
 
-What is in a file is imported, and ``sqlite3`` with it, when it is first asked for.
+What takes ``sqlite3`` is imported when it is first asked for.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 from mesh.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from mesh.stores.inbox import Inbox
     from mesh.stores.sqlite import SqliteStore
 
-__all__ = ["MemoryStore", "SqliteStore"]
+__all__ = ["Inbox", "MemoryStore", "SqliteStore"]
 
 
 def __getattr__(name: str) -> Any:
-    if name != "SqliteStore":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mesh.stores.sqlite import SqliteStore
+    if name == "Inbox":
+        from mesh.stores.inbox import Inbox
 
-    return SqliteStore
+        return Inbox
+    if name == "SqliteStore":
+        from mesh.stores.sqlite import SqliteStore
+
+        return SqliteStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
