@@ -1,4 +1,7 @@
-"""Work queues: the verbs of both faces."""
+"""Work queues: the verbs of both faces.
+
+Most nodes have no queues, so what these are made of is imported by the first verb that needs it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesh.owning import Owning
-from mesh.queues.faces import AsyncQueue, Queue
-from mesh.queues.registry import Queues, check_url
-from mesh.queues.transactions import AsyncTransaction, Transaction
-from mesh.queues.working import worker_options
 from patterns.errors import ConfigError
 from patterns.names import check_name
 from patterns.queues.jobspec import MAX_ATTEMPTS, HomeOptions
@@ -22,7 +21,10 @@ if TYPE_CHECKING:
     from mesh.aio import AsyncNode
     from mesh.engine import Engine
     from mesh.host import Host
+    from mesh.queues.faces import AsyncQueue, Queue
     from mesh.queues.held import HeldJob
+    from mesh.queues.registry import Queues
+    from mesh.queues.transactions import AsyncTransaction, Transaction
     from patterns.port import Runner
 
 __all__ = ["AsyncQueuing", "BlockingQueuing"]
@@ -83,6 +85,8 @@ class Queuing(Owning):
 
         Raises BadName and ConfigError.
         """
+        from mesh.queues.working import worker_options
+
         self._check_may_serve()
         inline = self._inline_by_default if inline is None else inline
         policy = Retry() if retry is None else retry
@@ -114,6 +118,9 @@ class Queuing(Owning):
     def _make_queue(
         self, name: str, store: str | None, hosts: str | None, options: dict[str, Any]
     ) -> AsyncQueue:
+        from mesh.queues.faces import AsyncQueue
+        from mesh.queues.registry import check_url
+
         check_queue(name)
         home = HomeOptions(**options)
         if hosts is not None:
@@ -200,6 +207,8 @@ class AsyncQueuing(Queuing):
 
         With ``job`` all happens at its home, which keeps the new jobs, too; without one here.
         """
+        from mesh.queues.transactions import AsyncTransaction
+
         return AsyncTransaction(self._node, job)
 
     @property
@@ -210,6 +219,8 @@ class AsyncQueuing(Queuing):
 
     def made_queues(self) -> Queues:
         """The same, also while it starts."""
+        from mesh.queues.registry import Queues
+
         host = self._made
         if host is None:
             host = self.host  # raises
@@ -242,6 +253,8 @@ class BlockingQueuing(Queuing):
     ) -> Queue:
         """A work queue: ``queue = node.queue("emails")``, then ``queue.put(data)``. Options and
         errors as in ``AsyncNode.queue``."""
+        from mesh.queues.faces import Queue
+
         options = {
             "max_length": max_length,
             "overflow": overflow,
@@ -255,4 +268,6 @@ class BlockingQueuing(Queuing):
     def transaction(self, job: HeldJob | None = None) -> Transaction:
         """Put jobs, and end the one that is held, in one commit: ``with node.transaction(job) as
         transaction: transaction.put("next", data)``."""
+        from mesh.queues.transactions import AsyncTransaction, Transaction
+
         return Transaction(self, AsyncTransaction(self.aio, job))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from mesh.membership import Peer
 from mesh.queues.keeping import Keeper
 from mesh.queues.polling import until
 from mesh.queues.working import Desk, WorkerOptions
-from mesh.stores import MemoryStore, SqliteStore
+from mesh.stores import MemoryStore
 from patterns.errors import ConfigError, MeshError
 from patterns.queues.commits import Together
 from patterns.queues.home import Home
@@ -100,6 +100,8 @@ class Queues:
         clock, path = self.host.clock, check_url(url)
         store: Store = MemoryStore()
         if path is not None:
+            from mesh.stores import SqliteStore
+
             store = SqliteStore(path)
         self._found[url] = store.open()
         run = self._run_simulated if self.host.is_simulated else self._run

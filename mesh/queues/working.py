@@ -19,6 +19,7 @@ from mesh.queues.held import HeldJob, data_of
 from mesh.queues.polling import until
 from patterns.errors import AccessDenied, BadPayload, ConfigError, MeshError, PayloadTooLarge
 from patterns.port import Timer
+from patterns.queues.checks import MAX_LEASE, MIN_LEASE
 from patterns.queues.naming import check_group, check_queue, service_of
 from patterns.queues.order import Order, order_of
 from patterns.queues.retry import Dead, Policy, Retry, RetryLater, delay_after
@@ -39,10 +40,6 @@ STREAM_WINDOW = 4 * 1024 * 1024
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
 """Seconds until a home that did not take the stream is asked again: at first, and at most."""
-
-MIN_LEASE = 0.1
-MAX_LEASE = 7 * 86400.0
-"""Seconds: what a busy loop may be late by, and a week, for then nobody knows who has a job."""
 
 DENIED_WAIT = 30.0
 """The same where a policy denied it: somebody has to change that first."""
