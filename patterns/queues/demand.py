@@ -256,6 +256,7 @@ class Demand:
             self._recalled = max(idle, key=lambda account: account.credit)
             self._recalled_at = now
             self._call_back(self._recalled)
+            self._again_in(PATIENCE, now)
         elif there:
             first = min(account.granted_at for account in there)
             self._again_in(first + LINGER - now, now)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from patterns.queues import messages
 from patterns.queues.checks import (
     MAX_CREDIT,
     MAX_JOB_BYTES,
@@ -32,7 +33,6 @@ from patterns.queues.messages import (
     CREDIT,
     HOME,
     JOBS,
-    LOST,
     MORE,
     RECALL,
     RETURNED,
@@ -43,10 +43,27 @@ from patterns.queues.messages import (
 if TYPE_CHECKING:
     from patterns.queues.worker import Worker
 
-__all__ = ["Held", "Source", "Then"]
+__all__ = [
+    "COMMITTING",
+    "HELD",
+    "LOST",
+    "LOST_RUNNING",
+    "SETTLED",
+    "Held",
+    "Source",
+    "Then",
+]
 
 Then = Callable[[tuple[str, str] | None], None]
 """What became of a commit: None, or the type and text of its error."""
+
+HELD: Final = 0
+COMMITTING: Final = 1
+SETTLED: Final = 2
+LOST_RUNNING: Final = 3
+LOST: Final = 4
+"""What a job is that is, or was, here. What is lost counts as in flight while something may run
+for it."""
 
 _WARN_STEP = 0.05
 """Seconds: warnings are given so far apart, all together; each costs a look at all that is held."""
@@ -56,7 +73,7 @@ class Held:
     """A job that is here.
 
     ``attempts`` is how often it was handed out, this time included; ``put_ms`` is Unix time.
-    ``fence_at`` is on the worker's clock. ``is_settled``: it has had its end.
+    ``fence_at`` is on the worker's clock.
     """
 
     __slots__ = (
@@ -64,14 +81,11 @@ class Held:
         "body",
         "extra",
         "fence_at",
-        "is_committing",
-        "is_counted",
-        "is_lost",
-        "is_settled",
         "is_warned",
         "number",
         "put_ms",
         "source",
+        "state",
     )
 
     def __init__(
@@ -90,9 +104,18 @@ class Held:
         self.put_ms = put_ms
         self.body = body
         self.extra: dict[str, Any] | None = None
-        self.is_lost = self.is_settled = self.is_warned = self.is_committing = False
-        self.is_counted = True
-        """As one in flight: a lost one is, until nothing runs for it."""
+        self.state = HELD
+        self.is_warned = False
+
+    @property
+    def is_lost(self) -> bool:
+        """It is not this worker's any more: whatever it does for it is of no use."""
+        return self.state >= LOST_RUNNING
+
+    @property
+    def is_settled(self) -> bool:
+        """It has had its end."""
+        return self.state == SETTLED
 
     @property
     def queue(self) -> str:
@@ -313,7 +336,7 @@ _READERS: dict[int, Callable[[Source, list[Any]], None]] = {
     JOBS: Source._on_jobs,
     MORE: Source._on_more,
     RETURNED: Source._on_returned,
-    LOST: Source._on_lost,
+    messages.LOST: Source._on_lost,
     TOUCHED: Source._on_touched,
     COMMITTED: Source._on_committed,
 }

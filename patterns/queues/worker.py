@@ -31,7 +31,16 @@ from patterns.queues.errors import LeaseLost
 from patterns.queues.fence import warning_of
 from patterns.queues.messages import COMMIT, DEAD, DONE, PROGRESS, RETRY
 from patterns.queues.order import Order
-from patterns.queues.source import Held, Source, Then
+from patterns.queues.source import (
+    COMMITTING,
+    HELD,
+    LOST,
+    LOST_RUNNING,
+    SETTLED,
+    Held,
+    Source,
+    Then,
+)
 
 __all__ = ["Held", "Source", "Worker", "WorkerPort"]
 
@@ -76,6 +85,7 @@ class Worker:
         if not MIN_LEASE <= lease <= MAX_LEASE:
             raise ConfigError(f"lease={lease!r}: from {MIN_LEASE:g} to {MAX_LEASE:g} s")
         self.port = port
+        self._now = port.now
         self.lease = lease
         self.lost = 0
         """Jobs whose lease ended before they were."""
@@ -119,7 +129,6 @@ class Worker:
         for held in list(source.held.values()):
             self.lose(held, reason)
         for held, then in commits.values():
-            held.is_committing = False
             then(("PeerLost", f"nobody knows whether job {held.number} was committed: {reason}"))
         self._wake()
 
@@ -133,11 +142,11 @@ class Worker:
                 f"the result of job {held.number} has {len(result)} bytes, more than "
                 f"{MAX_JOB_BYTES}: keep it elsewhere, and return where"
             )
-        if not self._may_end(held):
+        # The usual case in line: this is the hot path.
+        if (held.state or held.fence_at <= self._now()) and not self._may_end(held):
             return
         source = held.source
-        held.is_settled = True
-        held.is_counted = False
+        held.state = SETTLED
         del source.held[held.number]
         source.done[held.number] = result
         if result is not None:
@@ -195,22 +204,22 @@ class Worker:
             )
         if not self._may_end(held):
             raise MeshError(f"job {held.number} has had its end: nothing was committed")
-        held.is_committing = True
+        held.state = COMMITTING
         self._last_ref += 1
         held.source.commits[self._last_ref] = held, then
         held.source.send([COMMIT, self._last_ref, held.number, result, [list(p) for p in puts]])
 
     def let_go(self, held: Held) -> None:
         """Nothing runs any more for a job that is lost. Idempotent."""
-        if held.is_lost and held.is_counted:
-            held.is_counted = False
+        if held.state == LOST_RUNNING:
+            held.state = LOST
             self._demand.ended(1)
             self._wake()
 
     def _may_end(self, held: Held) -> bool:
-        if held.is_settled:
+        if held.state == SETTLED:
             return False
-        if not held.is_lost and held.fence_at <= self.port.now():
+        if held.state == HELD and held.fence_at <= self._now():
             # The timer is late, for something else took long. Who asks is told by the error.
             self._forget(held)
         if held.is_lost:
@@ -219,13 +228,12 @@ class Worker:
                 f"job {held.number} of {held.queue} is not this worker's any more: its lease of "
                 f"{self.lease:g} s is over, it was deleted, or its home is gone"
             )
-        if held.is_committing:
+        if held.state == COMMITTING:
             raise MeshError(f"job {held.number} is being committed: wait for what becomes of it")
         return True
 
     def _settle(self, held: Held) -> None:
-        held.is_settled = True
-        held.is_counted = False
+        held.state = SETTLED
         del held.source.held[held.number]
         self._demand.ended(1)
         self._wake()
@@ -240,8 +248,7 @@ class Worker:
         """Their leases were over when they came."""
         self.lost += len(jobs)
         for held in jobs:
-            held.is_lost = True
-            held.is_counted = False
+            held.state = LOST
         self._demand.ended(len(jobs))
         self._wake()
 
@@ -257,11 +264,9 @@ class Worker:
 
     def committed(self, held: Held, then: Then, error: tuple[str, str] | None) -> None:
         """A commit was answered."""
-        held.is_committing = False
-        if error is None:
-            if held.is_lost:
-                held.is_settled = True
-            else:
+        if held.state == COMMITTING:
+            held.state = HELD
+            if error is None:
                 self._settle(held)
         then(error)
 
@@ -272,7 +277,7 @@ class Worker:
 
     def _forget(self, held: Held) -> None:
         self.lost += 1
-        held.is_lost = True
+        held.state = LOST_RUNNING
         del held.source.held[held.number]
 
     # Turns and time.
@@ -298,7 +303,7 @@ class Worker:
                 self._demand.ended(len(source.done))
                 _send_done(source)
             if source.touches:
-                source.ask(self.port.now())
+                source.ask(self._now())
         self._demand.deal()
 
     def watch(self, fence_at: float) -> None:
@@ -311,23 +316,23 @@ class Worker:
                 return
             self._timer.cancel()
         self._timer_at = at
-        self._timer = self.port.call_later(max(0.0, at - self.port.now()), self._on_timer)
+        self._timer = self.port.call_later(max(0.0, at - self._now()), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         self._advance()
 
     def _advance(self) -> None:
-        now = self.port.now()
+        now = self._now()
         next_at = float("inf")
         for source in list(self._sources):
             over, soon, at = source.advance(now, self._warning)
             next_at = min(next_at, at)
             for held in over:
-                if not held.is_lost and not held.is_settled:
+                if held.source.held.get(held.number) is held:
                     self.lose(held, f"the lease of {self.lease:g} s is about to end")
             for held in soon:
-                if not held.is_lost and not held.is_settled:
+                if held.state == HELD:
                     self.port.warn(held)
         if self._sources:
             self._wake_at(next_at)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
+from random import Random
+from typing import Any
 
 import pytest
 
 from patterns.queues.errors import LeaseLost
-from patterns.queues.messages import TOUCH, TOUCHED
+from patterns.queues.messages import COMMITTED, HOME, RECALL, TOUCH, TOUCHED
 from patterns.queues.order import Strict, Weights
-from tests.unit.patterns.queues.queueworld import Desk, Link, WorkerSide, World
+from patterns.queues.worker import Held
+from tests.unit.patterns.queues.queueworld import Desk, Link, WorkerSide, World, is_refused
 
 
 class Storm:
@@ -56,7 +59,7 @@ class Storm:
         key = self.random.choice([None, None, b"a"])
         desk.put(self.random.choice([1, 1, 5]), key=key)
 
-    def end(self, side: WorkerSide, held) -> None:  # type: ignore[no-untyped-def]
+    def end(self, side: WorkerSide, held: Held) -> None:
         kind = self.random.random()
         try:
             if kind < 0.1 and held.attempts < 3:
@@ -101,14 +104,17 @@ class Storm:
                 assert 0 <= demand.in_flight <= demand._fixed
             assert demand.credit == sum(account.credit for account in demand._accounts)
             assert len(side.running) + len(side.waiting) <= demand.held
+            assert not any(one.credit and one.is_wanting for one in demand._accounts)
 
     def is_over(self) -> bool:
         return all(not len(desk.line) for desk in self.desks)
 
 
-@pytest.mark.parametrize("block", range(6))
+@pytest.mark.parametrize(
+    "block", [*range(2), *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 100))]
+)
 def test_every_job_is_handed_out_and_nobody_has_more_than_it_may(block: int) -> None:
-    for seed in range(block * 25, block * 25 + 25):
+    for seed in range(block * 15, block * 15 + 15):
         storm = Storm(seed)
         storm.world.run(2.5)
         for _ in range(600):
@@ -123,3 +129,87 @@ def test_every_job_is_handed_out_and_nobody_has_more_than_it_may(block: int) -> 
         storm.world.run(50.0, most=20_000)
         said = Tally(message[0] for link in storm.links for _, message in link.messages)
         assert said.keys() <= {TOUCH, TOUCHED}, (seed, "they still talk, about nothing", said)
+
+
+def watch_leases(desk: Desk, sides: list[WorkerSide]) -> list[int]:
+    """Whenever a lease ends at the home, its worker must have stopped; returns which ended."""
+    ended: list[int] = []
+
+    def on_ended(ticket: object, ending: str) -> None:
+        number = ticket.number  # type: ignore[attr-defined]
+        ended.append(number)
+        for side in sides:
+            for held in [*side.running, *side.waiting]:
+                assert held.number != number or held.is_lost, (number, "ran on", side.name)
+
+    desk.line.ended = on_ended
+    return ended
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_job_is_fenced_before_its_lease_ends_whatever_delays_and_clocks_are(seed: int) -> None:
+    random = Random(seed)
+    world = World(seed)
+    # Up to several leases on the way, and as lopsided as you like.
+    up, down = random.choice([0, 0.01, 3]), random.choice([0, 0.01, 3])
+    desk = Desk(world, lead=random.uniform(0, 1e7), drift=random.uniform(-1, 1) * 5e-5)
+    side = WorkerSide(
+        world,
+        concurrency=5,
+        max_in_flight=5,
+        lease=random.choice([0.5, 2.0, 20.0]),
+        lead=random.uniform(0, 1e7),
+        drift=random.uniform(-1, 1) * 5e-5,
+        takes=lambda: random.choice([0.1, 1e9]),
+    )
+    ended = watch_leases(desk, [side])
+    turn = iter(range(10**9))
+    link = side.link(desk, lambda: (up if next(turn) % 2 else down) * random.random())
+
+    def touch() -> None:
+        for held in side.running:
+            if not held.is_lost and random.random() < 0.5:
+                side.worker.touch(held)
+        world.at(world.time + side.lease * 0.7, touch)
+
+    touch()
+    for _ in range(40):
+        world.at(world.time + random.random() * 900, desk.put)
+    world.run(1_000)
+    assert len(desk.done) + len(ended) >= 20
+    assert link.count(TOUCH) >= 9
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_only_valueerror_comes_of_garbage_at_either_end(seed: int) -> None:
+    random = Random(seed)
+    desk = Desk(World())
+    side = WorkerSide(desk.world, max_in_flight=4, order=Strict(["q"]))
+    desk.put(20)
+    link = side.link(desk)
+    desk.world.run(0.1)
+    assert side.waiting
+    atoms: list[Any] = [
+        *(None, True, -1, 0, 1, 2, 3, 4, 7, 2**62, 2**64 - 1, 1.5, float("nan"), "", "text", b""),
+        *(b"body", [], {}, [1], [1, 1], [b"x"], [[]], {1: b"r"}, {0: {}}, {"a": 1}, "x" * 2000),
+        *({0: {"id": 1}}, {0: {"headers": {1: 2}}}, [["q", b"b", {}]], [[]], {None: None}),
+    ]
+    link.customer.on_commit = lambda *asked: None
+    refused = 0
+    for _ in range(4_000):
+        kind = random.choice([*range(-1, 9), *range(15, 24)])
+        message = [kind, *(random.choice(atoms) for _ in range(random.choice([0, 1, 2, 3, 4, 6])))]
+        refused += is_refused(link.customer.on_message, message)
+        assert link.source is not None
+        refused += is_refused(link.source.on_message, message)
+        if random.random() < 0.05:
+            # Jobs that could be, with one field that may not.
+            fields = [2**20, [random.randrange(2**40)], [1], [5], [b"x"], {0: {"id": "a"}}]
+            fields[random.randrange(6)] = random.choice(atoms)
+            is_refused(link.source.on_message, [16, *fields])
+        assert link.customer.credit >= 0
+        assert side.worker.in_flight <= 4
+    for message in (*atoms, [[]], [None], [HOME, "again"], [COMMITTED, 1, None], [{}]):
+        assert is_refused(link.customer.on_message, message) or message == [RECALL]
+        assert is_refused(link.source.on_message, message)
+    assert refused > 5_000
