@@ -139,3 +139,23 @@ def test_jobs_of_more_priorities_than_there_are_runs_come_in_order(window: int |
     bench.line.holder_gone(bench.holder)
     assert bench.take(7) == wanted[:7]
     assert bench.take() == wanted[7:]
+
+
+def test_a_job_that_comes_late_has_the_place_of_its_number() -> None:
+    bench = Bench()
+    bench.put(Ticket(3, b"", 0), Ticket(1, b"", 0), Ticket(2, b"", 0))
+    assert bench.take() == [1, 2, 3]
+
+
+def test_one_that_came_back_waits_for_those_before_it_that_only_the_store_has() -> None:
+    bench = Bench(window=4)
+    bench.put(Ticket(1, b"", 0, 5))
+    assert bench.take() == [1]
+    bench.put(*[Ticket(number, b"", 0, 1) for number in range(2, 22)])
+    bench.line.give_back(bench.holder, 1)
+    taken = bench.take()
+    assert taken == [2, 3, 4, 5], "the window"
+    while len(taken) < 21:
+        bench.shelf.pump()
+        taken += bench.take()
+    assert taken == [*range(2, 22), 1]

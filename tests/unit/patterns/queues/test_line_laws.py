@@ -395,6 +395,8 @@ class LineMachine(RuleBasedStateMachine):
         assert not self.line._busy
         assert not self.line._parked
         assert not self.line._here
+        for window in (self.line.ready, self.line.delayed):
+            assert len(window) == window.aside == window._runs.bytes == 0
         self.shelf.write()
         assert {n for n, r in self.shelf.rows.items()} == {
             n for n, j in self.jobs.items() if j.state is State.DEAD
