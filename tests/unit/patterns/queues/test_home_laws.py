@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from mesh.stores.memory import MemoryStore
-from patterns.queues.errors import QueueFull
+from patterns.errors import MeshError
+from patterns.queues.errors import LeaseLost, QueueFull, StoreFailed
+from patterns.queues.group import Group
 from patterns.queues.jobspec import JobSpec
 from patterns.queues.line import Holder
 from patterns.queues.outcomes import Outcome
@@ -19,7 +21,7 @@ from patterns.queues.ticket import State
 from tests.unit.patterns.queues.bench import Bench
 from tests.unit.patterns.queues.sqlitebench import MemoryDesk, SqliteDesk
 
-STEPS = 60
+STEPS = 120
 LEASE = 3.0
 MAX_LENGTH = 12
 DEDUP = 5
@@ -249,6 +251,7 @@ class Driver:
             line = self.bench.home.group(group)
             self.bench.home.retry(line, self.holder(group), number, delay_ms, "no luck")
             self.jobs[number].places[group] = "waits"
+            self.pass_time_of(self.jobs[number])
 
     def bury(self) -> None:
         group, number = self.held()
@@ -276,8 +279,11 @@ class Driver:
     def holder_gone(self) -> None:
         group = self.pick_group()
         self.bench.home.group(group).holder_gone(self.holder(group))
-        for number in self.numbers(group, "held"):
-            self.lose(self.jobs[number], group)
+        held = [self.jobs[number] for number in self.numbers(group, "held")]
+        for job in held:
+            self.lose(job, group)
+        for job in held:
+            self.pass_time_of(job)
 
     def delete(self) -> None:
         if self.jobs:
@@ -300,8 +306,8 @@ class Driver:
             self.pass_time_of(job)
 
     def pass_time_of(self, job: Job) -> None:
-        """A job that is kicked after its time goes with the next tick."""
-        if job.expires <= self.now:
+        """One that waits again after its time goes with the next tick, or when it is its turn."""
+        if job.expires <= self.now and "waits" in job.places.values():
             self.wait()
 
     def edit(self) -> None:
@@ -444,7 +450,200 @@ def test_a_home_in_a_file_does_what_a_plain_model_does(seed: int, tmp_path: Path
         driver.bench.store.close()
 
 
+class Chaos:
+    """Deeds at a home whose store works when it likes, fails, and loses power, with no model: what
+    is left in the end must be in order."""
+
+    def __init__(self, seed: int, *, loses_power: bool) -> None:
+        self.random = Random(seed)
+        self.loses_power = loses_power
+        self.bench = Bench(max_length=200, dedup=0.0, max_attempts=5)
+        for name in self.random.sample(["", "a", "b"], 2):
+            if name:
+                self.bench.home.group(name)
+        self.bench.pump()
+        self.holders: dict[tuple[str, str], Holder] = {}
+        self.put_ends: list[Any] = []
+        self.safe: set[int] = set()
+        self.done: dict[str, list[int]] = {}
+        self.ended: dict[str, set[int]] = {}
+        """By group what was done, or went otherwise."""
+
+    def run(self, steps: int) -> None:
+        deeds = [
+            *[self.put] * 6,
+            *[self.commit] * 6,
+            *[self.take] * 4,
+            *[self.finish] * 4,
+            self.transact,
+            self.retry_or_bury,
+            self.delete_or_kick,
+            self.wait,
+            self.fail,
+            *([self.lose_power] if self.loses_power else []),
+        ]
+        self.listen()
+        for _ in range(steps):
+            self.random.choice(deeds)()
+
+    def listen(self) -> None:
+        def told(event: str, group: str, number: int, detail: str) -> None:
+            if event == "put":
+                self.safe.add(number)
+            elif event in ("done", "dropped", "expired"):
+                self.ended.setdefault(group, set()).add(number)
+                if event == "done":
+                    self.done.setdefault(group, []).append(number)
+
+        self.bench.home.on_event = told
+
+    def spec(self) -> JobSpec:
+        choose = self.random.choice
+        return JobSpec(
+            b"x",
+            delay_ms=choose([0, 0, 0, 1_500]),
+            key=choose([None, None, b"k"]),
+            id=choose([None, None, None, "i1", "i2"]),
+            unique=choose([None, None, None, "u1", "u2"]),
+        )
+
+    def put(self) -> None:
+        self.put_ends.append([])
+        specs = [self.spec() for _ in range(self.random.choice([1, 2, 5]))]
+        try:
+            self.bench.home.put(specs, self.put_ends[-1].append)
+        except QueueFull:
+            self.put_ends.pop()
+
+    def commit(self) -> None:
+        self.bench.store.commit()
+
+    def fail(self) -> None:
+        self.bench.store.commit(fails=True)
+
+    def wait(self) -> None:
+        end = self.bench.clock.now() + self.random.choice([0.5, 1.0])
+        while self.bench.clock.step(end):
+            if self.random.random() < 0.5:
+                self.commit()
+
+    def holder(self) -> tuple[Group, Holder]:
+        """A holder is of one line."""
+        group = self.random.choice(sorted(self.bench.home.lines))
+        name = self.random.choice("xyz")
+        lease = self.random.choice([1.0, 2.0])
+        holder = self.holders.setdefault((group, name), Holder(name, lease))
+        return self.bench.home.group(group), holder
+
+    def take(self) -> None:
+        group, holder = self.holder()
+        for ticket in group.take(holder, self.random.choice([1, 3])):
+            assert self.loses_power or ticket.number not in self.ended.get(group.name, ())
+
+    def held(self) -> tuple[Group, Holder, list[int]]:
+        group, holder = self.holder()
+        return group, holder, list(holder.held)
+
+    def finish(self) -> None:
+        group, holder, numbers = self.held()
+        assert self.bench.home.finish(group, holder, numbers[:2]) == []
+
+    def transact(self) -> None:
+        group, holder, numbers = self.held()
+        if numbers:
+            self.put_ends.append([])
+            puts = [(self.bench.home, [self.spec()])]
+            end = self.put_ends[-1].append
+            self.bench.home.commit(group, holder, numbers[0], None, puts, end)
+
+    def retry_or_bury(self) -> None:
+        group, holder, numbers = self.held()
+        if numbers and self.random.random() < 0.7:
+            self.bench.home.retry(group, holder, numbers[0], 500, "no luck")
+        elif numbers:
+            self.bench.home.bury(group, holder, numbers[0], "hopeless")
+
+    def delete_or_kick(self) -> None:
+        people = self.bench.home.people
+        number = self.random.randint(1, max(1, self.bench.store.last_number))
+        self.random.choice([people.delete, people.kick_one])(number, lambda _: None)
+
+    def lose_power(self) -> None:
+        """What was being put, and was not answered, may be gone."""
+        self.put_ends.clear()
+        self.bench.lose_power()
+        self.listen()
+        self.holders.clear()
+
+    def settle(self) -> None:
+        self.bench.pump()
+        for ends in self.put_ends:
+            assert len(ends) == 1, "every put and every commit is answered, once"
+            (end,) = ends
+            if isinstance(end, MeshError):
+                assert isinstance(end, StoreFailed | QueueFull | LeaseLost)
+            elif end is not None:
+                assert {put.number for put in end} <= self.safe
+        self.put_ends.clear()
+        assert not self.bench.home.names.coming
+        assert not self.bench.home.putting.batches
+        assert self.bench.home.under_way == 0
+        for group in self.bench.home.lines.values():
+            rows = self.bench.store.lines["emails", group.name].rows
+            assert len(group) == len(rows), "what is counted is there"
+
+    def end(self) -> None:
+        """All that is left can be done, each job once in each group."""
+        self.settle()
+        bench = self.bench
+        for (name, _), holder in self.holders.items():
+            bench.home.group(name).holder_gone(holder)
+        bench.asked(bench.home.people.kick, None, 10_000)
+        bench.wait(10.0)
+        worker = Holder("last", 60.0)
+        for name, group in bench.home.lines.items():
+            for _ in range(2_000):
+                if not group.length:
+                    break
+                numbers = [ticket.number for ticket in bench.take(worker, 10, name)]
+                assert bench.home.finish(group, worker, numbers) == []
+                bench.pump()
+            assert (len(group), group._busy, group._parked) == (0, {}, {})
+            assert self.ended.get(name, set()) == self.safe, "what was safe has ended"
+            if not self.loses_power:
+                assert len(set(self.done[name])) == len(self.done[name]), "and was done once"
+        bench.pump()
+        if not self.loses_power:
+            assert bench.notes() == set(), "and has left no name behind"
+        assert bench.home.outcomes.watched == {}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_was_safe_is_done_whenever_the_power_goes(seed: int) -> None:
+    chaos = Chaos(seed, loses_power=True)
+    chaos.run(200)
+    chaos.end()
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_nothing_is_lost_or_doubled_over_a_store_that_is_slow_and_fails(seed: int) -> None:
+    chaos = Chaos(seed, loses_power=False)
+    chaos.run(200)
+    chaos.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 1_100))
+def test_nothing_is_lost_or_doubled_over_a_store_that_is_slow_and_fails_for_long(
+    seed: int,
+) -> None:
+    for loses_power in (False, True):
+        chaos = Chaos(seed, loses_power=loses_power)
+        chaos.run(300)
+        chaos.end()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 1_100))
 def test_a_home_does_what_a_plain_model_does_for_long(seed: int) -> None:
-    Driver(seed, None, has_restarts=True).run(4 * STEPS)
+    Driver(seed, None, has_restarts=True).run(2 * STEPS)
