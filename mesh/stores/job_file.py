@@ -31,7 +31,8 @@ class Commit:
     """Rows that are written at once; in this order."""
 
     last_number: int
-    lines: list[tuple[int, str, str]]
+    lines: list[tuple[Any, ...]]
+    """To be kept, or, of one field, dropped."""
     jobs: list[tuple[Any, ...]] = field(default_factory=list)
     gone: list[tuple[int, int]] = field(default_factory=list)
     notes: list[tuple[Any, ...]] = field(default_factory=list)
@@ -109,7 +110,8 @@ class JobFile:
         execute, each = self.connection.execute, self.connection.executemany
         execute("BEGIN IMMEDIATE")
         try:
-            each(rows.KEEP_LINE, commit.lines)
+            for line in commit.lines:
+                execute(rows.DROP_LINE if len(line) == 1 else rows.KEEP_LINE, line)
             each(rows.UPSERT, commit.jobs)
             each(rows.DELETE, commit.gone)
             for row in commit.notes:

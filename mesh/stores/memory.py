@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 from mesh.stores.memory_notes import MemoryNotes
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore, Run, RunLater, Then
-from patterns.queues.ticket import GONE, NEVER, State, Ticket
+from patterns.queues.ticket import DEAD, DELAYED, GONE, NEVER, READY, RESERVED, State, Ticket
 from patterns.queues.window import Place
 
 __all__ = ["MemoryLine", "MemoryStore"]
@@ -162,15 +162,15 @@ class MemoryLine:
     def mark(self, ticket: Ticket) -> None:
         """It has changed, or is gone."""
         number, state = ticket.number, ticket.state
-        if state is State.GONE:
+        if state is GONE:
             self.tickets.pop(number, None)
             if self._dead:
                 self._dead.pop(number, None)
             return
         self.tickets[number] = ticket
-        if state is State.RESERVED:
+        if state is RESERVED:
             return
-        if state is State.DEAD:
+        if state is DEAD:
             self._dead[number] = ticket
             return
         self._dead.pop(number, None)
@@ -282,7 +282,7 @@ def _stored(ticket: Ticket) -> State:
 
 
 def _waits(ticket: Ticket) -> bool:
-    return ticket.state is State.READY or ticket.state is State.DELAYED
+    return ticket.state is READY or ticket.state is DELAYED
 
 
 def _as_stored(ticket: Ticket) -> Ticket:

@@ -14,11 +14,12 @@ import json
 from typing import Any
 
 from patterns.queues.notes import Note
-from patterns.queues.ticket import NEVER, Extra, State, Ticket
+from patterns.queues.ticket import DELAYED, NEVER, READY, RESERVED, Extra, State, Ticket
 
 __all__ = [
     "COUNTS",
     "DELETE",
+    "DROP_LINE",
     "DROP_NOTE",
     "EXPIRED",
     "FIND",
@@ -85,6 +86,7 @@ CREATE TABLE meta (
 INSERT INTO meta VALUES (1, lower(hex(randomblob(4))), 0);
 """
 
+DROP_LINE = "DELETE FROM line WHERE id = ?"
 KEEP_LINE = "INSERT INTO line VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET team = excluded.team"
 COUNTS = "SELECT state, count(*) FROM job WHERE line = ? GROUP BY state"
 
@@ -128,14 +130,14 @@ def is_text(name: str) -> bool:
 
 def row_of(line: int, ticket: Ticket, offset_ms: int) -> tuple[Any, ...]:
     """What is stored of a job as it is now. A lease is not: it ends with the home."""
-    state = State.READY if ticket.state is State.RESERVED else ticket.state
+    state = READY if ticket.state is RESERVED else ticket.state
     due_ms = ticket.due_ms + offset_ms if ticket.due_ms else 0
     reason = ticket.reason
     return (
         line,
         ticket.number,
         int(state),
-        due_ms if state is State.DELAYED else ticket.priority,
+        due_ms if state is DELAYED else ticket.priority,
         ticket.priority,
         due_ms,
         None if ticket.expires_ms == NEVER else ticket.expires_ms + offset_ms,

@@ -21,7 +21,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from mesh.logs import get_logger
 from mesh.stores import rows
@@ -30,7 +30,7 @@ from mesh.stores.sqlite_line import SqliteLine
 from patterns.queues.errors import StoreFailed
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore, Run, RunLater, Then
-from patterns.queues.ticket import State, Ticket
+from patterns.queues.ticket import GONE, Ticket
 
 __all__ = ["SqliteStore"]
 
@@ -80,7 +80,7 @@ class SqliteStore:
         self._is_failing = False
         self._is_closed = False
         # What the next group is made of.
-        self._new_lines: list[tuple[int, str, str]] = []
+        self._new_lines: list[tuple[Any, ...]] = []
         self._changed: dict[tuple[int, int], tuple[SqliteLine, Ticket]] = {}
         self._added: list[tuple[SqliteLine, Ticket]] = []
         self._noted: dict[_NoteKey, Note | None] = {}
@@ -140,6 +140,13 @@ class SqliteStore:
         self._new_lines.append((line.id, name, to))
         self._write_soon()
 
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten."""
+        line = self._lines.pop((name, group), None)
+        if line is not None:
+            self._new_lines.append((line.id,))
+            self._write_soon()
+
     # What is to be written, on the home's thread.
 
     def put(
@@ -169,6 +176,14 @@ class SqliteStore:
         """A job that is stored has changed."""
         self._changed[line.id, ticket.number] = line, ticket
         self._write_soon()
+
+    def mark_many(self, line: SqliteLine, tickets: Sequence[Ticket]) -> None:
+        """The same for several."""
+        id, changed = line.id, self._changed
+        for ticket in tickets:
+            changed[id, ticket.number] = line, ticket
+        if tickets:
+            self._write_soon()
 
     def note(self, name: str, note: Note) -> None:
         """Keep a note of a queue, instead of any of its name. Raises ValueError as ``put``."""
@@ -257,7 +272,7 @@ class SqliteStore:
         self._new_lines, self._changed, self._added, self._noted = [], {}, [], {}
         self._thens, self._reads, self._sweep_ms = [], [], None
         for key, (line, ticket) in group.changed.items():
-            if ticket.state is State.GONE:
+            if ticket.state is GONE:
                 commit.gone.append(key)
             else:
                 commit.jobs.append(rows.row_of(line.id, ticket, offset_ms))

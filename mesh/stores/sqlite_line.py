@@ -31,6 +31,10 @@ class SqliteLine:
         """It has changed, or is gone: what it is when it is written counts."""
         self._store.mark(self, ticket)
 
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
+        """The same for several."""
+        self._store.mark_many(self, tickets)
+
     def page(
         self,
         state: State,

@@ -12,7 +12,7 @@ from patterns.queues.jobspec import JobSpec
 from patterns.queues.line import Holder
 from patterns.queues.notes import Note
 from patterns.queues.outcomes import result_note
-from patterns.queues.putting import Batch, Load
+from patterns.queues.putting import Batch, Load, check_names
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
@@ -55,6 +55,7 @@ class Commit:
                     "in a transaction must be kept where the job is"
                 )
             home.check_open()
+            check_names(specs)
             merged.setdefault(home, []).extend(specs)
         self._left += len(merged)
         for home, specs in merged.items():

@@ -22,8 +22,9 @@ from heapq import heappop, heappush
 from typing import Literal
 
 from patterns.queues.errors import JobGone, LeaseLost
+from patterns.queues.runs import Place, by_priority
 from patterns.queues.ticket import DEAD, DELAYED, GONE, NEVER, READY, RESERVED, Ticket
-from patterns.queues.window import WINDOW, Place, TicketStore, Window, by_priority
+from patterns.queues.window import WINDOW, TicketStore, Window
 
 __all__ = ["Ending", "Holder", "Line"]
 
@@ -64,7 +65,6 @@ class Line:
         self._here: dict[int, Ticket] = {}
         self.ready = Window(READY, store, self._here, window, is_ready)
         self.delayed = Window(DELAYED, store, self._here, window, is_ready)
-        self._mark_many = getattr(store, "mark_many", self._mark_each)
         self._holders: dict[Holder, None] = {}
         self._busy: dict[bytes, int] = {}
         """Of each key the number of the one that is reserved, or waits to be tried again."""
@@ -157,7 +157,7 @@ class Line:
             self.ready.left(taken)
             self.reserved += len(taken)
             self._holders[holder] = None
-            self._mark_many(taken)
+            self._store.mark_many(taken)
         self._tell(expired, "expired")
         return taken
 
@@ -193,7 +193,7 @@ class Line:
             if ticket.key is not None:
                 keyed.append(ticket)
         self.reserved -= len(done)
-        self._mark_many(done)
+        self._store.mark_many(done)
         for ticket in keyed:
             self._free_key(ticket)
         return lost
@@ -269,10 +269,6 @@ class Line:
         self._wait(ticket)
         self._store.mark(ticket)
 
-    def _mark_each(self, tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
-            self._store.mark(ticket)
-
     # Keys.
 
     def _park(self, key: bytes, ticket: Ticket) -> None:
@@ -303,14 +299,14 @@ class Line:
     def advance(self) -> int:
         """What is due is ready, leases that are over have ended; returns when to come again."""
         now = self._now()
-        first = self.delayed.first()
-        while first is not None and first.due_ms <= now:
-            self.delayed.pop()
-            self.delayed.left([first])
-            self.ready.add(first)
-            self._store.mark(first)
+        due = self.delayed.pop_due(now)
+        if due:
+            self.delayed.left(due)
+            self.ready.add_many(due)
+            for ticket in due:
+                self._store.mark(ticket)
             self._is_ready()
-            first = self.delayed.first()
+        first = self.delayed.first()
         next_at = NEVER if first is None else first.due_ms
         for holder in list(self._holders):
             next_at = min(next_at, self._end_leases(holder, now))

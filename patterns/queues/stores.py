@@ -49,7 +49,7 @@ class LineStore(Protocol):
 
     def mark_many(self, tickets: Sequence[Ticket]) -> None:
         """Several have been taken, or are gone. It is called with each batch of jobs, so it is made
-        to be quick; a line does without where there is none."""
+        to be quick."""
 
     def page(
         self,

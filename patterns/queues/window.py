@@ -4,23 +4,21 @@
 is. The window is read on when half of it is used up, and cut when it has grown to twice its size,
 which happens when more urgent jobs keep coming.
 
-In memory most jobs are in a *run*, in order: new ones have growing numbers, and go to its end. What
-belongs elsewhere, more urgent or come back, is in a heap beside it.
-
 Surprise: the store is written behind, in order, so a page shows all that was written before it was
 asked for, and may miss what came while it was read. That is kept apart until then (``_arrived``).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush, nsmallest
+from heapq import nsmallest
+from operator import attrgetter
 from typing import Protocol
 
-from patterns.queues.ticket import DELAYED, GONE, NEVER, READY, State, Ticket
+from patterns.queues.runs import Place, Runs
+from patterns.queues.ticket import GONE, NEVER, READY, State, Ticket
 
-__all__ = ["WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window", "by_priority"]
+__all__ = ["WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window"]
 
 WINDOW = 10_000
 """Jobs in memory, of each line and state: a second's work of a fast one. It may be twice that, and
@@ -29,9 +27,7 @@ what is put at once."""
 WINDOW_BYTES = 32 * 1024 * 1024
 """And their bytes, about, if that is less."""
 
-Place = tuple[int, int]
-"""Of a job in its line: priority, or the time when it is due, then its number."""
-
+_number = attrgetter("number")
 
 _BEFORE_ALL: Place = (-1, -1)
 
@@ -41,6 +37,9 @@ class TicketStore(Protocol):
 
     def mark(self, ticket: Ticket) -> None:
         """It is new, has changed, or is gone: what it is when it is written counts."""
+
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
+        """Several have been taken, or are gone."""
 
     def page(
         self,
@@ -70,24 +69,18 @@ class Window:
         loaded: Callable[[], None],
     ) -> None:
         self.state = state
-        self._place = _by_time if state is DELAYED else by_priority
         self._store = store
         self._here = here
         self._size = NEVER if size is None else size
         self._is_bounded = size is not None
         self._loaded = loaded
-        self._has_run = state is READY
-        """A ready job's place is always the same; a delayed one may be in the heap at several, of
-        which only the last is right."""
-        self._run: deque[Ticket] = deque()
-        self._heap: list[tuple[int, int, Ticket]] = []
-        self.bytes = 0
-        """Of what is in memory; 0 when there is no bound."""
+        self._runs = Runs(state, weighs=self._is_bounded)
+        self._place = self._runs.place
         self.bound: Place | None = None
         self.count = 0
         """All that wait, wherever they are."""
         self.aside = 0
-        """Of those in memory, how many are in neither: they wait for their key."""
+        """Of those in memory, how many are not in the runs: they wait for their key."""
         self._is_loading = False
         self._is_void = False
         """Whether the page that is read would leave a hole: the window has been cut since."""
@@ -103,10 +96,10 @@ class Window:
             self._read_on()
 
     def __len__(self) -> int:
-        """How many are in memory; some of them have left the state."""
-        return len(self._run) + len(self._heap)
+        """How many are in memory, and not aside; some of them have left the state."""
+        return len(self._runs)
 
-    # What is in memory and has left the state stays there until it is met.
+    # They come.
 
     def add(self, ticket: Ticket) -> None:
         """One more waits."""
@@ -120,39 +113,23 @@ class Window:
         self._keep(place, ticket)
 
     def add_many(self, tickets: Sequence[Ticket]) -> None:
-        """The same for several that are new."""
-        run, here, state = self._run, self._here, self.state
-        if self.bound is not None or not self._has_run:
+        """The same for several that are ready."""
+        if self.bound is not None:
             for ticket in tickets:
                 self.add(ticket)
             return
-        append = run.append
-        last = run[-1] if run else None
+        here, state = self._here, self.state
         for ticket in tickets:
-            number = ticket.number
-            if last is None or (number > last.number and ticket.priority == last.priority):
-                append(ticket)
-                last = ticket
-            else:
-                self._insert(self._place(ticket), ticket)
-                last = run[-1]
             ticket.state = state
-            here[number] = ticket
+            here[ticket.number] = ticket
         self.count += len(tickets)
-        if self._is_bounded:
-            self.bytes += sum([len(ticket.body) for ticket in tickets])
-            self._cut_if_large()
+        self._runs.extend(tickets)
+        self._cut_if_large()
 
     def put_back(self, ticket: Ticket) -> None:
         """One that waited aside waits here again."""
         self.aside -= 1
         self._keep(self._place(ticket), ticket)
-
-    def put_back_first(self, tickets: list[Ticket]) -> None:
-        """What was popped last, in order, is not wanted after all."""
-        self._run.extendleft(reversed(tickets))
-        if self._is_bounded:
-            self.bytes += sum([len(ticket.body) for ticket in tickets])
 
     def exchange(self, old: Ticket, new: Ticket) -> None:
         """One that waits has become another, of the same place."""
@@ -165,64 +142,43 @@ class Window:
 
     def _keep(self, place: Place, ticket: Ticket) -> None:
         self._here[ticket.number] = ticket
-        self._insert(place, ticket)
-        if self._is_bounded:
-            self.bytes += len(ticket.body)
-            self._cut_if_large()
+        self._runs.insert(place, ticket)
+        self._cut_if_large()
 
-    def _insert(self, place: Place, ticket: Ticket) -> None:
-        run = self._run
-        if self._has_run and (not run or place > self._place(run[-1])):
-            run.append(ticket)
-        else:
-            heappush(self._heap, (*place, ticket))
+    # They go.
 
     def first(self) -> Ticket | None:
         """The next one, which stays."""
-        run, heap = self._run, self._heap
-        while run and run[0].state is not self.state:
-            self._forget(run.popleft())
-        while heap and not self._is_live(heap[0]):
-            self._forget(heappop(heap)[2])
-        place: Place
-        if heap and not (run and self._place(run[0]) < heap[0][:2]):
-            place, ticket = heap[0][:2], heap[0][2]
-        elif run:
-            place, ticket = self._place(run[0]), run[0]
-        else:
-            self._read(self.bound)
-            return None
-        if self.bound is None or place <= self.bound:
+        ticket = self._runs.first()
+        if ticket is not None and (self.bound is None or self._place(ticket) <= self.bound):
             return ticket
         # What comes next is not in memory.
         self._read(self.bound)
         return None
 
-    def pop(self) -> Ticket | None:
-        """The next one; it is still counted, until ``left``."""
-        popped = self.pop_many(1)
-        return popped[0] if popped else None
-
     def pop_many(self, most: int) -> list[Ticket]:
-        """The next ones, in order; they are still counted, until ``left``."""
-        popped: list[Ticket] = []
-        run, heap, state = self._run, self._heap, self.state
-        popleft = run.popleft
-        while (room := most - len(popped)) > 0:
-            room = min(room, len(run))
-            if room and self._is_next(run[room - 1]):
-                tickets = [popleft() for _ in range(room)]
-                if self._is_bounded:
-                    self.bytes -= sum([len(ticket.body) for ticket in tickets])
-                popped += [ticket for ticket in tickets if ticket.state is state]
-                continue
-            ticket = self.first()
-            if ticket is None:
-                break
-            popped.append(popleft() if run and run[0] is ticket else heappop(heap)[2])
-            self._forget(ticket)
-        self._read_on()
+        """Up to so many of the next ones, in order; they are still counted, until ``left``."""
+        popped = self._runs.pop_many(most, self.bound)
+        if self.bound is not None:
+            self._read_on(is_used_up=len(popped) < most)
         return popped
+
+    def pop_due(self, now: int) -> list[Ticket]:
+        """Those delayed that are due, in the order of their numbers; they are ready now, and still
+        counted, until ``left``."""
+        popped: list[Ticket] = []
+        while (ticket := self.first()) is not None and ticket.due_ms <= now:
+            self._runs.pop_first()
+            # At once: it may be here twice, at the same place.
+            ticket.state = READY
+            popped.append(ticket)
+        self._read_on()
+        popped.sort(key=_number)
+        return popped
+
+    def put_back_first(self, tickets: Sequence[Ticket]) -> None:
+        """What was popped last, in order, is not wanted after all."""
+        self._runs.put_back(tickets)
 
     def left(self, tickets: Sequence[Ticket]) -> None:
         """Some of those counted do not wait any more."""
@@ -230,29 +186,17 @@ class Window:
         if self._is_loading:
             self._gone.update([ticket.number for ticket in tickets])
 
-    def _is_next(self, ticket: Ticket) -> bool:
-        """Whether all of the run up to this one comes before all else."""
-        place = ticket.priority, ticket.number
-        return (not self._heap or place < self._heap[0][:2]) and (
-            self.bound is None or place <= self.bound
-        )
-
-    def _is_live(self, item: tuple[int, int, Ticket]) -> bool:
-        ticket = item[2]
-        return ticket.state is self.state and item[0] == self._place(ticket)[0]
-
-    def _forget(self, ticket: Ticket) -> None:
-        if self._is_bounded:
-            self.bytes -= len(ticket.body)
+    # What is in memory, and what is not.
 
     def _cut_if_large(self) -> None:
-        if len(self) > 2 * self._size or self.bytes > 2 * WINDOW_BYTES:
+        if self._is_bounded and (
+            len(self._runs) > 2 * self._size or self._runs.bytes > 2 * WINDOW_BYTES
+        ):
             self._cut()
 
     def _cut(self) -> None:
         """Let go of the last ones in memory: the store has them."""
-        live = [item for item in self._heap if self._is_live(item)]
-        live += [(*self._place(t), t) for t in self._run if t.state is self.state]
+        live = self._runs.items()
         kept = nsmallest(self._size, live)
         size = 0
         for number, item in enumerate(kept):
@@ -269,17 +213,12 @@ class Window:
             for item in live:
                 if item[1] not in inside:
                     self._here.pop(item[1], None)
-        self._run.clear()
-        self._heap.clear()
-        if self._has_run:
-            self._run.extend([item[2] for item in kept])
-        else:
-            self._heap += kept
-        self.bytes = sum([len(item[2].body) for item in kept])
+        self._runs.keep(kept)
 
-    def _read_on(self) -> None:
-        if self.bound is not None and (
-            len(self) + self.aside <= self._size // 2 and self.bytes <= WINDOW_BYTES // 2
+    def _read_on(self, *, is_used_up: bool = False) -> None:
+        if is_used_up or (
+            len(self._runs) + self.aside <= self._size // 2
+            and self._runs.bytes <= WINDOW_BYTES // 2
         ):
             self._read(self.bound)
 
@@ -307,12 +246,3 @@ class Window:
             if is_inside and ticket.number not in self._here and ticket.number not in gone:
                 self._keep(place, ticket)
         self._loaded()
-
-
-def by_priority(ticket: Ticket) -> Place:
-    """Of a ready job."""
-    return ticket.priority, ticket.number
-
-
-def _by_time(ticket: Ticket) -> Place:
-    return ticket.due_ms, ticket.number

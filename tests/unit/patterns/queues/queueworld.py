@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -100,6 +100,9 @@ class Store:
     id = "0badcafe"
 
     def mark(self, ticket: Ticket) -> None:
+        pass
+
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
         pass
 
     def page(self, *asked: object) -> None:

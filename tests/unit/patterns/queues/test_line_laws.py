@@ -183,6 +183,9 @@ class LineMachine(RuleBasedStateMachine):
             taken += self.line.take(self.holders[holder], most - len(taken))
         if is_patient:
             assert len(taken) == len(wanted), "what is ready and in the store is handed out"
+        self.took(holder, taken, wanted)
+
+    def took(self, holder: int, taken: list[Ticket], wanted: list[Job]) -> None:
         assert [t.number for t in taken] == [j.number for j in wanted[: len(taken)]]
         for ticket in taken:
             job = self.jobs[ticket.number]
@@ -195,6 +198,12 @@ class LineMachine(RuleBasedStateMachine):
         for job in [j for j in self.jobs.values() if j.expires_at <= self.now]:
             if job.state is State.READY and job.number not in self.line._here:
                 self.drop_if_gone(job)
+
+    @rule(holder=st.integers(0, HOLDERS - 1), most_bytes=st.integers(1, 20))
+    def take_of_bytes(self, holder: int, most_bytes: int) -> None:
+        taken = self.line.take(self.holders[holder], 6, most_bytes)
+        assert sum(len(ticket.body) for ticket in taken[:-1]) < most_bytes, "the last may pass it"
+        self.took(holder, taken, self.pick())
 
     def drop_if_gone(self, job: Job) -> None:
         self.shelf.write()
