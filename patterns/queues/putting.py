@@ -194,6 +194,8 @@ class Batch:
         """What others have put that this one waited for."""
         self._waiting: list[Batch] = []
         """Others that have one of its names."""
+        self.after: list[Callable[[], None]] = []
+        """What is to be looked at again when it has ended."""
         self._left = 0
         self._puts: list[Put] = []
         self._has_ended = False
@@ -291,6 +293,9 @@ class Batch:
             elif not other._has_ended:
                 other._known |= known
                 other.look_up()
+        after, self.after = self.after, []
+        for look in after:
+            look()
 
     def _put_names(self) -> dict[str, Put]:
         """Names of which it is certain whose they are now."""
