@@ -144,10 +144,15 @@ class Keeper:
 
     def _handles(self, queue: AsyncQueue, puts: Sequence[Put]) -> Sequence[AsyncJob]:
         handles = self.home.outcomes.handles
-        if isinstance(puts, NewPuts) and len(puts) > 1:
-            many = AsyncJobs(queue, puts, handles)
-            handles.add_batch(puts.numbers, many)
-            return many
+        if type(puts) is NewPuts:
+            numbers = puts.numbers
+            if len(numbers) > 1:
+                many = AsyncJobs(queue, puts, handles)
+                handles.add_batch(numbers, many)
+                return many
+            job = AsyncJob(queue, self.home.id_of(numbers[0]), True, None, is_told=True)
+            handles.add(numbers[0], job)
+            return (job,)
         jobs = []
         for number, id, is_new in puts:
             job = AsyncJob(queue, id, is_new, None, is_told=True)

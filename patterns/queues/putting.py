@@ -25,7 +25,7 @@ from patterns.queues.jobspec import Alike, JobSpec, NewPuts, Put
 from patterns.queues.names import Claim, id_note, unique_note
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore
-from patterns.queues.ticket import NEVER, Extra, Ticket
+from patterns.queues.ticket import DEFAULT_PRIORITY, NEVER, Extra, Ticket
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
@@ -35,6 +35,9 @@ __all__ = ["Batch", "Load", "PutThen", "Putting"]
 PutThen = Callable[[Sequence[Put] | MeshError], None]
 
 
+_USUAL = (DEFAULT_PRIORITY, 0, NEVER, None, 0, "", None)
+
+
 class Load:
     """Jobs of one queue on their way to its store. What is there of them counts from now on."""
 
@@ -42,10 +45,11 @@ class Load:
 
     def __init__(self, home: Home, specs: Sequence[JobSpec]) -> None:
         self._home = home
-        store = home.store
-        self.numbers = range(store.last_number + 1, store.last_number + 1 + len(specs))
-        store.last_number += len(specs)
-        home.under_way += len(specs)
+        store, count = home.store, len(specs)
+        last = store.last_number
+        store.last_number = last + count
+        self.numbers = range(last + 1, last + 1 + count)
+        home.under_way += count
         self.due_ms = NEVER
         """When the first of those that are delayed is due."""
         tickets = self._tickets(specs)
@@ -59,18 +63,17 @@ class Load:
 
     def _tickets(self, specs: Sequence[JobSpec]) -> list[Ticket]:
         now = self._home.now_ms()
-        if isinstance(specs, Alike):
-            rest = self._rest(specs.like, now)
-            # Made in C: this is the hot path.
-            same = map(repeat, (now, *rest))
-            return list(map(Ticket, self.numbers, specs.bodies, *same))
+        if type(specs) is Alike:
+            # Called from C: this is the hot path.
+            same = map(repeat, self._rest(specs.like, now))
+            return list(map(Ticket, self.numbers, specs.bodies, repeat(now), *same))
         return [
             Ticket(number, spec.body, now, *self._rest(spec, now))
             for number, spec in zip(self.numbers, specs, strict=True)
         ]
 
     def _rest(self, spec: JobSpec, now: int) -> tuple[Any, ...]:
-        """What a ticket is made of, behind the time when it was put."""
+        """What a ticket is made of, behind the time when it was put; nothing if all is usual."""
         home = self._home
         due_ms, expires_ms, extra = 0, NEVER, None
         if spec.delay_ms > 0:
@@ -85,15 +88,16 @@ class Load:
             if keep_ms is None:
                 keep_ms = home.options.keep_ms
             extra = Extra(spec.id, spec.unique, keep_ms, spec.headers)
-        return spec.priority, due_ms, expires_ms, spec.key, 0, "", extra
+        rest = spec.priority, due_ms, expires_ms, spec.key, 0, "", extra
+        return () if rest == _USUAL else rest
 
     def answered(self, error: MeshError | None) -> None:
         """They are safe, and in their lines; or nothing of them is there."""
-        home = self._home
-        home.under_way -= len(self.numbers)
+        home, count = self._home, len(self.numbers)
+        home.under_way -= count
         if error is not None:
             return
-        home.counters.put += len(self.numbers)
+        home.counters.put += count
         for group, tickets in self.lines:
             if group.is_dropped:
                 home.upkeep.drop_late(group, tickets)
@@ -137,7 +141,8 @@ class Putting:
         if _are_named(specs):
             Batch(home, specs, lambda batch: self._put_batch(batch, then), then).look_up()
             return
-        home.check_room(len(specs))
+        if home.options.max_length is not None:
+            home.check_room(len(specs))
         load = Load(home, specs)
 
         def answered(error: StoreFailed | None) -> None:
@@ -283,7 +288,7 @@ class Batch:
 
 
 def _are_named(specs: Sequence[JobSpec]) -> bool:
-    if isinstance(specs, Alike):
+    if type(specs) is Alike:
         return specs.like.is_named
     return any(spec.is_named for spec in specs)
 
