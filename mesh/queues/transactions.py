@@ -45,7 +45,7 @@ class AsyncTransaction:
         if len(self._puts) >= MAX_PUTS:
             raise ConfigError(f"a transaction puts at most {MAX_PUTS} jobs")
         check_queue(queue)
-        (spec,) = make_specs([thread_codec().pack(data)], self._now, **options)
+        (spec,) = make_specs([thread_codec().pack(data)], self._now, options)
         self._puts.append((queue, spec))
 
     def result(self, value: Any) -> None:

@@ -52,7 +52,7 @@ class _Group:
 
     commit: Commit
     changed: dict[tuple[int, int], tuple[SqliteLine, Ticket]]
-    added: list[tuple[SqliteLine, Ticket]]
+    added: list[tuple[SqliteLine, Sequence[Ticket]]]
     noted: dict[_NoteKey, Note | None]
     thens: list[Then]
     reads: list[Read]
@@ -82,7 +82,7 @@ class SqliteStore:
         # What the next group is made of.
         self._new_lines: list[tuple[int, str, str] | tuple[int]] = []
         self._changed: dict[tuple[int, int], tuple[SqliteLine, Ticket]] = {}
-        self._added: list[tuple[SqliteLine, Ticket]] = []
+        self._added: list[tuple[SqliteLine, Sequence[Ticket]]] = []
         self._noted: dict[_NoteKey, Note | None] = {}
         """In the order in which they were noted, or dropped: None."""
         self._thens: list[Then] = []
@@ -152,7 +152,7 @@ class SqliteStore:
 
     def put(
         self,
-        jobs: Sequence[tuple[LineStore, Ticket]],
+        jobs: Sequence[tuple[LineStore, Sequence[Ticket]]],
         notes: Sequence[tuple[str, Note]],
         then: Then,
     ) -> None:
@@ -162,12 +162,10 @@ class SqliteStore:
         """
         for _, note in notes:
             _check(note.name)
-        last = self.last_number
-        for _, ticket in jobs:
-            if ticket.number > last:
-                last = ticket.number
-        self.last_number = last
-        self._added.extend(cast("Sequence[tuple[SqliteLine, Ticket]]", jobs))
+        for line, tickets in cast("Sequence[tuple[SqliteLine, Sequence[Ticket]]]", jobs):
+            if tickets:
+                self.last_number = max(self.last_number, tickets[-1].number)
+                self._added.append((line, tickets))
         for name, note in notes:
             self._keep_note((name, note.name, True), note)
         self._thens.append(then)
@@ -278,7 +276,9 @@ class SqliteStore:
             else:
                 commit.jobs.append(rows.row_of(line.id, ticket, offset_ms))
         row_of = rows.row_of
-        commit.jobs += [row_of(line.id, ticket, offset_ms) for line, ticket in group.added]
+        for line, tickets in group.added:
+            id = line.id
+            commit.jobs += [row_of(id, ticket, offset_ms) for ticket in tickets]
         for (name, note_name, _), note in group.noted.items():
             if note is None:
                 commit.notes.append((name, note_name))

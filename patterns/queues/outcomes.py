@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING
 
 from patterns.errors import Overloaded
 from patterns.queues.group import Group
+from patterns.queues.handles import Handles
 from patterns.queues.notes import Note
+from patterns.queues.outcome import Kind, Outcome, Progress
 from patterns.queues.ticket import State, Ticket
 
 if TYPE_CHECKING:
@@ -38,31 +39,6 @@ __all__ = [
 
 MAX_WATCHED = 1_000_000
 """Jobs that somebody waits for at a home: some 500 MB."""
-
-Progress = tuple[int, int, bytes | None]
-
-Kind = Literal["done", "dead", "gone", "progress"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a job in one group.
-
-    ``packed``   ``done``: the result; None when there is none
-    ``progress`` ``progress``: how far it is, of how much, and what else its worker said, packed
-    ``reason``   ``dead``: what its last attempt ended with; ``gone``: ``deleted``, ``dropped`` or
-                 ``expired``
-    ``attempts`` how often it was handed out; 0 when nobody knows any more
-    """
-
-    kind: Kind
-    number: int
-    group: str
-    packed: bytes | None = None
-    reason: str = ""
-    attempts: int = 0
-    progress: Progress | None = None
-
 
 Watcher = Callable[[Outcome], None]
 
@@ -92,21 +68,13 @@ class _Watched:
         self.watchers: list[Watcher] = []
 
 
-class Handle(Protocol):
-    """A producer's end of a job."""
-
-    def tell(self, outcome: Outcome) -> object:
-        """Something has become of it."""
-
-
 class Outcomes:
     """Of one home's jobs."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self.watched: dict[int, _Watched] = {}
-        self.handles: WeakValueDictionary[int, Handle] = WeakValueDictionary()
-        """Who put a job has this for as long as it wants to know: that costs less than a watch."""
+        self.handles = Handles()
 
     def are_awaited(self) -> bool:
         """Whether anybody waits for any job."""
@@ -134,7 +102,7 @@ class Outcomes:
 
     def tell(self, group: Group, outcome: Outcome) -> None:
         """Who waits for a job, once its line is in order."""
-        handle = self.handles.get(outcome.number)
+        handle = self.handles.of(outcome.number) if self.handles else None
         if handle is not None:
             handle.tell(outcome)
         watched = self.watched.get(outcome.number)

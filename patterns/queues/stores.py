@@ -103,12 +103,12 @@ class Store(Protocol):
 
     def put(
         self,
-        jobs: Sequence[tuple[LineStore, Ticket]],
+        jobs: Sequence[tuple[LineStore, Sequence[Ticket]]],
         notes: Sequence[tuple[str, Note]],
         then: Then,
     ) -> None:
-        """New jobs, and notes of the queues named; ``then`` is called when they are safe, or
-        cannot be."""
+        """New jobs of several lines, those of each in the order of their numbers, and notes of the
+        queues named; ``then`` is called when they are safe, or cannot be."""
 
     def note(self, name: str, note: Note) -> None:
         """Keep a note of a queue, instead of any of its name."""

@@ -241,7 +241,7 @@ def test_what_comes_while_it_writes_shares_a_commit(
     line = store.line("emails", "")
     ends: list[object] = []
     for n in range(1, 2_001):
-        store.put([(line, Ticket(n, b"", 0))], [], ends.append)
+        store.put([(line, [Ticket(n, b"", 0)])], [], ends.append)
     desk.until(lambda: len(ends) == 2_000)
     assert len(commits) <= 5
 
@@ -269,7 +269,7 @@ while True:
         number += 1
         ticket = Ticket(number, b"x" * 300, 0)
         then = lambda error, ticket=ticket: keep(ticket, error)
-        jobs = [(line, ticket), (audit, Ticket(number, b"", 0))]
+        jobs = [(line, [ticket]), (audit, [Ticket(number, b"", 0)])]
         store.put(jobs, [("emails", Note(f"id:{number}", number))], then)
     desk.until(lambda: len(stored) >= 20)
     for ticket in stored[:5]:
