@@ -118,13 +118,14 @@ class Queuing(Owning):
     def _make_queue(
         self, name: str, store: str | None, hosts: str | None, options: dict[str, Any]
     ) -> AsyncQueue:
-        from mesh.queues.faces import AsyncQueue
+        from mesh.queues.faces import ANY_HOME, AsyncQueue
         from mesh.queues.registry import check_url
 
         check_queue(name)
         home = HomeOptions(**options)
         if hosts is not None:
-            check_name("service", hosts)
+            if hosts != ANY_HOME:
+                check_name("service", hosts)
             if store is not None or any(
                 getattr(home, slot) != getattr(HomeOptions(), slot) for slot in home.__slots__
             ):
@@ -176,7 +177,8 @@ class AsyncQueuing(Queuing):
         ``store``         None: in memory, gone with this process; ``"sqlite:///jobs.db"``: in a
                           file, on the disk before ``put`` returns. One process has a file at a time
         ``hosts``         a service: its nodes keep the queue (``meshctl queue serve``), each job
-                          the owner of its key. So it outlives who puts
+                          the owner of its key. So it outlives who puts. ``"*"``: whoever keeps
+                          the queue already; also for an observer, which keeps none
         ``max_length``    jobs here, at most; then ``overflow`` says ``"reject"`` (QueueFull) or
                           ``"drop_oldest"``
         ``ttl``           seconds after which a job is of no use any more, unless it says itself

@@ -20,7 +20,7 @@ from patterns.queues.naming import service_of
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
 
-__all__ = ["ask_all", "ask_one", "error_of"]
+__all__ = ["ask_all", "ask_one", "error_of", "nobody"]
 
 _TYPES: dict[str, type[MeshError]] = {
     kind.__name__: kind
@@ -45,6 +45,13 @@ def as_told(error: RemoteError) -> MeshError:
 def error_of(kind: str, text: str) -> MeshError:
     """An error of a home, by its type and text."""
     return _TYPES.get(kind, MeshError)(text)
+
+
+def nobody(queue: str, where: str = "") -> NoProvider:
+    """The error for a queue without a home."""
+    return NoProvider(
+        f"nobody{where} keeps the queue {queue!r}: start one with 'meshctl queue serve {queue}'"
+    )
 
 
 async def ask_one(
@@ -73,7 +80,7 @@ async def ask_all(
         survey = node.survey(name, *args, timeout=timeout, peers=homes)
         replies = [reply async for reply in survey]
     except NoProvider:
-        raise NoProvider(f"nobody keeps the queue {queue!r}") from None
+        raise nobody(queue) from None
     for error in survey.failed.values():
         raise as_told(error) if isinstance(error, RemoteError) else error
     survey.raise_for_missing()

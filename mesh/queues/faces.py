@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mesh.queues.asking import ask_all, ask_one
+from mesh.queues.asking import ask_all, ask_one, nobody
 from mesh.queues.jobs import AsyncJob, Job
 from mesh.queues.specs import make_specs, wire_of
 from mesh.queues.views import JobView, QueueStats, gather_stats, view_of
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from mesh.node import Node
     from mesh.queues.keeping import Keeper
 
-__all__ = ["AsyncQueue", "Queue"]
+__all__ = ["ANY_HOME", "AsyncQueue", "Queue"]
+
+ANY_HOME = "*"
+"""As ``hosts=``: whoever keeps the queue already."""
 
 ASK_TIMEOUT = 5.0
 """Seconds for a home to answer: to put is to write to a disk."""
@@ -111,7 +114,8 @@ class AsyncQueue:
         if key is None:
             key = self.node.host.random.getrandbits(64)
         wires = [wire_of(spec) for spec in specs]
-        failure: MeshError = NoProvider(f"nobody named {self._hosts!r} keeps {self.name!r}")
+        where = "" if self._hosts == ANY_HOME else f" among the nodes of {self._hosts!r}"
+        failure: MeshError = nobody(self.name, where)
         for home in await self._owners(key):
             try:
                 puts = await ask_one(
@@ -125,8 +129,8 @@ class AsyncQueue:
 
     async def _owners(self, key: Any) -> list[Peer]:
         """Homes among the hosts, the best for a key first; waits a while for one to be there."""
-        hosts = self._hosts or service_of(self.name)
         service = service_of(self.name)
+        hosts = service if self._hosts in (None, ANY_HOME) else self._hosts
         queues = self.node.queues
         for _ in range(50):
             try:
@@ -155,6 +159,11 @@ class AsyncQueue:
         """The first jobs in a state ("ready", "delayed", "reserved", "dead"), without taking them:
         up to ``limit`` of each home."""
         told = await self._look("peek", state, limit, group)
+        return [view_of(self.name, home, one) for home, jobs in told for one in jobs]
+
+    async def show(self, id: str) -> list[JobView]:
+        """One job, in each group of workers that has not done it; empty: there is none."""
+        told = await self._look("show", id)
         return [view_of(self.name, home, one) for home, jobs in told for one in jobs]
 
     async def pause(self, group: str | None = None) -> None:
@@ -295,6 +304,11 @@ class Queue:
     ) -> list[JobView]:
         """The first jobs in a state, without taking them: up to ``limit`` of each home."""
         jobs: list[JobView] = self.wait("peek", lambda: self._queue.peek(state, limit, group=group))
+        return jobs
+
+    def show(self, id: str) -> list[JobView]:
+        """One job, in each group of workers that has not done it; empty: there is none."""
+        jobs: list[JobView] = self.wait("show", lambda: self._queue.show(id))
         return jobs
 
     def pause(self, group: str | None = None) -> None:

@@ -12,10 +12,11 @@ from mesh.queues.specs import MAX_JOB_BYTES
 from mesh.queues.views import STATES, told_stats, told_status, told_view
 from patterns.errors import BadRequest
 from patterns.queues.people import MAX_PEEK
-from patterns.queues.ticket import State
+from patterns.queues.ticket import State, Ticket
 
 if TYPE_CHECKING:
     from mesh.queues.keeping import Keeper
+    from patterns.queues.group import Group
 
 __all__ = ["TAILS", "People"]
 
@@ -36,7 +37,7 @@ class People:
         self._tails: set[_Tail] = set()
 
     async def look(self, what: str, *args: Any) -> Any:
-        """``stats``; ``peek`` state limit group; ``status`` id."""
+        """``stats``; ``peek`` state limit group; ``show`` id; ``status`` id."""
         keeper = self._keeper
         home = keeper.home
         match what, args:
@@ -44,6 +45,8 @@ class People:
                 return told_stats(await keeper.ask(home.stats))
             case "peek", (str(state), int(limit), None | str() as group) if state in STATES:
                 return await self._peek(STATES[state], limit, group)
+            case "show", (id,):
+                return await self._show(await keeper.number_of(id))
             case "status", (id,):
                 number = await keeper.number_of(id)
                 if number is None:
@@ -63,10 +66,23 @@ class People:
                 size += len(ticket.body)
                 if size > MAX_PEEK_BYTES and told:
                     return told
-                extra = ticket.extra
-                id = (extra and extra.id) or home.id_of(ticket.number)
-                told.append(told_view(ticket, id, of.name, home.offset_ms))
+                told.append(self._told(ticket, of))
         return told
+
+    async def _show(self, number: int | None) -> list[list[Any]]:
+        """A job, in each group that has it still."""
+        told: list[list[Any]] = []
+        if number is not None:
+            for of in list(self._keeper.home.lines.values()):
+                ticket = await self._keeper.ask(of.find, number)
+                if ticket is not None and ticket.state is not State.GONE:
+                    told.append(self._told(ticket, of))
+        return told
+
+    def _told(self, ticket: Ticket, of: Group) -> list[Any]:
+        home = self._keeper.home
+        id = (ticket.extra and ticket.extra.id) or home.id_of(ticket.number)
+        return told_view(ticket, id, of.name, home.offset_ms)
 
     async def manage(self, what: str, group: str | None = None, *args: Any) -> Any:
         """``pause``, ``resume``, ``empty``, ``purge``, ``kick`` most, ``edit`` id body: of a group,

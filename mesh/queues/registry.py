@@ -192,6 +192,7 @@ class Queues:
 
     async def leave(self) -> None:
         """What is done is told, what is held goes back: then the ways to homes end."""
+        await asyncio.sleep(0)  # what was done in this turn is told at its end
         for desk in self._desks:
             desk.close()
         try:

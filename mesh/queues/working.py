@@ -17,7 +17,7 @@ from mesh.logs import get_logger
 from mesh.queues.handling import Handling
 from mesh.queues.held import HeldJob, data_of
 from mesh.queues.polling import until
-from patterns.errors import AccessDenied, BadPayload, ConfigError, MeshError
+from patterns.errors import AccessDenied, BadPayload, ConfigError, MeshError, PayloadTooLarge
 from patterns.port import Timer
 from patterns.queues.checks import MAX_LEASE, MIN_LEASE
 from patterns.queues.naming import check_group, check_queue, service_of
@@ -270,7 +270,10 @@ class Desk:
         elif held.is_settled:
             return
         elif error is None:
-            self.worker.done(held, result)
+            try:
+                self.worker.done(held, result)
+            except PayloadTooLarge as too_large:  # another attempt would return the same
+                self.worker.dead(held, str(too_large))
         else:
             self._failed(held, error)
 

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh.runtime import forget_in_child
 from mesh.stores import rows
 from patterns.errors import ConfigError
 
@@ -51,6 +53,16 @@ class JobFile:
         self.id = ""
         self.last_number = 0
         self.connection: sqlite3.Connection
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: the file is the parent's.
+
+        Even to close it here would end the parent's log, so this connection is never closed, nor
+        freed: see "How To Corrupt An SQLite Database File", 2.6.
+        """
+        with contextlib.suppress(AttributeError):  # it was never opened
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.connection))
 
     def open(self) -> list[tuple[int, str, str, dict[int, int]]]:
         """Open it, made if there is none; returns its lines, and how many jobs of each state.

@@ -13,7 +13,7 @@ from patterns.queues.jobspec import JobSpec
 from patterns.queues.line import Holder
 from patterns.queues.notes import Note
 from patterns.queues.outcomes import result_note
-from patterns.queues.putting import Batch, Load
+from patterns.queues.putting import Batch, Load, check_names
 from patterns.queues.stores import Store
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Together:
                     "must be kept in one store, which is that of the job that is done"
                 )
             home.check_open()
+            check_names(specs)
             merged.setdefault(home, []).extend(specs)
         self._left += len(merged)
         for home, specs in merged.items():

@@ -388,14 +388,14 @@ class Home:
         self._timer = None
         self._timer_at = NEVER
         now = self.now_ms()
-        if now >= self._tick_at:
-            self._tick(now)
-        next_at = self._tick_at
+        next_at = NEVER
         for group in [*self.lines.values()]:
             next_at = min(next_at, group.advance())
             if group.delayed.count and group.delayed.first() is None:
                 next_at = min(next_at, now + LOADING_MS)
-        self.come_again(max(next_at, now + 1))
+        if now >= self._tick_at:
+            self._tick(now)
+        self.come_again(max(min(next_at, self._tick_at), now + 1))
 
     def _tick(self, now: int) -> None:
         self._tick_at = now + TICK_MS

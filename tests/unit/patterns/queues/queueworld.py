@@ -18,6 +18,7 @@ from patterns.queues.line import Holder, Line
 from patterns.queues.messages import JOBS
 from patterns.queues.order import Order, Strict
 from patterns.queues.ticket import NEVER, Ticket
+from patterns.queues.window import TicketStore
 from patterns.queues.worker import Held, Source, Worker
 
 __all__ = ["Desk", "Link", "Store", "WorkerSide", "World"]
@@ -109,16 +110,32 @@ class Store:
 
 
 class ReadyLine(Line):
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(
+        self, now: Callable[[], int], taken: Callable[[], None], store: TicketStore | None
+    ) -> None:
         self.on_ready: Callable[[], None] = lambda: None
-        super().__init__(Store(), now, is_ready=lambda: self.on_ready(), window=None)
+        self.taken = taken
+        window = None if store is None else 10
+        super().__init__(store or Store(), now, is_ready=lambda: self.on_ready(), window=window)
+
+    def take(self, holder: Holder, most: int, most_bytes: int = NEVER) -> list[Ticket]:
+        tickets = super().take(holder, most, most_bytes)
+        if tickets:
+            self.taken()
+        return tickets
 
 
 class Desk:
     """A home."""
 
     def __init__(
-        self, world: World, queue: str = "q", *, lead: float = 0.0, drift: float = 0.0
+        self,
+        world: World,
+        queue: str = "q",
+        *,
+        lead: float = 0.0,
+        drift: float = 0.0,
+        store: TicketStore | None = None,
     ) -> None:
         self.world = world
         self.name = queue
@@ -128,7 +145,7 @@ class Desk:
         self.progresses: list[tuple[int, object]] = []
         self.done: dict[int, bytes | None] = {}
         self.last_number = 0
-        self.line = ReadyLine(self.now_ms)
+        self.line = ReadyLine(self.now_ms, lambda: world.soon(self.tick), store)
         self.counter = Counter(self, self.line, self.clock)
         self._timer: Timed | None = None
 

@@ -184,7 +184,7 @@ def test_a_name_is_free_when_the_last_group_is_done() -> None:
     bench = Bench()
     bench.home.group("a")
     bench.home.group("b")
-    (first,) = bench.put(job(unique="u", id="i"))
+    bench.put(job(unique="u", id="i"))
     bench.work_off("a")
     assert not bench.put(job(unique="u"))[0].is_new
     assert not bench.put(job(id="i"))[0].is_new
