@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mesh.queues.registry import Queues
     from mesh.queues.transactions import AsyncTransaction, Transaction
     from patterns.port import Runner
+    from patterns.queues.stores import Store
 
 __all__ = ["AsyncQueuing", "BlockingQueuing"]
 
@@ -116,10 +117,10 @@ class Queuing(Owning):
         return decorate
 
     def _make_queue(
-        self, name: str, store: str | None, hosts: str | None, options: dict[str, Any]
+        self, name: str, store: str | Store | None, hosts: str | None, options: dict[str, Any]
     ) -> AsyncQueue:
         from mesh.queues.faces import ANY_HOME, AsyncQueue
-        from mesh.queues.registry import check_url
+        from mesh.queues.registry import check_store
 
         check_queue(name)
         home = HomeOptions(**options)
@@ -133,7 +134,7 @@ class Queuing(Owning):
                     f"hosts={hosts!r} keep the queue {name!r}: store= and its options are theirs"
                 )
         else:
-            check_url(store)
+            check_store(store)
             self._check_may_serve()
 
             def attach(engine: Engine, runner: Runner) -> None:
@@ -161,7 +162,7 @@ class AsyncQueuing(Queuing):
         self,
         name: str,
         *,
-        store: str | None = None,
+        store: str | Store | None = None,
         hosts: str | None = None,
         max_length: int | None = None,
         overflow: str = "reject",
@@ -175,7 +176,8 @@ class AsyncQueuing(Queuing):
         What is put here is kept here until a worker has done it, or at other nodes:
 
         ``store``         None: in memory, gone with this process; ``"sqlite:///jobs.db"``: in a
-                          file, on the disk before ``put`` returns. One process has a file at a time
+                          file, on the disk before ``put`` returns, which one process has at a
+                          time; or a store of your own, for this node: ``docs/stores.md``
         ``hosts``         a service: its nodes keep the queue (``meshctl queue serve``), each job
                           the owner of its key. So it outlives who puts. ``"*"``: whoever keeps
                           the queue already; also for an observer, which keeps none
@@ -244,7 +246,7 @@ class BlockingQueuing(Queuing):
         self,
         name: str,
         *,
-        store: str | None = None,
+        store: str | Store | None = None,
         hosts: str | None = None,
         max_length: int | None = None,
         overflow: str = "reject",

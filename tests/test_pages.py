@@ -37,6 +37,7 @@ TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for
 
 BY_OTHERS = {
     "docs/embedding.md": "tests/test_embedding.py",
+    "docs/queues.md": "tests/test_queues_page.py",
     "docs/resilience.md": "tests/test_resilience_page.py",
     "docs/permissions.md": "tests/test_permissions_page.py",
     "docs/observability.md": "tests/unit/mesh/metrics/test_page.py",

@@ -17,7 +17,7 @@ from mesh.queues.specs import make_specs, wire_of
 from mesh.queues.views import JobView, QueueStats, gather_stats, view_of
 from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
-from patterns.errors import ConfigError, MeshError, NoProvider
+from patterns.errors import BadRequest, ConfigError, MeshError, NoProvider
 from patterns.queues.errors import JobGone
 from patterns.queues.jobspec import Alike
 from patterns.queues.naming import check_queue, service_of
@@ -190,6 +190,14 @@ class AsyncQueue:
         """Delete all that wait, ready or delayed; returns how many. What is held goes on."""
         return sum(count for _, count in await self._manage("empty", group))
 
+    async def delete_group(self, name: str) -> int:
+        """Delete a group with all its jobs, also those that its workers have; returns how many
+        these were. A worker of that group makes it anew. Raises BadRequest where no home has it."""
+        counts = [count for _, count in await self._manage("drop", name) if count is not None]
+        if not counts:
+            raise BadRequest(f"the queue {self.name!r} has no group {name!r}")
+        return sum(counts)
+
     async def kick(
         self, most: int | None = None, *, id: str | None = None, group: str | None = None
     ) -> int:
@@ -326,6 +334,10 @@ class Queue:
     def empty(self, group: str | None = None) -> int:
         """Delete all that wait, ready or delayed; returns how many."""
         return int(self.wait("empty", lambda: self._queue.empty(group)))
+
+    def delete_group(self, name: str) -> int:
+        """Delete a group with all its jobs; returns how many these were."""
+        return int(self.wait("delete_group", lambda: self._queue.delete_group(name)))
 
     def kick(
         self, most: int | None = None, *, id: str | None = None, group: str | None = None

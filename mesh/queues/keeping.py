@@ -35,7 +35,7 @@ from patterns.streams.stream import QUEUED_BYTES
 
 if TYPE_CHECKING:
     from mesh.queues.faces import AsyncQueue
-    from mesh.queues.registry import Queues
+    from mesh.queues.registry import Queues, Where
 
 __all__ = ["Keeper"]
 
@@ -66,7 +66,7 @@ class Keeper:
         self,
         queues: Queues,
         name: str,
-        url: str | None,
+        url: Where,
         store: Store,
         groups: Sequence[str],
         options: HomeOptions,

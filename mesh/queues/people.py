@@ -86,7 +86,8 @@ class People:
 
     async def manage(self, what: str, group: str | None = None, *args: Any) -> Any:
         """``pause``, ``resume``, ``empty``, ``purge``, ``kick`` most, ``edit`` id body: of a group,
-        or all; ``drain``, ``undrain``, ``kick_one`` id, ``delete`` id: of all."""
+        or all; ``drop``: one group; ``drain``, ``undrain``, ``kick_one`` id, ``delete`` id: of all.
+        """
         if group is not None and not isinstance(group, str):
             raise BadRequest(f"group={group!r:.80}: give a name, or nil for all")
         home, people = self._keeper.home, self._keeper.home.people
@@ -97,8 +98,17 @@ class People:
                 return getattr(home, verb)()
             case ("empty" | "purge") as verb, ():
                 return await self._keeper.ask(getattr(people, verb), group)
+            case "drop", () if group is not None:
+                if group not in home.lines:
+                    return None  # it may be at other homes
+                return await self._keeper.ask(home.drop_group, group)
             case "kick", (int(most),):
                 return await self._keeper.ask(people.kick, group, most)
+        return await self._manage_one(what, group, args)
+
+    async def _manage_one(self, what: str, group: str | None, args: tuple[Any, ...]) -> Any:
+        people = self._keeper.home.people
+        match what, args:
             case "kick_one", (id,) if group is None:
                 return int(await self._one(id, people.kick_one))
             case "delete", (id,) if group is None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mesh.aio import AsyncNode
     from mesh.host import Host
 
-__all__ = ["Queues", "check_url"]
+__all__ = ["Queues", "Where", "check_store"]
 
 logger = get_logger("mesh.queues")
 
@@ -45,13 +45,29 @@ STORE_WAIT = 1.0
 """Seconds for what is left to be written at the end."""
 
 
-def check_url(url: str | None) -> str | None:
-    """The path that a URL of a store means; None: memory. Raises ConfigError."""
-    if url is None:
-        return None
-    if isinstance(url, str) and url.startswith(SQLITE) and len(url) > len(SQLITE):
-        return url.removeprefix(SQLITE)
-    raise ConfigError(f"store={url!r:.200}: give 'sqlite:///path' for a file, or None for memory")
+Where = str | Store | None
+"""A file, by its URL; a store of the program's own; memory."""
+
+
+def check_store(store: Where) -> None:
+    """Raises ConfigError for what is none."""
+    if store is not None and not isinstance(store, str) and not hasattr(store, "line"):
+        raise ConfigError(f"store={store!r:.200}: give a URL, a store, or None for memory")
+    if isinstance(store, str) and not (store.startswith(SQLITE) and store != SQLITE):
+        raise ConfigError(
+            f"store={store!r:.200}: give 'sqlite:///path' for a file, or None for memory"
+        )
+
+
+def make_store(where: Where) -> Store:
+    """One that is not open yet."""
+    if where is None:
+        return MemoryStore()
+    if not isinstance(where, str):
+        return where
+    from mesh.stores import SqliteStore
+
+    return SqliteStore(where.removeprefix(SQLITE))
 
 
 class Queues:
@@ -62,8 +78,8 @@ class Queues:
         self.host = host
         self.title = f"{node.name}/{node.id[:8]}"
         self.keepers: dict[str, Keeper] = {}
-        self._stores: dict[str | None, Store] = {}
-        self._found: dict[str | None, list[tuple[str, str]]] = {}
+        self._stores: dict[Where, Store] = {}
+        self._found: dict[Where, list[tuple[str, str]]] = {}
         """The queues and groups that were in each."""
         self._desks: list[Desk] = []
         self._is_looking = False
@@ -76,7 +92,7 @@ class Queues:
 
     # Homes.
 
-    def keep(self, name: str, url: str | None, options: HomeOptions | None) -> Keeper:
+    def keep(self, name: str, url: Where, options: HomeOptions | None) -> Keeper:
         """The queue of that name at home here. Raises ConfigError where it is one already that is
         kept in another way."""
         keeper = self.keepers.get(check_queue(name))
@@ -93,16 +109,11 @@ class Queues:
             )
         return keeper
 
-    def _store(self, url: str | None) -> Store:
+    def _store(self, url: Where) -> Store:
         known = self._stores.get(url)
         if known is not None:
             return known
-        clock, path = self.host.clock, check_url(url)
-        store: Store = MemoryStore()
-        if path is not None:
-            from mesh.stores import SqliteStore
-
-            store = SqliteStore(path)
+        clock, store = self.host.clock, make_store(url)
         self._found[url] = store.open()
         run = self._run_simulated if self.host.is_simulated else self._run
         store.start(run, clock.call_later, self.offset_ms)

@@ -28,10 +28,12 @@ from mesh.engine.config import MAX_PAYLOAD_BYTES as LIMIT
 from mesh.engine.packing import pack_copy, pack_message
 from mesh.membership import OwnRecord, Record
 from mesh.plain import wire
+from mesh.queues.specs import job_of, wire_of
 from mesh.security import MeshKey, knocking, signed
 from mesh.security.curve import bind_id, is_bound
 from mesh.security.keys import derive
 from mesh.security.knocking import Card
+from mesh.testing import SimMesh
 from mesh.wire import codec as codec_module
 from mesh.wire import frames
 from mesh.wire.codec import Codec
@@ -39,8 +41,12 @@ from patterns import messages as m
 from patterns.errors import NoProvider
 from patterns.groupcast import casts as k
 from patterns.groupcast.sources import Source, read_cast
+from patterns.queues import messages as q
+from patterns.queues.checks import BadMessage
+from patterns.queues.worker import Held
 from patterns.streams import messages as s
 from tests.test_docs import UNITS, resolve
+from tests.unit.patterns.queues.queueworld import Desk, WorkerSide, World
 
 PAGE = (Path(__file__).parents[2] / "docs/protocol.md").read_text(encoding="utf-8")
 A, B = bytes(range(16)), bytes(range(16, 32))
@@ -229,6 +235,7 @@ ENCODERS: dict[str, Callable[[str, Any], list[bytes]]] = {
     "Control messages": packed,
     "Records": record_bytes,
     "Entries": entry,
+    "Work queues": packed,
     "Values": packed,
     "Discovery": discovered,
     "Keys": key_bytes,
@@ -323,6 +330,37 @@ class Sender:
     peer = None
 
 
+def read_work(vector: Vector) -> Any:
+    """By a home or a worker that is in a state in which this can come."""
+    (told,) = Codec().unpack_all(vector.data, 1)
+    if vector.what == "job":
+        assert wire_of(job_of(told)) == told
+        return told
+    assert getattr(q, vector.what) == told[0]
+    hear = at_home() if told[0] < q.JOBS else at_a_worker(told)
+    hear(told)
+    with pytest.raises(BadMessage):
+        hear([*told, "more"])
+    return told
+
+
+def at_home() -> Callable[[object], None]:
+    return Desk(World()).counter.join("worker", 60.0, lambda message: None, lambda: True).on_message
+
+
+def at_a_worker(told: list[Any]) -> Callable[[object], None]:
+    source = WorkerSide(World(), max_in_flight=100).worker.add_source("q", lambda message: None)
+    if told[0] != q.HOME:
+        source.on_message([q.HOME, "889b98f4"])
+        source.on_message([q.TOUCHED, 120_000, []])
+        source.account.credit = 12
+        source.account.is_recalling = told[0] == q.RETURNED
+        held = Held(source, 0.0, 46, 1, 0, b"")
+        source.commits = {ref: (held, lambda error: None) for ref in (1, 2)}
+        source.ask(1_000.0)
+    return source.on_message
+
+
 def read_value(vector: Vector) -> Any:
     return Codec().unpack_all(vector.data, 1)[0]
 
@@ -382,6 +420,7 @@ DECODERS: dict[str, Callable[[Vector], Any]] = {
     "Control messages": read_control,
     "Records": read_record,
     "Entries": read_entry,
+    "Work queues": read_work,
     "Values": read_value,
     "Discovery": read_discovered,
     "Keys": read_keys,
@@ -439,6 +478,25 @@ def test_each_message_of_streams_has_a_row_and_a_vector() -> None:
     kinds = set(range(s.ABORT + 1))
     assert {value[1] for value in of("Entries", "stream")} == kinds
     assert numbers_of(PAGE, "| kind | name | fields | meaning |") == kinds
+
+
+def test_each_message_of_work_queues_has_a_row_and_a_vector() -> None:
+    kinds = {getattr(q, name) for name in q.__all__}
+    assert {v.value[0] for v in VECTORS if v.section == "Work queues" and v.what != "job"} == kinds
+    up = numbers_of(PAGE, "| kind | message | fields | meaning |")
+    down = numbers_of(PAGE, "| kind | answer | fields | meaning |")
+    assert up | down == kinds
+    assert max(up) < q.JOBS == min(down)
+
+
+def test_each_method_of_a_queue_has_a_row() -> None:
+    table = PAGE.partition("| method | arguments | answer |")[2].partition("\n\n")[0]
+    with SimMesh(seed=1) as sim:
+        shop = sim.node("shop")
+        shop.queue("emails")
+        sim.advance(1)
+        served = shop.host.engine.me.services["_queue-emails"]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.M) == list(served)
 
 
 def test_each_status_has_a_row_and_a_vector() -> None:

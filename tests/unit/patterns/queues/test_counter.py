@@ -312,3 +312,12 @@ def test_what_is_malformed_is_refused(message: list[Any]) -> None:
     with pytest.raises(BadMessage):
         stream.say(*message)
     assert stream.customer.credit == 0
+
+
+def test_a_home_knows_how_many_workers_a_group_has() -> None:
+    desk = home()
+    first = Stream(desk)
+    Stream(desk)
+    assert desk.counter.line.workers == 2
+    first.customer.leave(is_silent=False)
+    assert desk.counter.line.workers == 1
