@@ -16,14 +16,21 @@ the same length. So a job that is done leaves nothing behind that would have to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from heapq import heappop, heappush
+from typing import Literal
 
 from patterns.queues.errors import JobGone, LeaseLost
-from patterns.queues.ticket import NEVER, State, Ticket
-from patterns.queues.window import WINDOW, Place, TicketStore, Window
+from patterns.queues.runs import Place, by_priority
+from patterns.queues.ticket import DEAD, DELAYED, GONE, NEVER, READY, RESERVED, Ticket
+from patterns.queues.window import WINDOW, TicketStore, Window
 
-__all__ = ["Holder", "Line"]
+__all__ = ["Ending", "Holder", "Line"]
+
+Ending = Literal["dead", "expired", "lease"]
+"""What became of a job without its holder's doing: it was handed out too often, and is buried; it
+was of no use any more, and is gone; its lease ended, and it is ready again."""
 
 
 class Holder:
@@ -49,14 +56,15 @@ class Line:
         now: Callable[[], int],
         *,
         is_ready: Callable[[], None],
-        window: int = WINDOW,
+        window: int | None = WINDOW,
+        max_attempts: int | None = None,
     ) -> None:
         self._store = store
         self._now = now
         self._is_ready = is_ready
         self._here: dict[int, Ticket] = {}
-        self.ready = Window(State.READY, _by_priority, store, self._here, window, is_ready)
-        self.delayed = Window(State.DELAYED, _by_time, store, self._here, window, is_ready)
+        self.ready = Window(READY, store, self._here, window, is_ready)
+        self.delayed = Window(DELAYED, store, self._here, window, is_ready)
         self._holders: dict[Holder, None] = {}
         self._busy: dict[bytes, int] = {}
         """Of each key the number of the one that is reserved, or waits to be tried again."""
@@ -67,6 +75,13 @@ class Line:
         self.expired = 0
         """Jobs that were of no use any more when it was their turn, or were found so."""
         self.is_paused = False
+        self.max_attempts = max_attempts
+        """A job that its holder lost, and that was handed out so often, is buried. None: never."""
+        self.ended: Callable[[Ticket, Ending], None] | None = None
+        """Told of each job to which something happened that nobody asked for. Like ``is_ready`` it
+        takes no job there and then."""
+        self.lost: Callable[[Holder, Sequence[int], str], None] | None = None
+        """Told what a holder does not have any more, and why; not when it is gone itself."""
 
     # Jobs come.
 
@@ -74,6 +89,18 @@ class Line:
         """A new job, when the store says that it is safe, and not later: a page that was asked for
         after it shows it, too."""
         self._wait(ticket)
+
+    def put_many(self, tickets: Sequence[Ticket]) -> None:
+        """The same for several."""
+        now = self._now()
+        ready = [ticket for ticket in tickets if ticket.due_ms <= now]
+        if len(ready) != len(tickets):
+            for ticket in tickets:
+                if ticket.due_ms > now:
+                    self.delayed.add(ticket)
+        if ready:
+            self.ready.add_many(ready)
+            self._is_ready()
 
     def restore(self, ready: int, delayed: int, dead: int) -> None:
         """So many are in the store, at the start."""
@@ -90,35 +117,48 @@ class Line:
 
     # Workers take them.
 
-    def take(self, holder: Holder, most: int) -> list[Ticket]:
-        """Up to ``most`` of what is ready; they are the holder's from now on."""
+    def take(self, holder: Holder, most: int, most_bytes: int = NEVER) -> list[Ticket]:
+        """Up to ``most`` of what is ready; they are the holder's from now on. The last one may be
+        the one with which ``most_bytes`` of bodies are reached, or passed."""
         taken: list[Ticket] = []
         if self.is_paused:
             return taken
         now = self._now()
         until = now + holder.lease_ms
-        busy, held, mark = self._busy, holder.held, self._store.mark
+        busy, held = self._busy, holder.held
+        expired: list[Ticket] = []
         while len(taken) < most:
-            ticket = self.ready.pop()
-            if ticket is None:
+            popped = self.ready.pop_many(most - len(taken))
+            if not popped:
                 break
-            number, key = ticket.number, ticket.key
-            if ticket.expires_ms <= now:
-                self._expire(ticket)
-                continue
-            if key is not None and busy.setdefault(key, number) != number:
-                self._park(key, ticket)
-                continue
-            self.ready.left(number)
-            ticket.state = State.RESERVED
-            ticket.attempts += 1
-            ticket.lease_until_ms = until
-            held[number] = ticket
-            mark(ticket)
-            taken.append(ticket)
+            following = iter(popped)
+            for ticket in following:
+                if ticket.expires_ms <= now:
+                    expired.append(ticket)
+                    # What it frees may be next.
+                    self.ready.put_back_first(list(following))
+                    self._expire(ticket)
+                    break
+                number, key = ticket.number, ticket.key
+                if key is not None and busy.setdefault(key, number) != number:
+                    self._park(key, ticket)
+                    continue
+                ticket.state = RESERVED
+                ticket.attempts += 1
+                ticket.lease_until_ms = until
+                held[number] = ticket
+                taken.append(ticket)
+                most_bytes -= len(ticket.body)
+                if most_bytes <= 0:
+                    self.ready.put_back_first(list(following))
+                    most = 0
+                    break
         if taken:
+            self.ready.left(taken)
             self.reserved += len(taken)
             self._holders[holder] = None
+            self._store.mark_many(taken)
+        self._tell(expired, "expired")
         return taken
 
     def touch(self, holder: Holder, number: int) -> int:
@@ -135,6 +175,29 @@ class Line:
         self._end(ticket)
         return ticket
 
+    def finish_many(self, holder: Holder, numbers: Iterable[int]) -> list[int]:
+        """These are done. Returns those that are not the holder's any more: of them nothing is
+        changed."""
+        held, here = holder.held, self._here
+        done: list[Ticket] = []
+        lost: list[int] = []
+        keyed: list[Ticket] = []
+        for number in numbers:
+            ticket = held.pop(number, None)
+            if ticket is None:
+                lost.append(number)
+                continue
+            ticket.state = GONE
+            del here[number]
+            done.append(ticket)
+            if ticket.key is not None:
+                keyed.append(ticket)
+        self.reserved -= len(done)
+        self._store.mark_many(done)
+        for ticket in keyed:
+            self._free_key(ticket)
+        return lost
+
     def give_back(
         self, holder: Holder, number: int, delay: float = 0.0, reason: str = ""
     ) -> Ticket:
@@ -147,23 +210,44 @@ class Line:
     def bury(self, holder: Holder, number: int, reason: str) -> Ticket:
         """It is given up, and kept for people. Raises LeaseLost."""
         ticket = self._let_go(holder, number)
-        ticket.reason = reason
-        ticket.state = State.DEAD
-        self.dead += 1
-        self._here.pop(number, None)
-        self._store.mark(ticket)
-        self._free_key(ticket)
+        self._bury(ticket, reason)
         return ticket
 
     def holder_gone(self, holder: Holder) -> list[Ticket]:
-        """All it had is ready again, at once; returns these."""
+        """All it had is ready again, at once, or dead (``max_attempts``); returns these."""
         self._holders.pop(holder, None)
         back = list(holder.held.values())
         holder.held.clear()
-        self.reserved -= len(back)
-        for ticket in back:
-            self._again(ticket, 0.0)
+        self._tell(self._lose(back, f"{holder.name} is gone"), "dead")
         return back
+
+    def _lose(self, tickets: list[Ticket], reason: str) -> list[Ticket]:
+        """They come back, and their holder has not said how they went; returns those buried."""
+        self.reserved -= len(tickets)
+        dead: list[Ticket] = []
+        for ticket in tickets:
+            if self.max_attempts is not None and ticket.attempts >= self.max_attempts:
+                times = f"{ticket.attempts} times" if ticket.attempts != 1 else "once"
+                self._bury(ticket, f"handed out {times} and never finished: {reason}")
+                dead.append(ticket)
+            else:
+                ticket.reason = reason
+                self._again(ticket, 0.0)
+        return dead
+
+    def _bury(self, ticket: Ticket, reason: str) -> None:
+        ticket.reason = reason
+        ticket.state = DEAD
+        self.dead += 1
+        self._here.pop(ticket.number, None)
+        self._store.mark(ticket)
+        self._free_key(ticket)
+
+    def _tell(self, tickets: Iterable[Ticket], ending: Ending) -> None:
+        """Last of all: who is told finds the line in order."""
+        if self.ended is not None:
+            for ticket in tickets:
+                self.ended(ticket, ending)
 
     def _held_by(self, holder: Holder, number: int) -> Ticket:
         ticket = holder.held.get(number)
@@ -189,7 +273,7 @@ class Line:
 
     def _park(self, key: bytes, ticket: Ticket) -> None:
         self.ready.aside += 1
-        heappush(self._parked.setdefault(key, []), (_by_priority(ticket), ticket))
+        heappush(self._parked.setdefault(key, []), (by_priority(ticket), ticket))
 
     def _free_key(self, ticket: Ticket) -> None:
         key = ticket.key
@@ -202,7 +286,7 @@ class Line:
         parked = self._parked.get(key)
         while parked:
             _, following = heappop(parked)
-            if following.state is State.READY:
+            if following.state is READY:
                 self.ready.put_back(following)
                 self._is_ready()
                 break
@@ -215,14 +299,14 @@ class Line:
     def advance(self) -> int:
         """What is due is ready, leases that are over have ended; returns when to come again."""
         now = self._now()
-        first = self.delayed.first()
-        while first is not None and first.due_ms <= now:
-            self.delayed.pop()
-            self.delayed.left(first.number)
-            self.ready.add(first)
-            self._store.mark(first)
+        due = self.delayed.pop_due(now)
+        if due:
+            self.delayed.left(due)
+            self.ready.add_many(due)
+            for ticket in due:
+                self._store.mark(ticket)
             self._is_ready()
-            first = self.delayed.first()
+        first = self.delayed.first()
         next_at = NEVER if first is None else first.due_ms
         for holder in list(self._holders):
             next_at = min(next_at, self._end_leases(holder, now))
@@ -238,22 +322,27 @@ class Line:
             over.append(ticket)
         for ticket in over:
             del holder.held[ticket.number]
-            self.reserved -= 1
-            ticket.reason = f"the lease of {holder.name} ended"
-            self._again(ticket, 0.0)
         if not holder.held:
             self._holders.pop(holder, None)
+        if over:
+            dead = self._lose(over, f"the lease of {holder.name} ended")
+            ready = [ticket for ticket in over if ticket.state is not DEAD]
+            self._tell(dead, "dead")
+            self._tell(ready, "lease")
+            if self.lost is not None:
+                numbers = [ticket.number for ticket in over]
+                self.lost(holder, numbers, f"the lease of {holder.lease:g} s ended")
         return next_at
 
     # The end.
 
     def _expire(self, ticket: Ticket) -> None:
         self.expired += 1
-        self.ready.left(ticket.number)
+        self.ready.left([ticket])
         self._end(ticket)
 
     def _end(self, ticket: Ticket) -> None:
-        ticket.state = State.GONE
+        ticket.state = GONE
         self._here.pop(ticket.number, None)
         self._store.mark(ticket)
         if ticket.key is not None:
@@ -266,11 +355,11 @@ class Line:
         kicked = 0
         for ticket in tickets:
             known = self._here.get(ticket.number, ticket)
-            if known.state is State.DEAD:
+            if known.state is DEAD:
                 self.dead -= 1
                 known.attempts = 0
-            elif known.state is State.DELAYED:
-                self.delayed.left(known.number)
+            elif known.state is DELAYED:
+                self.delayed.left([known])
             else:
                 continue
             known.due_ms = 0
@@ -284,20 +373,37 @@ class Line:
     def delete(self, ticket: Ticket) -> None:
         """A job goes, in whatever state. ``ticket`` is the store's. Raises JobGone."""
         known = self._here.get(ticket.number, ticket)
-        if known.state is State.READY:
-            self.ready.left(known.number)
-        elif known.state is State.DELAYED:
-            self.delayed.left(known.number)
-        elif known.state is State.DEAD:
+        holder: Holder | None = None
+        if known.state is READY:
+            self.ready.left([known])
+        elif known.state is DELAYED:
+            self.delayed.left([known])
+        elif known.state is DEAD:
             self.dead -= 1
-        elif known.state is State.RESERVED:
-            for holder in self._holders:
-                if holder.held.pop(known.number, None) is not None:
-                    self.reserved -= 1
-                    break
+        elif known.state is RESERVED:
+            holder = next(h for h in self._holders if known.number in h.held)
+            del holder.held[known.number]
+            self.reserved -= 1
         else:
             raise JobGone(f"job {ticket.number} is gone")
         self._end(known)
+        if holder is not None and self.lost is not None:
+            self.lost(holder, [known.number], "the job was deleted")
+
+    def edit(self, ticket: Ticket, body: bytes) -> bool:
+        """Another body for a job that waits or is dead; returns whether it was one. ``ticket`` is
+        the store's."""
+        known = self._here.get(ticket.number, ticket)
+        edited = copy(known)
+        edited.body = body
+        if known.state is READY:
+            self.ready.exchange(known, edited)
+        elif known.state is DELAYED:
+            self.delayed.exchange(known, edited)
+        elif known.state is not DEAD:
+            return False
+        self._store.mark(edited)
+        return True
 
     @property
     def waiting(self) -> int:
@@ -306,11 +412,3 @@ class Line:
 
     def __len__(self) -> int:
         return self.waiting + self.reserved + self.dead
-
-
-def _by_priority(ticket: Ticket) -> Place:
-    return ticket.priority, ticket.number
-
-
-def _by_time(ticket: Ticket) -> Place:
-    return ticket.due_ms, ticket.number

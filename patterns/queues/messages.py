@@ -13,7 +13,8 @@ DONE        runs, results                       these are done: ``[first, count,
                                                 what some returned, packed, by number
 RETRY       number, delay_ms, reason            to be tried again
 DEAD        number, reason                      given up, and kept for people
-TOUCH       numbers                             their leases shall begin anew
+TOUCH       numbers                             their leases shall begin anew; it has one TOUCHED
+                                                for an answer, also when it names none
 PROGRESS    number, done, of, data              how far it is; ``data`` packed, or nil
 COMMIT      ref, number, result, puts           it is done, and these are put, in one commit:
                                                 ``[queue, body, options]`` each
@@ -22,6 +23,8 @@ COMMIT      ref, number, result, puts           it is done, and these are put, i
 and the home sends
 
 ==========  ==================================  ==================================================
+HOME        store                               first of all: the name of its store. The id of a
+                                                job is ``<store>-<number>`` if it has no other
 JOBS        now_ms, numbers, attempts, put_ms,  jobs, a column for each field. ``now_ms`` is on the
             bodies, extras                      home's clock, and all leases begin then; ``put_ms``
                                                 is Unix time; ``extras`` is nil, or by index a map
@@ -46,6 +49,7 @@ __all__ = [
     "CREDIT",
     "DEAD",
     "DONE",
+    "HOME",
     "JOBS",
     "LOST",
     "MORE",
@@ -72,3 +76,4 @@ RETURNED: Final = 18
 LOST: Final = 19
 TOUCHED: Final = 20
 COMMITTED: Final = 21
+HOME: Final = 22

@@ -35,12 +35,21 @@ RunLater = Callable[[float, Callable[[], None]], object]
 
 
 class LineStore(Protocol):
-    """The jobs of one group of one queue. ``counts`` are those that were there at the start."""
+    """The jobs of one group of one queue. ``counts`` are those that were there at the start.
 
+    Where it ``keeps_all`` in memory itself, a window that is cut saves nothing: it needs none, and
+    no pages.
+    """
+
+    keeps_all: bool
     counts: dict[State, int]
 
     def mark(self, ticket: Ticket) -> None:
         """It has changed, or is gone."""
+
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
+        """Several have been taken, or are gone. It is called with each batch of jobs, so it is made
+        to be quick."""
 
     def page(
         self,
@@ -55,7 +64,10 @@ class LineStore(Protocol):
         """Look for one; None when it is not there."""
 
     def oldest(self, limit: int, done: Callable[[Sequence[Ticket]], None]) -> None:
-        """Of those that wait, ready or delayed, the first that were put."""
+        """Of those that wait, ready or delayed, the first that were put.
+
+        What is reserved is ready to a store, so it may be among them; with ``expired`` as well.
+        """
 
     def expired(self, before_ms: int, limit: int, done: Callable[[Sequence[Ticket]], None]) -> None:
         """Of those that wait some that are of no use any more at that time."""
@@ -81,7 +93,13 @@ class Store(Protocol):
         """The jobs of a group of a queue; there is one for each name."""
 
     def rename(self, name: str, group: str, to: str) -> None:
-        """A line, with all that is in it, is another group's from now on, which has none as yet."""
+        """A line, with all that is in it, is another group's from now on.
+
+        Raises ValueError if that one has a line already.
+        """
+
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten: it is not there at the next start."""
 
     def put(
         self,
@@ -107,7 +125,7 @@ class Store(Protocol):
         """The first ``limit`` whose names begin so, in the order of their names."""
 
     def sweep(self, now_ms: int) -> None:
-        """Forget the notes whose time is over."""
+        """Forget the notes whose time is over, soon."""
 
     def close(self) -> bool:
         """Write what is left, and end; returns whether that went well. Idempotent."""

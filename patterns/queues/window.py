@@ -11,22 +11,23 @@ asked for, and may miss what came while it was read. That is kept apart until th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush, nsmallest
+from heapq import nsmallest
+from operator import attrgetter
 from typing import Protocol
 
-from patterns.queues.ticket import State, Ticket
+from patterns.queues.runs import Place, Runs
+from patterns.queues.ticket import GONE, NEVER, READY, State, Ticket
 
 __all__ = ["WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window"]
 
 WINDOW = 10_000
-"""Jobs in memory, of each line and state: a second's work of a fast one. It may be twice that."""
+"""Jobs in memory, of each line and state: a second's work of a fast one. It may be twice that, and
+what is put at once."""
 
 WINDOW_BYTES = 32 * 1024 * 1024
 """And their bytes, about, if that is less."""
 
-Place = tuple[int, int]
-"""Of a job in its line: priority, or the time when it is due, then its number."""
-
+_number = attrgetter("number")
 
 _BEFORE_ALL: Place = (-1, -1)
 
@@ -36,6 +37,9 @@ class TicketStore(Protocol):
 
     def mark(self, ticket: Ticket) -> None:
         """It is new, has changed, or is gone: what it is when it is written counts."""
+
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
+        """Several have been taken, or are gone."""
 
     def page(
         self,
@@ -51,30 +55,32 @@ class TicketStore(Protocol):
 
 
 class Window:
-    """The jobs in one state of one line. ``here`` are all of the line's in memory, by number."""
+    """The jobs in one state of one line. ``here`` are all of the line's in memory, by number.
+
+    ``size`` None: all of them are in memory, for they are in the store's memory anyway.
+    """
 
     def __init__(
         self,
         state: State,
-        place: Callable[[Ticket], Place],
         store: TicketStore,
         here: dict[int, Ticket],
-        size: int,
+        size: int | None,
         loaded: Callable[[], None],
     ) -> None:
         self.state = state
-        self._place = place
         self._store = store
         self._here = here
-        self._size = size
+        self._size = NEVER if size is None else size
+        self._is_bounded = size is not None
         self._loaded = loaded
-        self._heap: list[tuple[int, int, Ticket]] = []
-        self.bytes = 0
+        self._runs = Runs(state, weighs=self._is_bounded)
+        self._place = self._runs.place
         self.bound: Place | None = None
         self.count = 0
         """All that wait, wherever they are."""
         self.aside = 0
-        """Of those in memory, how many are not in the heap: they wait for their key."""
+        """Of those in memory, how many are not in the runs: they wait for their key."""
         self._is_loading = False
         self._is_void = False
         """Whether the page that is read would leave a hole: the window has been cut since."""
@@ -89,7 +95,11 @@ class Window:
             self.bound = _BEFORE_ALL
             self._read_on()
 
-    # What is in memory and has left the state stays in the heap until it is met there.
+    def __len__(self) -> int:
+        """How many are in memory, and not aside; some of them have left the state."""
+        return len(self._runs)
+
+    # They come.
 
     def add(self, ticket: Ticket) -> None:
         """One more waits."""
@@ -102,57 +112,91 @@ class Window:
             return
         self._keep(place, ticket)
 
+    def add_many(self, tickets: Sequence[Ticket]) -> None:
+        """The same for several that are ready."""
+        if self.bound is not None:
+            for ticket in tickets:
+                self.add(ticket)
+            return
+        here, state = self._here, self.state
+        for ticket in tickets:
+            ticket.state = state
+            here[ticket.number] = ticket
+        self.count += len(tickets)
+        self._runs.extend(tickets)
+        self._cut_if_large()
+
     def put_back(self, ticket: Ticket) -> None:
         """One that waited aside waits here again."""
         self.aside -= 1
         self._keep(self._place(ticket), ticket)
 
+    def exchange(self, old: Ticket, new: Ticket) -> None:
+        """One that waits has become another, of the same place."""
+        if new.number in self._here:
+            old.state = GONE
+            self._keep(self._place(new), new)
+        elif self._is_loading:
+            others = [ticket for ticket in self._arrived if ticket.number != new.number]
+            self._arrived = [*others, new]
+
     def _keep(self, place: Place, ticket: Ticket) -> None:
         self._here[ticket.number] = ticket
-        self.bytes += len(ticket.body)
-        heappush(self._heap, (*place, ticket))
-        if len(self._heap) > 2 * self._size or self.bytes > 2 * WINDOW_BYTES:
-            self._cut()
+        self._runs.insert(place, ticket)
+        self._cut_if_large()
+
+    # They go.
 
     def first(self) -> Ticket | None:
         """The next one, which stays."""
-        heap = self._heap
-        while heap:
-            place, number, ticket = heap[0]
-            if ticket.state is not self.state or place != self._place(ticket)[0]:
-                self._drop_first()
-            elif self.bound is None or (place, number) <= self.bound:
-                return ticket
-            else:
-                break
+        ticket = self._runs.first()
+        if ticket is not None and (self.bound is None or self._place(ticket) <= self.bound):
+            return ticket
         # What comes next is not in memory.
         self._read(self.bound)
         return None
 
-    def pop(self) -> Ticket | None:
-        """The next one; it is still counted, until ``left``."""
-        ticket = self.first()
-        if ticket is not None:
-            self._drop_first()
-            self._read_on()
-        return ticket
+    def pop_many(self, most: int) -> list[Ticket]:
+        """Up to so many of the next ones, in order; they are still counted, until ``left``."""
+        popped = self._runs.pop_many(most, self.bound)
+        if self.bound is not None:
+            self._read_on(is_used_up=len(popped) < most)
+        return popped
 
-    def left(self, number: int) -> None:
-        """One of those counted does not wait any more."""
-        self.count -= 1
+    def pop_due(self, now: int) -> list[Ticket]:
+        """Those delayed that are due, in the order of their numbers; they are ready now, and still
+        counted, until ``left``."""
+        popped: list[Ticket] = []
+        while (ticket := self.first()) is not None and ticket.due_ms <= now:
+            self._runs.pop_first()
+            # At once: it may be here twice, at the same place.
+            ticket.state = READY
+            popped.append(ticket)
+        self._read_on()
+        popped.sort(key=_number)
+        return popped
+
+    def put_back_first(self, tickets: Sequence[Ticket]) -> None:
+        """What was popped last, in order, is not wanted after all."""
+        self._runs.put_back(tickets)
+
+    def left(self, tickets: Sequence[Ticket]) -> None:
+        """Some of those counted do not wait any more."""
+        self.count -= len(tickets)
         if self._is_loading:
-            self._gone.add(number)
+            self._gone.update([ticket.number for ticket in tickets])
 
-    def _drop_first(self) -> None:
-        self.bytes -= len(heappop(self._heap)[2].body)
+    # What is in memory, and what is not.
+
+    def _cut_if_large(self) -> None:
+        if self._is_bounded and (
+            len(self._runs) > 2 * self._size or self._runs.bytes > 2 * WINDOW_BYTES
+        ):
+            self._cut()
 
     def _cut(self) -> None:
         """Let go of the last ones in memory: the store has them."""
-        live = [
-            item
-            for item in self._heap
-            if item[2].state is self.state and item[0] == self._place(item[2])[0]
-        ]
+        live = self._runs.items()
         kept = nsmallest(self._size, live)
         size = 0
         for number, item in enumerate(kept):
@@ -160,8 +204,6 @@ class Window:
             if size > WINDOW_BYTES and number:
                 del kept[number:]
                 break
-        self._heap = kept
-        heapify(self._heap)
         if len(kept) < len(live):
             last = kept[-1][0], kept[-1][1]
             # What came back stays in memory though it is behind the bound: between may be others.
@@ -170,11 +212,14 @@ class Window:
             inside = {item[1] for item in kept}
             for item in live:
                 if item[1] not in inside:
-                    del self._here[item[1]]
-        self.bytes = sum(len(item[2].body) for item in self._heap)
+                    self._here.pop(item[1], None)
+        self._runs.keep(kept)
 
-    def _read_on(self) -> None:
-        if len(self._heap) + self.aside <= self._size // 2 and self.bytes <= WINDOW_BYTES // 2:
+    def _read_on(self, *, is_used_up: bool = False) -> None:
+        if is_used_up or (
+            len(self._runs) + self.aside <= self._size // 2
+            and self._runs.bytes <= WINDOW_BYTES // 2
+        ):
             self._read(self.bound)
 
     def _read(self, after: Place | None) -> None:
@@ -194,7 +239,8 @@ class Window:
             return
         bound = self._place(page[-1]) if len(page) >= limit else None
         self.bound = bound
-        for ticket in (*page, *arrived):
+        # What came or changed meanwhile is newer than the page.
+        for ticket in (*arrived, *page):
             place = self._place(ticket)
             is_inside = bound is None or place <= bound
             if is_inside and ticket.number not in self._here and ticket.number not in gone:

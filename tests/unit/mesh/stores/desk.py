@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
+from typing import TypeVar
 
 from patterns.queues.errors import StoreFailed
-from patterns.queues.stores import LineStore
+from patterns.queues.notes import Note
+from patterns.queues.stores import LineStore, Store
 from patterns.queues.ticket import State, Ticket
+
+Answer = TypeVar("Answer")
 
 PATIENCE = 20.0
 
@@ -42,28 +47,44 @@ class Desk:
             except queue.Empty:
                 continue
 
+    def turn(self) -> None:
+        """Run what is there, and nothing that comes of it."""
+        for _ in range(self._soon.qsize()):
+            self._soon.get()()
+
     def all(self) -> None:
         """Run what is there."""
         while not self._soon.empty():
             self._soon.get()()
 
 
-def put(desk: Desk, line: LineStore, *tickets: Ticket) -> list[StoreFailed | None]:
+def put(
+    desk: Desk, store: Store, line: LineStore, *tickets: Ticket, notes: Sequence[Note] = ()
+) -> StoreFailed | None:
+    """All of them or none, and notes of the queue ``emails``."""
     ends: list[StoreFailed | None] = []
-    for ticket in tickets:
-        line.add(ticket, ends.append)
-    desk.until(lambda: len(ends) == len(tickets))
-    return ends
+    jobs = [(line, ticket) for ticket in tickets]
+    store.put(jobs, [("emails", note) for note in notes], ends.append)
+    desk.until(lambda: ends)
+    desk.all()
+    assert len(ends) == 1
+    return ends[0]
+
+
+def asked(desk: Desk, ask: Callable[[Callable[[Answer], None]], None]) -> Answer:
+    """What a store answers."""
+    answers: list[Answer] = []
+    ask(answers.append)
+    desk.until(lambda: answers)
+    assert len(answers) == 1
+    return answers[0]
 
 
 def page(
     desk: Desk, line: LineStore, state: State, after: tuple[int, int] | None, limit: int
 ) -> list[Ticket]:
-    found: list[list[Ticket]] = []
-    line.page(state, after, limit, lambda tickets: found.append(list(tickets)))
-    desk.until(lambda: found)
-    return found[0]
+    return list(asked(desk, partial(line.page, state, after, limit)))
 
 
-def numbers(tickets: list[Ticket]) -> list[int]:
+def numbers(tickets: Iterable[Ticket]) -> list[int]:
     return [ticket.number for ticket in tickets]

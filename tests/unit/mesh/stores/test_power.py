@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.stores import SqliteStore
-from tests.unit.mesh.stores.test_sqlite import PUTTER
+from tests.unit.mesh.stores.test_sqlite import PUTTER, check_what_is_left
 
 SHIM = r"""
 #define _GNU_SOURCE
@@ -123,9 +122,4 @@ def test_a_power_failure_loses_nothing_that_was_told_to_be_stored(
             what, _, number = line.partition(" ")
             if number.strip():
                 said[what].add(int(number))
-    left = SqliteStore(synced / "jobs.db")
-    left.open()
-    there = {number for (number,) in left._connection.execute("SELECT number FROM job")}
-    assert said["put"] - said["gone"] <= there, "what was promised is on the disk"
-    assert left.last_number >= max(said["put"])
-    assert left.close()
+    check_what_is_left(synced / "jobs.db", said)

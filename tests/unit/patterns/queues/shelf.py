@@ -23,6 +23,10 @@ class Shelf:
     def mark(self, ticket: Ticket) -> None:
         self._marked[ticket.number] = ticket
 
+    def mark_many(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            self.mark(ticket)
+
     def write(self) -> None:
         """All that was marked, as it is now."""
         for number, ticket in self._marked.items():

@@ -1,0 +1,68 @@
+"""The notes of one queue, in memory."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+from patterns.queues.notes import Note
+from patterns.queues.ticket import NEVER
+
+__all__ = ["MAX_NOTES", "MemoryNotes"]
+
+MAX_NOTES = 1_000_000
+"""Of one queue, of those that end: some 300 MB. Those that do not are of jobs that live."""
+
+SPARE = 1_000
+"""Ends of notes that are gone which are kept at least until they are tidied up."""
+
+
+class MemoryNotes:
+    """Beyond ``most`` of those that end that one goes whose time would be over first."""
+
+    def __init__(self, most: int = MAX_NOTES) -> None:
+        self._most = most
+        self._lasting: dict[str, Note] = {}
+        self._ending: dict[str, Note] = {}
+        self._ends: list[tuple[int, str]] = []
+        """When those end, as a heap; also of some that are gone."""
+
+    def keep(self, note: Note) -> None:
+        """Instead of any of its name."""
+        name = note.name
+        if note.until_ms == NEVER:
+            self._ending.pop(name, None)
+            self._lasting[name] = note
+            return
+        self._lasting.pop(name, None)
+        self._ending[name] = note
+        if len(self._ends) > 2 * len(self._ending) + SPARE:
+            self._ends = [(note.until_ms, name) for name, note in self._ending.items()]
+            heapify(self._ends)
+        else:
+            heappush(self._ends, (note.until_ms, name))
+        while len(self._ending) > self._most:
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        until_ms, name = heappop(self._ends)
+        note = self._ending.get(name)
+        if note is not None and note.until_ms == until_ms:
+            del self._ending[name]
+
+    def drop(self, name: str) -> None:
+        """Forget one."""
+        if self._lasting.pop(name, None) is None:
+            self._ending.pop(name, None)
+
+    def find(self, name: str) -> Note | None:
+        """None when it is not there."""
+        return self._lasting.get(name) or self._ending.get(name)
+
+    def all(self) -> list[Note]:
+        """In no order."""
+        return [*self._lasting.values(), *self._ending.values()]
+
+    def sweep(self, now_ms: int) -> None:
+        """Forget those whose time is over."""
+        while self._ends and self._ends[0][0] <= now_ms:
+            self._drop_first()

@@ -1,0 +1,130 @@
+"""A job is done, and others are put, in one commit: both have happened, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from patterns.errors import ConfigError, MeshError
+from patterns.queues.errors import LeaseLost, QueueFull, StoreFailed
+from patterns.queues.group import Group
+from patterns.queues.jobspec import JobSpec
+from patterns.queues.line import Holder
+from patterns.queues.notes import Note
+from patterns.queues.outcomes import result_note
+from patterns.queues.putting import Batch, Load
+
+if TYPE_CHECKING:
+    from patterns.queues.home import Home
+
+__all__ = ["Commit"]
+
+
+class Commit:
+    """One of them. Names are looked up first; then the job is finished and the others are put in
+    one turn. When the store cannot write that, the job is ready again."""
+
+    def __init__(
+        self,
+        home: Home,
+        group: Group,
+        holder: Holder,
+        number: int,
+        packed: bytes | None,
+        then: Callable[[MeshError | None], None],
+    ) -> None:
+        self._home = home
+        self._group = group
+        self._holder = holder
+        self._number = number
+        self._packed = packed
+        self._then = then
+        self._batches: list[Batch] = []
+        self._left = 1
+        self._has_ended = False
+
+    def begin(self, puts: Sequence[tuple[Home, Sequence[JobSpec]]]) -> None:
+        """Raises LeaseLost, QueueClosed, ConfigError; nothing has happened then."""
+        self._check_lease()
+        # Of one queue together: parts of one commit must not wait for each other.
+        merged: dict[Home, list[JobSpec]] = {}
+        for home, specs in puts:
+            if home.store is not self._home.store:
+                raise ConfigError(
+                    f"queues {self._home.name} and {home.name} have different stores: what is put "
+                    "in a transaction must be kept where the job is"
+                )
+            home.check_open()
+            merged.setdefault(home, []).extend(specs)
+        self._left += len(merged)
+        for home, specs in merged.items():
+            batch = Batch(home, specs, lambda _: self._ready(), self._batch_ended)
+            self._batches.append(batch)
+        for batch in self._batches:
+            batch.look_up()
+        self._ready()
+
+    def _check_lease(self) -> None:
+        if self._number not in self._holder.held:
+            raise LeaseLost(
+                f"job {self._number} is not {self._holder.name}'s any more: nothing was put"
+            )
+
+    def _batch_ended(self, outcome: object) -> None:
+        if isinstance(outcome, MeshError):
+            self._end(outcome)
+
+    def _end(self, error: MeshError | None) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            for batch in self._batches:
+                batch.end(error)
+            self._then(error)
+
+    def _ready(self) -> None:
+        self._left -= 1
+        if self._left or self._has_ended:
+            return
+        loads: list[Load] = []
+        notes: list[tuple[str, Note]] = []
+        try:
+            self._check_lease()
+            for batch in self._batches:
+                load, named = batch.load()
+                loads.append(load)
+                notes += [(batch.home.name, note) for note in named]
+        except (LeaseLost, QueueFull) as error:
+            for load in loads:
+                load.answered(error)
+            self._end(error)
+            return
+        self._write(loads, notes)
+
+    def _write(self, loads: list[Load], notes: list[tuple[str, Note]]) -> None:
+        home, group = self._home, self._group
+        ticket = group.finish(self._holder, self._number)
+        # With several groups it is found out later anyway who is the last.
+        is_only = len(home.lines) == 1
+        keep_ms = home.keep(group, ticket, self._packed)
+        if is_only:
+            home.names.ended(group, ticket, max(keep_ms, home.options.dedup_ms))
+
+        def answered(error: StoreFailed | None) -> None:
+            for load in loads:
+                load.answered(error)
+            if error is None:
+                if not is_only:
+                    home.names.ended(group, ticket, max(keep_ms, home.options.dedup_ms))
+                home.was_done(group, ticket, self._packed)
+            else:
+                if keep_ms:
+                    home.store.drop_note(home.name, result_note(ticket.number, group.name))
+                home.names.came_back(ticket)
+                group.came_back(ticket)
+            self._end(error)
+
+        jobs = [job for load in loads for job in load.jobs]
+        if jobs:
+            home.store.put(jobs, notes, answered)
+        else:
+            answered(None)

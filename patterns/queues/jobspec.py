@@ -1,0 +1,154 @@
+"""What is put into a queue, how the queue is kept, and what is answered to who puts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
+
+from patterns.errors import ConfigError
+from patterns.queues.ticket import DEFAULT_PRIORITY
+
+__all__ = ["MAX_ATTEMPTS", "HomeOptions", "JobSpec", "NewPuts", "Put", "default_id"]
+
+MAX_ATTEMPTS = 16
+"""How often a job is handed out whose workers never say what has become of it."""
+
+
+class HomeOptions:
+    """How a queue is kept at one home.
+
+    ``max_length``   jobs that wait or are worked on, in the longest group; None: as many as there
+                     is room for. Dead ones do not count: they would close the queue
+    ``overflow``     what gives way then: ``reject`` (QueueFull, nothing is put) or ``drop_oldest``
+                     (of those that wait)
+    ``ttl``          seconds until a job is of no use any more, where it does not say; None: never
+    ``dedup``        seconds after its end in which another job of its id is the same job
+    ``max_attempts`` a job that was handed out so often and never ended is buried; None: never
+    ``keep_results`` seconds for which the outcome of a job is kept, unless it says otherwise
+
+    Raises ConfigError.
+    """
+
+    __slots__ = ("dedup_ms", "keep_ms", "max_attempts", "max_length", "overflow", "ttl_ms")
+
+    def __init__(
+        self,
+        *,
+        max_length: int | None = None,
+        overflow: str = "reject",
+        ttl: float | None = None,
+        dedup: float = 0.0,
+        max_attempts: int | None = MAX_ATTEMPTS,
+        keep_results: float = 0.0,
+    ) -> None:
+        if overflow not in ("reject", "drop_oldest"):
+            raise ConfigError(f"overflow={overflow!r}: it is 'reject' or 'drop_oldest'")
+        for name, value in (("max_length", max_length), ("max_attempts", max_attempts)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}={value}: at least 1, or None for no limit")
+        if ttl is not None and not ttl > 0:
+            raise ConfigError(f"ttl={ttl}: it is more than 0 s, or None")
+        for name, seconds in (("dedup", dedup), ("keep_results", keep_results)):
+            if not seconds >= 0:
+                raise ConfigError(f"{name}={seconds}: at least 0 s")
+        self.max_length = max_length
+        self.overflow = overflow
+        self.ttl_ms = None if ttl is None else round(ttl * 1000)
+        self.dedup_ms = round(dedup * 1000)
+        self.max_attempts = max_attempts
+        self.keep_ms = round(keep_results * 1000)
+
+
+class JobSpec:
+    """One job to be put. ``body`` is packed, and opaque here.
+
+    ``priority``       0 is the most urgent
+    ``delay_ms``       it is not handed out before
+    ``ttl_ms``         it is of no use after that; None: as the queue has it
+    ``key``            jobs of one key are handed out one after the other
+    ``id``             its name; None: one is made of its number
+    ``unique``         while a job of this name is queued or runs, this is the same job
+    ``keep_result_ms`` how long its outcome is kept; None: as the queue has it
+    ``headers``        what the worker is told beside the body
+    """
+
+    __slots__ = (
+        "body",
+        "delay_ms",
+        "has_extra",
+        "headers",
+        "id",
+        "is_named",
+        "keep_result_ms",
+        "key",
+        "priority",
+        "ttl_ms",
+        "unique",
+    )
+
+    def __init__(
+        self,
+        body: bytes,
+        priority: int = DEFAULT_PRIORITY,
+        delay_ms: int = 0,
+        ttl_ms: int | None = None,
+        key: bytes | None = None,
+        id: str | None = None,
+        unique: str | None = None,
+        keep_result_ms: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.body = body
+        self.priority = priority
+        self.delay_ms = delay_ms
+        self.ttl_ms = ttl_ms
+        self.key = key
+        self.id = id
+        self.unique = unique
+        self.keep_result_ms = keep_result_ms
+        self.headers = headers
+        self.is_named = id is not None or unique is not None
+        self.has_extra = self.is_named or keep_result_ms is not None or headers is not None
+
+
+class Put(NamedTuple):
+    """What became of one that was put. ``is_new`` is False for one that is the same as another:
+    ``number`` and ``id`` are of that."""
+
+    number: int
+    id: str
+    is_new: bool = True
+
+
+class NewPuts(Sequence[Put]):
+    """What became of jobs that are all new and have no names of their own: their numbers follow
+    each other, and no ``Put`` is made until it is asked for."""
+
+    __slots__ = ("_store_id", "numbers")
+
+    def __init__(self, store_id: str, numbers: range) -> None:
+        self._store_id = store_id
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Put: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Put]: ...
+    def __getitem__(self, index: int | slice) -> Put | list[Put]:
+        if isinstance(index, slice):
+            return [self._put(number) for number in self.numbers[index]]
+        return self._put(self.numbers[index])
+
+    def __iter__(self) -> Iterator[Put]:
+        return map(self._put, self.numbers)
+
+    def _put(self, number: int) -> Put:
+        return Put(number, default_id(self._store_id, number))
+
+
+def default_id(store_id: str, number: int) -> str:
+    """The id of a job that was given none."""
+    return f"{store_id}-{number}"

@@ -1,0 +1,211 @@
+"""Who waits for the end of a job, and what is kept of it.
+
+Rules:
+
+* Who watches a job hears its end once in each group that had it when the watch began: ``done``,
+  ``dead`` or ``gone`` (deleted, dropped, expired); and in between how far it is. Who begins in
+  the turn in which the put is answered misses nothing.
+* The outcome of a job that is done is kept as a note, for as long as was asked for. That of a dead
+  one is the job itself, until it is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from patterns.errors import Overloaded
+from patterns.queues.group import Group
+from patterns.queues.notes import Note
+from patterns.queues.ticket import State, Ticket
+
+if TYPE_CHECKING:
+    from patterns.queues.home import Home
+
+__all__ = [
+    "MAX_WATCHED",
+    "JobStatus",
+    "Kind",
+    "Outcome",
+    "Outcomes",
+    "Progress",
+    "Watcher",
+    "result_note",
+]
+
+MAX_WATCHED = 1_000_000
+"""Jobs that somebody waits for at a home: some 500 MB."""
+
+Progress = tuple[int, int, bytes | None]
+
+Kind = Literal["done", "dead", "gone", "progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job in one group.
+
+    ``packed``   ``done``: the result; None when there is none
+    ``progress`` ``progress``: how far it is, of how much, and what else its worker said, packed
+    ``reason``   ``dead``: what its last attempt ended with; ``gone``: ``deleted``, ``dropped`` or
+                 ``expired``
+    ``attempts`` how often it was handed out; 0 when nobody knows any more
+    """
+
+    kind: Kind
+    number: int
+    group: str
+    packed: bytes | None = None
+    reason: str = ""
+    attempts: int = 0
+    progress: Progress | None = None
+
+
+Watcher = Callable[[Outcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job in one group. ``state`` is GONE when only its ``outcome`` is left. Times are ms on the
+    home's clock; ``due_ms`` is when it is handed out again if it is DELAYED, when its lease ends if
+    it is RESERVED, and when it died if it is DEAD; else 0."""
+
+    group: str
+    state: State
+    attempts: int = 0
+    reason: str = ""
+    put_ms: int = 0
+    due_ms: int = 0
+    outcome: Outcome | None = None
+
+
+class _Watched:
+    """One job. ``left`` are the groups in which it has not ended."""
+
+    __slots__ = ("left", "watchers")
+
+    def __init__(self, left: set[Group]) -> None:
+        self.left = left
+        self.watchers: list[Watcher] = []
+
+
+class Outcomes:
+    """Of one home's jobs."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self.watched: dict[int, _Watched] = {}
+
+    def watch(self, number: int, watcher: Watcher) -> None:
+        """See ``Home.watch``."""
+        watched = self.watched.get(number)
+        if watched is None:
+            if len(self.watched) >= MAX_WATCHED:
+                raise Overloaded(
+                    f"queue {self._home.name}: {MAX_WATCHED} jobs are waited for already: ask for "
+                    "their results later, by id (keep_result=)"
+                )
+            watched = self.watched[number] = _Watched(set(self._home.lines.values()))
+        watched.watchers.append(watcher)
+
+    def unwatch(self, number: int, watcher: Watcher) -> None:
+        """See ``Home.unwatch``."""
+        watched = self.watched.get(number)
+        if watched is not None and watcher in watched.watchers:
+            watched.watchers.remove(watcher)
+            if not watched.watchers:
+                del self.watched[number]
+
+    def tell(self, group: Group, outcome: Outcome) -> None:
+        """The watchers of a job, once its line is in order."""
+        watched = self.watched.get(outcome.number)
+        if watched is None or group not in watched.left:
+            return
+        if outcome.kind != "progress":
+            watched.left.discard(group)
+            if not watched.left:
+                del self.watched[outcome.number]
+        for watcher in list(watched.watchers):
+            watcher(outcome)
+
+    def group_dropped(self, group: Group) -> None:
+        """Nothing ends there any more."""
+        for number, watched in list(self.watched.items()):
+            watched.left.discard(group)
+            if not watched.left:
+                del self.watched[number]
+
+    def keep(self, group: Group, ticket: Ticket, packed: bytes | None, keep_ms: int) -> None:
+        """A job is done, and its outcome is to be known for some time."""
+        home = self._home
+        note = Note(
+            result_note(ticket.number, group.name), ticket.number, home.now_ms() + keep_ms, packed
+        )
+        home.store.note(home.name, note)
+
+    # What is asked for later.
+
+    def status(self, number: int, done: Callable[[list[JobStatus]], None]) -> None:
+        """See ``Home.status``."""
+        home = self._home
+        found: list[JobStatus] = []
+        groups = list(home.lines.values())
+        left = len(groups) + 1
+
+        def answered() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                # A job that was kicked after it was done elsewhere is in one group both.
+                live = {status.group for status in found if status.outcome is None}
+                done([s for s in found if s.outcome is None or s.group not in live])
+
+        def of(group: Group, ticket: Ticket | None) -> None:
+            if ticket is not None:
+                found.append(_status(group, ticket))
+            answered()
+
+        def kept(notes: Sequence[Note]) -> None:
+            now = home.now_ms()
+            for note in notes:
+                if note.until_ms > now:
+                    name = note.name.removeprefix(result_note(number, ""))
+                    outcome = Outcome("done", number, name, note.value)
+                    found.append(JobStatus(name, State.GONE, outcome=outcome))
+            answered()
+
+        for group in groups:
+            group.find(number, partial(of, group))
+        home.store.notes(home.name, result_note(number, ""), len(groups) + 1, kept)
+
+    def outcome(
+        self, number: int, group: str | None, done: Callable[[Outcome | None], None]
+    ) -> None:
+        """See ``Home.outcome``."""
+
+        def answer(statuses: list[JobStatus]) -> None:
+            ends = [
+                status.outcome
+                or Outcome("dead", number, status.group, None, status.reason, status.attempts)
+                for status in statuses
+                if status.state in (State.GONE, State.DEAD) and group in (None, status.group)
+            ]
+            ends.sort(key=lambda end: end.kind != "done")
+            done(ends[0] if ends else None)
+
+        self.status(number, answer)
+
+
+def _status(group: Group, ticket: Ticket) -> JobStatus:
+    state = ticket.state
+    due_ms = ticket.lease_until_ms if state is State.RESERVED else ticket.due_ms
+    if state is State.READY:
+        due_ms = 0
+    return JobStatus(group.name, state, ticket.attempts, ticket.reason, ticket.put_ms, due_ms)
+
+
+def result_note(number: int, group: str) -> str:
+    """The name of the note of an outcome."""
+    return f"result:{number}:{group}"
