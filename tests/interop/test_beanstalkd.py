@@ -1,4 +1,4 @@
-"""The life of a job against that in beanstalkd: the same steps, and the same comes of them.
+"""The life of a job at a home against that in beanstalkd: the same steps, and the same comes of them.
 
 It is where the states, and their names but for *buried*, come from. What is not the same is so on
 purpose, and is told in ``DIFFERENCES``; a difference that is no more is a failure, too.
@@ -52,6 +52,10 @@ DIFFERENCES = {
     "dead-ones-by-priority": (
         "There jobs are kicked, and shown, in the order in which they were buried. Here in that of "
         "the line, the most urgent first."
+    ),
+    "a-kick-is-for-the-dead": (
+        "There a kick is of delayed jobs where none is buried. Here it is of the dead alone, so that "
+        "nobody who kicks once too often starts what is to wait; one delayed job can be kicked."
     ),
     "a-kick-begins-anew": (
         "There a kicked job keeps its count of attempts. Here somebody has mended what was wrong, "
@@ -122,9 +126,8 @@ SCENARIOS = (
         "2 reserve",
     ),
     scenario(
-        "a kick is of buried jobs first and else of delayed ones",
-        "put a delay=100, put b delay=50, put c delay=200, put d, 1 reserve, 1 bury d, kick 10",
-        "kick 1, 1 reserve, 1 reserve, 1 reserve, kick 10, kick 10, 1 reserve, 1 reserve",
+        "a kick is of buried jobs while there are some",
+        "put a delay=100, put b delay=50, put d, 1 reserve, 1 bury d, kick 10, 1 reserve, 1 reserve",
     ),
     scenario(
         "one job is kicked",
@@ -180,6 +183,11 @@ SCENARIOS = (
         Differs("peek dead", "dead-ones-by-priority", "b", "c"),
         "kick 1",
         Differs("2 reserve", "dead-ones-by-priority", "b", "c"),
+    ),
+    scenario(
+        "a kick where nothing is dead",
+        "put a delay=100",
+        Differs("kick 1", "a-kick-is-for-the-dead", "1", "0"),
     ),
     scenario(
         "attempts are counted after a kick",
@@ -345,7 +353,8 @@ class Author:
                 yield f"{who}release {name} delay={self.later()}"
             case "kick":
                 # All of the dead ones: they are in another order there.
-                yield f"kick {max(number, self.ours.line.dead)}"
+                if self.ours.line.dead:
+                    yield f"kick {max(number, self.ours.line.dead)}"
             case "peek":
                 yield f"peek {('ready', 'delayed', name)[number % 3]}"
             case "kick-job":
