@@ -18,9 +18,11 @@ and, anywhere on the network::
         node.call("calc.add", 2, 3)
 
 ``Node`` blocks, ``AsyncNode`` is awaited; otherwise they are the same. See the README for a tour.
+
+What few programs need is imported when it is first asked for.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mesh.aio import AsyncNode
 from mesh.engine.events import (
@@ -65,10 +67,31 @@ from patterns.errors import (
 )
 from patterns.messages import Message
 from patterns.ownership import OwnershipChange, Slots
+from patterns.queues.errors import (
+    JobFailed,
+    JobGone,
+    LeaseLost,
+    QueueClosed,
+    QueueFull,
+    StoreFailed,
+)
+from patterns.queues.retry import Dead, Retry, RetryLater
 from patterns.rpc import Request
 from patterns.survey import Reply, first, quorum
 
 if TYPE_CHECKING:
+    from mesh.queues.public import (
+        AsyncJob,
+        AsyncQueue,
+        GroupStats,
+        HeldJob,
+        Job,
+        JobStatus,
+        JobView,
+        Progress,
+        Queue,
+        QueueStats,
+    )
     from mesh.stores import Inbox
 
 __version__ = "0.1.0"
@@ -76,21 +99,32 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessDenied",
     "Active",
+    "AsyncJob",
     "AsyncNode",
+    "AsyncQueue",
     "AsyncStream",
     "BadName",
     "BadPayload",
     "BadRequest",
     "CallTimeout",
     "ConfigError",
+    "Dead",
     "EndOfStream",
     "Event",
     "Found",
     "Gap",
+    "GroupStats",
     "Health",
+    "HeldJob",
     "Identity",
     "Inbox",
     "Incomplete",
+    "Job",
+    "JobFailed",
+    "JobGone",
+    "JobStatus",
+    "JobView",
+    "LeaseLost",
     "MeshError",
     "Message",
     "NoProvider",
@@ -110,13 +144,21 @@ __all__ = [
     "PeerUpdated",
     "PlainEndpoints",
     "Policy",
+    "Progress",
+    "Queue",
+    "QueueClosed",
+    "QueueFull",
+    "QueueStats",
     "Refuse",
     "RemoteError",
     "Reply",
     "Request",
+    "Retry",
+    "RetryLater",
     "Rule",
     "Slots",
     "SourceReport",
+    "StoreFailed",
     "Stream",
     "StreamAborted",
     "Timeout",
@@ -129,10 +171,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """What not every program needs is imported when it is asked for: here, SQLite."""
+def __getattr__(name: str) -> Any:
+    """The rest of ``__all__``: what has to do with work queues."""
     if name == "Inbox":
         from mesh.stores import Inbox
 
         return Inbox
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mesh.queues import public
+
+    return getattr(public, name)

@@ -23,6 +23,7 @@ from mesh.key_settings import IdentityInput
 from mesh.logs import get_logger
 from mesh.measuring import AsyncMeasuring
 from mesh.membership import Peer
+from mesh.queuing import AsyncQueuing
 from mesh.registrations import Registrations
 from mesh.runtime import forget_in_child, started_before_fork
 from mesh.services import AsyncService, make_options
@@ -47,7 +48,13 @@ DEFAULT_OPTIONS = CallOptions()
 
 
 class AsyncNode(
-    AsyncViews, AsyncSubscribing, AsyncSurveying, AsyncStreaming, AsyncMeasuring, Registrations
+    AsyncViews,
+    AsyncSubscribing,
+    AsyncSurveying,
+    AsyncStreaming,
+    AsyncMeasuring,
+    Registrations,
+    AsyncQueuing,
 ):
     """A node. All arguments are optional and named but the first.
 
@@ -225,6 +232,8 @@ class AsyncNode(
         takes no work even so, and another ``drain`` waits on.
         """
         host = self.host
+        if host.queues is not None:
+            timeout -= await host.queues.drain(timeout)
         future = host.loop.create_future()
         host.handover.drain()
         host.engine.drain(timeout, future)

@@ -35,8 +35,11 @@ from patterns.errors import NodeClosed
 from patterns.port import Runner
 
 if TYPE_CHECKING:
+    from random import Random
+
     from mesh.metrics.exporter import Questions
     from mesh.metrics.server import MetricsServer
+    from mesh.queues.registry import Queues
 
 __all__ = ["Attach", "Host"]
 
@@ -60,6 +63,9 @@ class Host:
         self.runner = environment.runner()
         self.clock = environment.clock()
         self.is_simulated = environment.is_simulated
+        self.random: Random
+        self.queues: Queues | None = None
+        """Its work queues and workers; None where nobody asked for any."""
         self.engine: Engine
         self.vitals: Vitals
         self.metrics: MetricsServer | None = None
@@ -100,6 +106,7 @@ class Host:
         s = self.settings
         environment = self._environment
         check_has_identity(s.policy, environment.identity(s))
+        self.random = environment.random(s)
         credentials = self.credentials = await environment.credentials(s)
         environment.prepare(s)
         self.finding = environment.finding(s, credentials)
@@ -124,6 +131,9 @@ class Host:
             environment.hosts(self)
         except BaseException:
             self.finding.stop()
+            if self.queues is not None:
+                self.queues.stop()
+                await self.queues.wait_closed()
             raise
         try:
             if s.plain is not None:
@@ -174,7 +184,7 @@ class Host:
             clock=self.clock,
             transport=self._transport,
             runner=self.runner,
-            random=self._environment.random(s),
+            random=self.random,
             wall_clock=self._environment.wall_clock,
         )
 
@@ -296,6 +306,8 @@ class Host:
                 await self.finding.close()
 
     async def _leave_and_stop(self, closing_discovery: asyncio.Future[None]) -> None:
+        if self.queues is not None:
+            await self.queues.leave()
         left = self.loop.create_future()
         self.engine.leave("closed", left)
         await left
@@ -316,6 +328,8 @@ class Host:
             lost += ends[0]
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_WAIT)
+        if self.queues is not None:
+            await self.queues.wait_closed()
         self._tell(lost)
 
     async def _keys_kept(self) -> None:
@@ -344,6 +358,8 @@ class Host:
             lost = [text for text in (self.engine.close(),) if text]
         except Exception:
             logger.exception("%s: closing went wrong", self.title)
+        if self.queues is not None:
+            lost += self.queues.stop()
         if self._gateway is not None:
             self._gateway.close()
         if self._plain_sockets is not None:

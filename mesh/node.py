@@ -25,6 +25,7 @@ from mesh.key_settings import IdentityInput
 from mesh.logs import get_logger
 from mesh.measuring import BlockingMeasuring
 from mesh.membership import Peer
+from mesh.queuing import BlockingQueuing
 from mesh.registrations import Registrations
 from mesh.runtime import LoopThread, ThreadWaiter, forget_in_child
 from mesh.services import Service
@@ -50,7 +51,7 @@ T = TypeVar("T")
 _open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
-class Node(BlockingSurveying, BlockingStreaming, BlockingMeasuring, Registrations):
+class Node(BlockingSurveying, BlockingStreaming, BlockingMeasuring, Registrations, BlockingQueuing):
     """A node. The arguments are those of ``AsyncNode``; so are the verbs and what they promise."""
 
     _inline_by_default = False

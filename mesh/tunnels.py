@@ -8,7 +8,6 @@ switch of threads each.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from mesh.engine.packing import check_headers
 from mesh.membership import Peer
 from mesh.runtime import ThreadWaiter
-from mesh.wire.codec import Codec
+from mesh.runtime.thread_codec import thread_codec
 from patterns import streams
 from patterns.errors import BadPayload, EndOfStream, MeshError, NodeClosed, Timeout
 from patterns.keys import Key
@@ -39,16 +38,6 @@ AHEAD_BYTES = 32 * 1024
 """What a thread hands over before it waits for the loop: a switch of threads for some hundred
 messages, and less than is queued for the link anyway."""
 
-_local = threading.local()
-
-
-def _codec() -> Codec:
-    """That of this thread."""
-    codec: Codec | None = getattr(_local, "codec", None)
-    if codec is None:
-        codec = _local.codec = Codec()
-    return codec
-
 
 class _Stream:
     """What both faces know of a stream."""
@@ -56,6 +45,11 @@ class _Stream:
     def __init__(self, core: streams.Stream, host: Host) -> None:
         self._core = core
         self._host = host
+
+    @property
+    def core(self) -> streams.Stream:
+        """What it is a face of, for the loop's thread."""
+        return self._core
 
     @property
     def name(self) -> str:
@@ -246,7 +240,7 @@ class Stream(_Stream):
         A few are on their way to the loop when this returns: what breaks the stream meanwhile is
         raised by a later one.
         """
-        packed = _codec().pack(value)
+        packed = thread_codec().pack(value)
         core = self._core
         core.check_may_send()
         core.check_size(len(packed))

@@ -19,6 +19,7 @@ from click.shell_completion import CompletionItem
 
 import mesh
 from mesh.cli.profiles import profile_names
+from patterns.queues.naming import queue_of_service
 
 if TYPE_CHECKING:
     from mesh.cli.options import Options
@@ -29,6 +30,7 @@ __all__ = [
     "complete_methods",
     "complete_peers",
     "complete_profiles",
+    "complete_queues",
     "complete_services",
     "complete_services_and_peers",
 ]
@@ -98,6 +100,12 @@ def _services_and_peers(peers: list[mesh.Peer]) -> list[CompletionItem]:
     return services + [item for item in _peers(peers) if item.value not in known]
 
 
+def _queues(peers: list[mesh.Peer]) -> list[CompletionItem]:
+    names = {queue_of_service(service) for peer in peers for service in peer.services}
+    return [CompletionItem(name) for name in sorted(name for name in names if name)]
+
+
+complete_queues = _from_peers(_queues)
 complete_peers = _from_peers(_peers)
 complete_methods = _from_peers(_methods)
 complete_services = _from_peers(_services)

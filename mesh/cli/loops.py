@@ -17,7 +17,7 @@ from mesh.cli import errors
 from mesh.cli.output import reader_is_gone
 from mesh.cli.streams import LOOK_EVERY
 
-__all__ = ["run_until_signal", "wipe_interrupt"]
+__all__ = ["new_loop", "run_until_signal", "wipe_interrupt"]
 
 STDERR = 2
 
@@ -30,7 +30,7 @@ def wipe_interrupt() -> None:
 
 def run_until_signal(work: Coroutine[Any, Any, None]) -> int:
     """Run it until it ends, a signal comes or nobody reads stdout any more; the exit code."""
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_until_signal(work))
 
 
@@ -65,7 +65,8 @@ async def _until_reader_is_gone() -> None:
         await asyncio.sleep(LOOK_EVERY)
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed."""
     if sys.platform == "win32":
         return asyncio.new_event_loop()
     try:

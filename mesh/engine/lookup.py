@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from mesh.engine.core import Core
-from mesh.membership import Peer
+from mesh.membership import Peer, State
 from patterns.errors import ConfigError, PeerLost
 
-__all__ = ["find_session", "with_ejected"]
+__all__ = ["find_session", "has_fallen_silent", "with_ejected"]
 
 ID_DIGITS = 32
 
@@ -42,3 +42,9 @@ def with_ejected(peers: list[Peer], ejected: Mapping[bytes, Sequence[str]]) -> l
         return peers
     by_id = {id.hex(): tuple(sorted(methods)) for id, methods in ejected.items()}
     return [replace(peer, ejected=by_id[peer.id]) if peer.id in by_id else peer for peer in peers]
+
+
+def has_fallen_silent(handle: Any) -> bool:
+    """Whether a node was given up since it was not heard: it may be there, and work on."""
+    member = getattr(handle, "member", None)
+    return member is not None and member.state is State.FAILED and bool(handle.may_return)

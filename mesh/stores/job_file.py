@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh.runtime import forget_in_child
 from mesh.stores import rows
 from patterns.errors import ConfigError
 
@@ -31,7 +33,8 @@ class Commit:
     """Rows that are written at once; in this order."""
 
     last_number: int
-    lines: list[tuple[int, str, str]]
+    lines: list[tuple[int, str, str] | tuple[int]]
+    """To be kept, by their names; or, of one field, dropped."""
     jobs: list[tuple[Any, ...]] = field(default_factory=list)
     gone: list[tuple[int, int]] = field(default_factory=list)
     notes: list[tuple[Any, ...]] = field(default_factory=list)
@@ -50,6 +53,16 @@ class JobFile:
         self.id = ""
         self.last_number = 0
         self.connection: sqlite3.Connection
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: the file is the parent's.
+
+        Even to close it here would end the parent's log, so this connection is never closed, nor
+        freed: see "How To Corrupt An SQLite Database File", 2.6.
+        """
+        with contextlib.suppress(AttributeError):  # it was never opened
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.connection))
 
     def open(self) -> list[tuple[int, str, str, dict[int, int]]]:
         """Open it, made if there is none; returns its lines, and how many jobs of each state.
@@ -109,7 +122,8 @@ class JobFile:
         execute, each = self.connection.execute, self.connection.executemany
         execute("BEGIN IMMEDIATE")
         try:
-            each(rows.KEEP_LINE, commit.lines)
+            for id, *names in commit.lines:
+                execute(rows.KEEP_LINE if names else rows.DROP_LINE, (id, *names))
             each(rows.UPSERT, commit.jobs)
             each(rows.DELETE, commit.gone)
             for row in commit.notes:

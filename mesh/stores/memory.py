@@ -139,7 +139,7 @@ class MemoryStore:
         for notes in self._notes.values():
             notes.sweep(now_ms)
 
-    def close(self) -> bool:
+    def close(self, wait: float = 0.0) -> bool:
         """Nothing is left to write."""
         return True
 

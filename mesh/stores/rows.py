@@ -19,6 +19,7 @@ from patterns.queues.ticket import DELAYED, NEVER, READY, RESERVED, Extra, State
 __all__ = [
     "COUNTS",
     "DELETE",
+    "DROP_LINE",
     "DROP_NOTE",
     "EXPIRED",
     "FIND",
@@ -85,6 +86,7 @@ CREATE TABLE meta (
 INSERT INTO meta VALUES (1, lower(hex(randomblob(4))), 0);
 """
 
+DROP_LINE = "DELETE FROM line WHERE id = ?"
 KEEP_LINE = "INSERT INTO line VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET team = excluded.team"
 COUNTS = "SELECT state, count(*) FROM job WHERE line = ? GROUP BY state"
 

@@ -80,7 +80,7 @@ class SqliteStore:
         self._is_failing = False
         self._is_closed = False
         # What the next group is made of.
-        self._new_lines: list[tuple[int, str, str]] = []
+        self._new_lines: list[tuple[int, str, str] | tuple[int]] = []
         self._changed: dict[tuple[int, int], tuple[SqliteLine, Ticket]] = {}
         self._added: list[tuple[SqliteLine, Ticket]] = []
         self._noted: dict[_NoteKey, Note | None] = {}
@@ -107,8 +107,9 @@ class SqliteStore:
         self._thread = threading.Thread(target=self._work, name="mesh-store", daemon=True)
         self._thread.start()
 
-    def close(self) -> bool:
-        """Write what is left and end, within a second; returns whether it did. Idempotent."""
+    def close(self, wait: float = CLOSE_WAIT) -> bool:
+        """Write what is left and end; returns whether it did within ``wait`` seconds. Idempotent:
+        who calls again waits on."""
         if not self._is_closed:
             self._is_closed = True
             if self._thread is None:
@@ -116,7 +117,7 @@ class SqliteStore:
             else:
                 self._groups.put(self._group(is_last=True))
         if self._thread is not None:
-            self._thread.join(CLOSE_WAIT)
+            self._thread.join(wait)
             return not self._thread.is_alive()
         return True
 
@@ -139,6 +140,13 @@ class SqliteStore:
         self._lines[name, to] = self._lines.pop((name, group))
         self._new_lines.append((line.id, name, to))
         self._write_soon()
+
+    def drop(self, name: str, group: str) -> None:
+        """A line that is empty is forgotten."""
+        line = self._lines.pop((name, group), None)
+        if line is not None:
+            self._new_lines.append((line.id,))
+            self._write_soon()
 
     # What is to be written, on the home's thread.
 

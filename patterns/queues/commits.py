@@ -1,4 +1,5 @@
-"""A job is done, and others are put, in one commit: both have happened, or neither."""
+"""What happens in one commit: jobs are put in several queues, and perhaps one is done; all of it
+has happened, or nothing."""
 
 from __future__ import annotations
 
@@ -12,49 +13,45 @@ from patterns.queues.jobspec import JobSpec
 from patterns.queues.line import Holder
 from patterns.queues.notes import Note
 from patterns.queues.outcomes import result_note
-from patterns.queues.putting import Batch, Load
+from patterns.queues.putting import Batch, Load, check_names
+from patterns.queues.stores import Store
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
 
-__all__ = ["Commit"]
+__all__ = ["Commit", "Puts", "Together"]
+
+Puts = Sequence[tuple["Home", Sequence[JobSpec]]]
+
+Then = Callable[[MeshError | None], None]
 
 
-class Commit:
-    """One of them. Names are looked up first; then the job is finished and the others are put in
-    one turn. When the store cannot write that, the job is ready again."""
+class Together:
+    """Puts in queues of one store. Names are looked up first; then all is put in one turn.
 
-    def __init__(
-        self,
-        home: Home,
-        group: Group,
-        holder: Holder,
-        number: int,
-        packed: bytes | None,
-        then: Callable[[MeshError | None], None],
-    ) -> None:
-        self._home = home
-        self._group = group
-        self._holder = holder
-        self._number = number
-        self._packed = packed
+    ``then`` gets None, or the error: then nothing of it has happened.
+    """
+
+    def __init__(self, store: Store, then: Then) -> None:
+        self._store = store
         self._then = then
         self._batches: list[Batch] = []
         self._left = 1
         self._has_ended = False
 
-    def begin(self, puts: Sequence[tuple[Home, Sequence[JobSpec]]]) -> None:
+    def begin(self, puts: Puts) -> None:
         """Raises LeaseLost, QueueClosed, ConfigError; nothing has happened then."""
-        self._check_lease()
+        self._check()
         # Of one queue together: parts of one commit must not wait for each other.
         merged: dict[Home, list[JobSpec]] = {}
         for home, specs in puts:
-            if home.store is not self._home.store:
+            if home.store is not self._store:
                 raise ConfigError(
-                    f"queues {self._home.name} and {home.name} have different stores: what is put "
-                    "in a transaction must be kept where the job is"
+                    f"the queue {home.name} has a store of its own: what is put in a transaction "
+                    "must be kept in one store, which is that of the job that is done"
                 )
             home.check_open()
+            check_names(specs)
             merged.setdefault(home, []).extend(specs)
         self._left += len(merged)
         for home, specs in merged.items():
@@ -64,11 +61,8 @@ class Commit:
             batch.look_up()
         self._ready()
 
-    def _check_lease(self) -> None:
-        if self._number not in self._holder.held:
-            raise LeaseLost(
-                f"job {self._number} is not {self._holder.name}'s any more: nothing was put"
-            )
+    def _check(self) -> None:
+        """Raises what stands against it."""
 
     def _batch_ended(self, outcome: object) -> None:
         if isinstance(outcome, MeshError):
@@ -88,7 +82,7 @@ class Commit:
         loads: list[Load] = []
         notes: list[tuple[str, Note]] = []
         try:
-            self._check_lease()
+            self._check()
             for batch in self._batches:
                 load, named = batch.load()
                 loads.append(load)
@@ -99,6 +93,52 @@ class Commit:
             self._end(error)
             return
         self._write(loads, notes)
+
+    def _write(self, loads: list[Load], notes: list[tuple[str, Note]]) -> None:
+        def answered(error: StoreFailed | None) -> None:
+            for load in loads:
+                load.answered(error)
+            self._end(error)
+
+        self._put(loads, notes, answered)
+
+    def _put(
+        self,
+        loads: list[Load],
+        notes: list[tuple[str, Note]],
+        answered: Callable[[StoreFailed | None], None],
+    ) -> None:
+        jobs = [job for load in loads for job in load.jobs]
+        if jobs:
+            self._store.put(jobs, notes, answered)
+        else:
+            answered(None)
+
+
+class Commit(Together):
+    """The same, and a job is done. When the store cannot write it, that job is ready again."""
+
+    def __init__(
+        self,
+        home: Home,
+        group: Group,
+        holder: Holder,
+        number: int,
+        packed: bytes | None,
+        then: Then,
+    ) -> None:
+        super().__init__(home.store, then)
+        self._home = home
+        self._group = group
+        self._holder = holder
+        self._number = number
+        self._packed = packed
+
+    def _check(self) -> None:
+        if self._number not in self._holder.held:
+            raise LeaseLost(
+                f"job {self._number} is not {self._holder.name}'s any more: nothing was put"
+            )
 
     def _write(self, loads: list[Load], notes: list[tuple[str, Note]]) -> None:
         home, group = self._home, self._group
@@ -123,8 +163,4 @@ class Commit:
                 group.came_back(ticket)
             self._end(error)
 
-        jobs = [job for load in loads for job in load.jobs]
-        if jobs:
-            home.store.put(jobs, notes, answered)
-        else:
-            answered(None)
+        self._put(loads, notes, answered)

@@ -102,6 +102,11 @@ class Customer:
         self.is_open = True
         self._counter = counter
 
+    @property
+    def line(self) -> Any:
+        """The group whose jobs it takes."""
+        return self._counter.line
+
     def on_message(self, message: object) -> None:
         """Raises BadMessage (a ValueError): end the stream then."""
         if type(message) is not list or not message or type(message[0]) is not int:

@@ -151,7 +151,8 @@ class Home:
         BadRequest for the unnamed one when there are named ones, Overloaded for too many,
         QueueClosed for one that is being deleted.
         """
-        return self.lines.get(name) or self._groups.make(name)
+        group = self.lines.get(name)
+        return self._groups.make(name) if group is None else group
 
     def drop_group(self, name: str, done: Callable[[int], None]) -> None:
         """Delete a group with all its jobs; ``done`` gets how many these were.
@@ -189,13 +190,16 @@ class Home:
     ) -> list[int]:
         """These are done, with packed results of some; returns those that the holder had lost."""
         held = holder.held
-        if results or self.options.keep_ms or self.outcomes.watched or self.on_event is not None:
+        outcomes = self.outcomes
+        if self.options.keep_ms or outcomes.watched or self.on_event is not None:
             known = {number: held.get(number) for number in numbers}
         else:
+            handles = outcomes.handles
             known = {
                 number: ticket
                 for number in numbers
-                if (ticket := held.get(number)) is not None and ticket.extra is not None
+                if (ticket := held.get(number)) is not None
+                and (ticket.extra is not None or number in handles)
             }
         lost = group.finish_many(holder, numbers)
         self.counters.done += len(numbers) - len(lost)
@@ -222,7 +226,7 @@ class Home:
 
     def _tell_done(self, group: Group, ticket: Ticket, packed: bytes | None) -> None:
         number = ticket.number
-        if self.outcomes.watched:
+        if self.outcomes.are_awaited():
             outcome = Outcome("done", number, group.name, packed, "", ticket.attempts)
             self.outcomes.tell(group, outcome)
         if self.on_event is not None:
@@ -245,7 +249,7 @@ class Home:
         """Who watches hears how far it is. Raises LeaseLost."""
         if number not in holder.held:
             raise LeaseLost(f"job {number} is not {holder.name}'s any more")
-        if self.outcomes.watched:
+        if self.outcomes.are_awaited():
             self.outcomes.tell(group, Outcome("progress", number, group.name, progress=progress))
 
     def commit(
@@ -384,14 +388,14 @@ class Home:
         self._timer = None
         self._timer_at = NEVER
         now = self.now_ms()
-        if now >= self._tick_at:
-            self._tick(now)
-        next_at = self._tick_at
+        next_at = NEVER
         for group in [*self.lines.values()]:
             next_at = min(next_at, group.advance())
             if group.delayed.count and group.delayed.first() is None:
                 next_at = min(next_at, now + LOADING_MS)
-        self.come_again(max(next_at, now + 1))
+        if now >= self._tick_at:
+            self._tick(now)
+        self.come_again(max(min(next_at, self._tick_at), now + 1))
 
     def _tick(self, now: int) -> None:
         self._tick_at = now + TICK_MS

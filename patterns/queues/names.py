@@ -16,30 +16,35 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from patterns.errors import MeshError
 from patterns.queues.group import Group
-from patterns.queues.jobspec import Put
 from patterns.queues.notes import Note
 from patterns.queues.ticket import NEVER, Extra, State, Ticket
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
+    from patterns.queues.putting import Batch
 
-__all__ = ["Claim", "Names", "id_note", "unique_note"]
+__all__ = ["Names", "Same", "id_note", "unique_note"]
 
 Pair = tuple[Group, Ticket]
 
 
-class Claim:
-    """A job with names that is being put: others of these names wait for what becomes of it."""
+class Same:
+    """What another job of some names is the same as: ``job``, number and id. None: it is new."""
 
-    __slots__ = ("index", "names", "waiting")
+    __slots__ = ("_stale", "job")
 
-    def __init__(self, names: list[str], index: int) -> None:
-        self.names = names
-        self.index = index
-        """Its place among those that are put together."""
-        self.waiting: list[Callable[[Put | MeshError], None]] = []
+    def __init__(self, job: tuple[int, str] | None, stale: Sequence[Pair] = ()) -> None:
+        self.job = job
+        self._stale = stale
+
+    def take_over(self) -> None:
+        """It is put, and a dead one that had its id has none any more."""
+        for group, ticket in self._stale:
+            extra = ticket.extra
+            if ticket.state is State.DEAD and extra is not None:
+                ticket.extra = Extra(None, extra.unique, extra.keep_ms, extra.headers)
+                group.reading.mark(ticket)
 
 
 class Names:
@@ -47,7 +52,7 @@ class Names:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self.coming: dict[str, Claim] = {}
+        self.coming: dict[str, Batch] = {}
         """Notes of jobs that are being put."""
 
     # They end.
@@ -119,13 +124,8 @@ class Names:
                 notes.append(Note(unique_note(extra.unique), number))
         return notes
 
-    def same(
-        self, id: str | None, unique: str | None, done: Callable[[tuple[int, str] | None], None]
-    ) -> None:
-        """Which job, number and id, another of these names is the same as; None: it is a new one.
-
-        A dead one whose id is taken over has none any more.
-        """
+    def same(self, id: str | None, unique: str | None, done: Callable[[Same], None]) -> None:
+        """Which job another of these names is the same as."""
         _Look(self._home, id, unique, done).begin()
 
     def find_all(self, number: int, done: Callable[[list[Pair]], None]) -> None:
@@ -160,8 +160,9 @@ class _Look:
         home: Home,
         id: str | None,
         unique: str | None,
-        done: Callable[[tuple[int, str] | None], None],
+        done: Callable[[Same], None],
     ) -> None:
+        self._stale: list[Pair] = []
         self._home = home
         self._id = id
         self._unique = unique
@@ -177,7 +178,7 @@ class _Look:
         if note is None or note.until_ms <= self._home.now_ms():
             self._look_for_unique()
         elif note.until_ms != NEVER:
-            self._done((note.number, str(self._id)))
+            self._done(Same((note.number, str(self._id))))
         else:
             self._home.names.find_all(note.number, partial(self._of_id, note.number))
 
@@ -186,24 +187,20 @@ class _Look:
         dead = [ticket.due_ms for _, ticket in pairs if ticket.state is State.DEAD]
         is_live = len(dead) < len(pairs)
         if is_live or (dead and max(dead) + home.options.dedup_ms > home.now_ms()):
-            self._done((number, str(self._id)))
+            self._done(Same((number, str(self._id))))
             return
-        for group, ticket in pairs:
-            extra = ticket.extra
-            if extra is not None:
-                ticket.extra = Extra(None, extra.unique, extra.keep_ms, extra.headers)
-                group.reading.mark(ticket)
+        self._stale = pairs
         self._look_for_unique()
 
     def _look_for_unique(self) -> None:
         if self._unique is None:
-            self._done(None)
+            self._done(Same(None, self._stale))
         else:
             self._home.store.find_note(self._home.name, unique_note(self._unique), self._by_unique)
 
     def _by_unique(self, note: Note | None) -> None:
         if note is None:
-            self._done(None)
+            self._done(Same(None, self._stale))
         else:
             self._home.names.find_all(note.number, partial(self._of_unique, note.number))
 
@@ -212,9 +209,9 @@ class _Look:
         if live:
             extra = live[0].extra
             given = None if extra is None else extra.id
-            self._done((number, given or self._home.id_of(number)))
+            self._done(Same((number, given or self._home.id_of(number))))
         else:
-            self._done(None)
+            self._done(Same(None, self._stale))
 
 
 def id_note(id: str) -> str:

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
+from weakref import WeakValueDictionary
 
 from patterns.errors import Overloaded
 from patterns.queues.group import Group
@@ -91,12 +92,25 @@ class _Watched:
         self.watchers: list[Watcher] = []
 
 
+class Handle(Protocol):
+    """A producer's end of a job."""
+
+    def tell(self, outcome: Outcome) -> object:
+        """Something has become of it."""
+
+
 class Outcomes:
     """Of one home's jobs."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self.watched: dict[int, _Watched] = {}
+        self.handles: WeakValueDictionary[int, Handle] = WeakValueDictionary()
+        """Who put a job has this for as long as it wants to know: that costs less than a watch."""
+
+    def are_awaited(self) -> bool:
+        """Whether anybody waits for any job."""
+        return bool(self.watched or self.handles)
 
     def watch(self, number: int, watcher: Watcher) -> None:
         """See ``Home.watch``."""
@@ -119,7 +133,10 @@ class Outcomes:
                 del self.watched[number]
 
     def tell(self, group: Group, outcome: Outcome) -> None:
-        """The watchers of a job, once its line is in order."""
+        """Who waits for a job, once its line is in order."""
+        handle = self.handles.get(outcome.number)
+        if handle is not None:
+            handle.tell(outcome)
         watched = self.watched.get(outcome.number)
         if watched is None or group not in watched.left:
             return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from patterns.errors import BadRequest
 from patterns.queues.group import Group, place_of
-from patterns.queues.ticket import State, Ticket
+from patterns.queues.ticket import NEVER, State, Ticket
 from patterns.queues.upkeep import CHUNK, Count
 from patterns.queues.window import Place
 
@@ -88,7 +88,7 @@ class People:
 
         def found(tickets: Sequence[Ticket], last: Place | None) -> None:
             nonlocal kicked
-            kicked += of.kick(tickets)
+            kicked += self._kick_these(of, tickets)
             if last is None or kicked >= most or self._home.is_closed:
                 done(kicked)
             else:
@@ -101,7 +101,12 @@ class People:
 
     def kick_one(self, number: int, done: Callable[[bool], None]) -> None:
         """A dead or delayed job is ready, wherever it is one; ``done`` hears whether it was."""
-        self._in_all(None, number, lambda of, ticket: of.kick([ticket]) > 0, done)
+        self._in_all(None, number, lambda of, ticket: self._kick_these(of, [ticket]) > 0, done)
+
+    def _kick_these(self, of: Group, tickets: Sequence[Ticket]) -> int:
+        if any(ticket.expires_ms != NEVER for ticket in tickets):
+            self._home.upkeep.is_expiring = True
+        return of.kick(tickets)
 
     def delete(self, number: int, done: Callable[[bool], None]) -> None:
         """A job goes, in all groups and whatever its state: a worker that has it is told.

@@ -7,8 +7,8 @@ Rules:
   at a time, and others of it that come meanwhile have its outcome, its error included.
 * What is under way counts as being in the queue.
 
-Surprise: who waits for another's job has put nothing as yet, and no job waits for one that came
-later: so they cannot wait for each other in a circle.
+Surprise: who waits for another's names holds none of its own: so they cannot wait for each other
+in a circle.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from patterns.errors import MeshError
+from patterns.errors import BadName, MeshError
 from patterns.queues.errors import QueueClosed, QueueFull, StoreFailed
 from patterns.queues.group import Group
 from patterns.queues.jobspec import JobSpec, NewPuts, Put
-from patterns.queues.names import Claim, id_note, unique_note
+from patterns.queues.names import Same, id_note, unique_note
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore
-from patterns.queues.ticket import NEVER, Extra, Ticket
+from patterns.queues.ticket import DELAYED, NEVER, Extra, Ticket
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
 
-__all__ = ["Batch", "Load", "PutThen", "Putting"]
+__all__ = ["Batch", "Load", "PutThen", "Putting", "check_names"]
 
 PutThen = Callable[[Sequence[Put] | MeshError], None]
 
@@ -70,6 +70,7 @@ class Load:
             ticket = Ticket(number, spec.body, now, priority=spec.priority, key=spec.key)
             if spec.delay_ms > 0:
                 ticket.due_ms = due_ms = now + spec.delay_ms
+                ticket.state = DELAYED
                 self.due_ms = min(self.due_ms, due_ms)
             ttl_ms = usual_ttl if spec.ttl_ms is None else spec.ttl_ms
             if ttl_ms is not None:
@@ -124,14 +125,15 @@ class Putting:
     def __init__(self, home: Home) -> None:
         self._home = home
         self.batches: set[Batch] = set()
-        """Those that wait for what the store says of their names."""
+        """Those that are under way and have names."""
 
     def put(self, specs: Sequence[JobSpec], then: PutThen) -> None:
         """See ``Home.put``."""
         home = self._home
         home.check_open()
         if any([spec.is_named for spec in specs]):  # noqa: C419  half the time of a generator
-            Batch(home, specs, lambda batch: self._put_batch(batch, then), then).look_up()
+            check_names(specs)
+            Batch(home, specs, self._put_batch, then).look_up()
             return
         home.check_room(len(specs))
         load = Load(home, specs)
@@ -142,7 +144,7 @@ class Putting:
 
         home.store.put(load.jobs, (), answered)
 
-    def _put_batch(self, batch: Batch, then: PutThen) -> None:
+    def _put_batch(self, batch: Batch) -> None:
         try:
             load, notes = batch.load()
         except QueueFull as error:
@@ -160,16 +162,16 @@ class Putting:
             batch.end(None)
 
     def close(self) -> None:
-        """What has not gone to the store will not."""
-        for batch in list(self.batches):
+        """What waits for names is not put."""
+        for batch in [batch for batch in self.batches if not batch.is_loaded]:
             batch.end(QueueClosed(f"queue {self._home.name} is closed: nothing was put"))
 
 
 class Batch:
     """Jobs that are put together, some of which have names.
 
-    ``ready(batch)`` is called when it is known which are new: then ``load`` is what is to be put,
-    and ``end`` tells everybody what has become of it. A batch may end before that, with an error.
+    ``ready()`` is called when it is known which are new: then ``load`` is what is to be put, and
+    ``end`` tells everybody what has become of it. It may end before that, with an error.
     """
 
     def __init__(
@@ -183,74 +185,92 @@ class Batch:
         self._specs = specs
         self._ready = ready
         self._then = then
-        self._puts: list[Put | None] = [None] * len(specs)
-        """None: it is new, or the same as one of this batch."""
-        self._twins: list[tuple[int, int]] = []
-        """Which of this batch is the same as which one of it."""
-        self._claims: list[Claim] = []
-        self._left = 1
+        self._names: dict[str, None] = {}
+        for spec in specs:
+            self._names.update(dict.fromkeys(_names_of(spec)))
+        self._same: dict[int, Same] = {}
+        """What was found for those with names."""
+        self._known: dict[str, Put] = {}
+        """What others have put that this one waited for."""
+        self._waiting: list[Batch] = []
+        """Others that have one of its names."""
+        self._left = 0
+        self._puts: list[Put] = []
         self._has_ended = False
+        self.is_loaded = False
+        """Whether it is on its way to the store."""
+        home.putting.batches.add(self)
 
     def look_up(self) -> None:
-        """Find out which are new."""
-        self.home.putting.batches.add(self)
+        """Find out which are new, once nobody else puts jobs of these names."""
         coming = self.home.names.coming
-        own: dict[Claim, None] = {}
-        asked: list[tuple[Claim, JobSpec]] = []
+        other = next((coming[name] for name in self._names if name in coming), None)
+        if other is not None:
+            other._waiting.append(self)
+            return
+        coming.update(dict.fromkeys(self._names, self))
+        self._left = 1
         for index, spec in enumerate(self._specs):
-            names = _names_of(spec)
-            other = next((coming[name] for name in names if name in coming), None)
-            if other is None:
-                if names:
-                    claim = Claim(names, index)
-                    own[claim] = None
-                    coming.update(dict.fromkeys(names, claim))
-                    asked.append((claim, spec))
-            elif other in own:
-                self._twins.append((index, other.index))
-            else:
-                self._left += 1
-                other.waiting.append(partial(self._joined, index))
-        self._claims = list(own)
-        self._left += len(asked)
-        for claim, spec in asked:
-            self.home.names.same(spec.id, spec.unique, partial(self._looked_up, claim))
+            if spec.is_named:
+                names = _names_of(spec)
+                known = self._known.get(names[0])
+                if known is not None:
+                    self._same[index] = Same((known.number, known.id))
+                else:
+                    self._left += 1
+                    self.home.names.same(spec.id, spec.unique, partial(self._looked_up, index))
         self._answered()
 
-    def _looked_up(self, claim: Claim, same: tuple[int, str] | None) -> None:
-        if same is not None and not self._has_ended:
-            put = Put(same[0], same[1], False)
-            self._puts[claim.index] = put
-            self._claims.remove(claim)
-            self._release(claim, put)
-        self._answered()
-
-    def _joined(self, index: int, put: Put | MeshError) -> None:
-        if isinstance(put, MeshError):
-            self.end(put)
-        else:
-            self._puts[index] = put._replace(is_new=False)
+    def _looked_up(self, index: int, same: Same) -> None:
+        self._same[index] = same
         self._answered()
 
     def _answered(self) -> None:
         self._left -= 1
         if not self._left and not self._has_ended:
-            self.home.putting.batches.discard(self)
             self._ready(self)
 
     def load(self) -> tuple[Load, list[Note]]:
         """What is new, with notes of its names. Raises QueueFull."""
         home = self.home
-        twins = {index for index, _ in self._twins}
-        fresh = [i for i, put in enumerate(self._puts) if put is None and i not in twins]
-        home.check_room(len(fresh))
-        load = Load(home, [self._specs[index] for index in fresh])
-        notes: list[Note] = []
-        for index, number in zip(fresh, load.numbers, strict=True):
-            spec = self._specs[index]
-            self._puts[index] = Put(number, spec.id or home.id_of(number))
-            notes += [Note(name, number) for name in _names_of(spec)]
+        fresh: dict[str, int] = {}
+        """Names of those that are new, and their place among these."""
+        new: list[int] = []
+        places: list[int] = []
+        """Of each its place among those that are new; -1: it is the same as one that was there."""
+        for index, spec in enumerate(self._specs):
+            place = self._place(index, spec, fresh)
+            if place is None:
+                place = len(new)
+                new.append(index)
+                fresh.update(dict.fromkeys(_names_of(spec), place))
+            places.append(place)
+        home.check_room(len(new))
+        for index in new:
+            if index in self._same:
+                self._same[index].take_over()
+        load = Load(home, [self._specs[index] for index in new])
+        self.is_loaded = True
+        notes = [Note(name, load.numbers[place]) for name, place in fresh.items()]
+        for index, place in enumerate(places):
+            if place < 0:
+                number, id = self._same[index].job or (0, "")
+                self._puts.append(Put(number, id, False))
+            else:
+                number = load.numbers[place]
+                id = self._specs[new[place]].id or home.id_of(number)
+                self._puts.append(Put(number, id, new[place] == index))
         return load, notes
+
+    def _place(self, index: int, spec: JobSpec, fresh: dict[str, int]) -> int | None:
+        """See ``places``; None: it is new."""
+        if not spec.is_named:
+            return None
+        if spec.id is not None and id_note(spec.id) in fresh:
+            return fresh[id_note(spec.id)]
+        if self._same[index].job is not None:
+            return -1
+        return None if spec.unique is None else fresh.get(unique_note(spec.unique))
 
     def end(self, error: MeshError | None) -> None:
         """It is put, or nothing of it is; the first time counts."""
@@ -258,27 +278,42 @@ class Batch:
             return
         self._has_ended = True
         self.home.putting.batches.discard(self)
-        outcome: list[Put] = []
-        if error is None:
-            for index, first in self._twins:
-                put = self._puts[first]
-                self._puts[index] = None if put is None else put._replace(is_new=False)
-            outcome = [put for put in self._puts if put is not None]
-        for claim in self._claims:
-            self._release(claim, error or self._puts[claim.index])
-        self._then(error or outcome)
-
-    def _release(self, claim: Claim, put: Put | MeshError | None) -> None:
         coming = self.home.names.coming
-        for name in claim.names:
-            del coming[name]
-        waiting, claim.waiting = claim.waiting, []
-        for waiter in waiting:
-            if put is not None:
-                waiter(put)
+        for name in self._names:
+            if coming.get(name) is self:
+                del coming[name]
+        known = {} if error is not None else self._put_names()
+        self._then(error or self._puts)
+        waiting, self._waiting = self._waiting, []
+        for other in waiting:
+            if error is not None:
+                other.end(error)
+            elif not other._has_ended:
+                other._known |= known
+                other.look_up()
+
+    def _put_names(self) -> dict[str, Put]:
+        """Names of which it is certain whose they are now."""
+        known: dict[str, Put] = {}
+        for put, spec in zip(self._puts, self._specs, strict=True):
+            names = _names_of(spec)
+            if put.is_new or len(names) == 1:
+                known.update(dict.fromkeys(names, put))
+        return known
+
+
+def check_names(specs: Sequence[JobSpec]) -> None:
+    """Raises BadName for one that no store can keep."""
+    for spec in specs:
+        for name in (spec.id, spec.unique):
+            try:
+                (name or "").encode()
+            except UnicodeEncodeError:
+                raise BadName(f"{name!r}: the name of a job is text without surrogates") from None
 
 
 def _names_of(spec: JobSpec) -> list[str]:
+    """Names of its notes; the one that counts first at the front."""
     names = []
     if spec.id is not None:
         names.append(id_note(spec.id))

@@ -127,5 +127,6 @@ class Store(Protocol):
     def sweep(self, now_ms: int) -> None:
         """Forget the notes whose time is over, soon."""
 
-    def close(self) -> bool:
-        """Write what is left, and end; returns whether that went well. Idempotent."""
+    def close(self, wait: float = 1.0) -> bool:
+        """Write what is left, and end; returns whether that is over within ``wait`` seconds. Who
+        calls again waits on."""

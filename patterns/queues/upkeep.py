@@ -157,9 +157,14 @@ class Upkeep:
 
     def drop(self, group: Group, done: Count) -> None:
         """All of a group's jobs go, whatever their state."""
-        for ticket in group.held():
+        held = group.held()
+        for ticket in held:
             self._home.remove(group, ticket, "deleted")
-        self.empty(group, lambda waiting: self.purge(group, lambda dead: done(waiting + dead)))
+
+        def emptied(waiting: int) -> None:
+            self.purge(group, lambda dead: done(len(held) + waiting + dead))
+
+        self.empty(group, emptied)
 
     def drop_late(self, group: Group, tickets: Sequence[Ticket]) -> None:
         """Jobs that were put while their group was deleted."""

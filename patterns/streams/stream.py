@@ -229,6 +229,11 @@ class Stream:
         return entry
 
     @property
+    def queued_bytes(self) -> int:
+        """What waits here for credit or for its turn, about."""
+        return self._queued
+
+    @property
     def is_sent(self) -> bool:
         """Whether nothing waits here for credit."""
         return not self._queue

@@ -39,6 +39,7 @@ from mesh.cli.commands.tap import tap
 from mesh.cli.commands.top import top
 from mesh.cli.commands.traces import trace
 from mesh.cli.commands.watch import watch
+from mesh.cli.commands.work import work
 
 __all__ = ["COMMANDS"]
 
@@ -61,6 +62,7 @@ COMMANDS: tuple[click.Command, ...] = (
     sub,
     broadcast,
     groupcast,
+    work,
     expose,
     forward,
     send,

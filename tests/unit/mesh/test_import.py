@@ -9,10 +9,12 @@ import subprocess
 import sys
 
 HEAVY = (
-    "click", "difflib", "email", "http", "importlib.metadata", "multiprocessing", "nacl", "rich",
-    "sqlite3", "tempfile", "tomllib", "unittest", "uvloop", "zeroconf", "zmq.asyncio",
+    "click", "difflib", "email", "http", "importlib.metadata", "mesh.queues", "mesh.stores",
+    "multiprocessing", "nacl", "rich", "sqlite3", "tempfile", "tomllib", "unittest", "uvloop",
+    "zeroconf", "zmq.asyncio",
 )  # fmt: skip
-"""For commands, slips in names, identities, files of jobs, tables, policies, loops and mDNS."""
+"""For commands, slips in names, identities, queues, tables, policies, ``mesh.Node``'s loop and
+mDNS."""
 
 
 def test_importing_mesh_loads_nothing_that_only_some_nodes_need() -> None:

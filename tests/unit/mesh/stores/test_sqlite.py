@@ -319,3 +319,23 @@ def test_a_kill_loses_nothing_that_was_told_to_be_stored(path: Path) -> None:
                 if number.strip():
                     said[what].add(int(number))
         check_what_is_left(path, said)
+
+
+def test_a_line_that_was_dropped_is_not_there_at_the_next_start(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "dropped.db"
+    store = SqliteStore(path)
+    store.open()
+    store.start(desk.run, desk.run_later, 0)
+    for group in ("audit", "bill"):
+        put(desk, store, store.line("emails", group), Ticket(store.last_number + 1, b"", 0))
+    line = store.line("emails", "bill")
+    ticket = page(desk, line, State.READY, None, 1)[0]
+    ticket.state = State.GONE
+    line.mark(ticket)
+    store.drop("emails", "bill")
+    store.line("emails", "log")  # which gets the number of the line that has gone
+    put(desk, store, store.line("emails", "log"), Ticket(store.last_number + 1, b"", 0))
+    assert store.close()
+    again = SqliteStore(path)
+    assert sorted(again.open()) == [("emails", "audit"), ("emails", "log")]
+    assert again.close()

@@ -1,0 +1,1 @@
+"""``meshctl work``: programs as workers."""

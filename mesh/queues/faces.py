@@ -1,0 +1,377 @@
+"""``AsyncQueue`` and ``Queue``: what ``node.queue("emails")`` is.
+
+Jobs are put at home here, or where ``hosts=`` says. All else is of the whole queue: its homes are
+asked, this node among them, and what they say is put together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mesh.queues.asking import ask_all, ask_one, nobody
+from mesh.queues.jobs import AsyncJob, Job
+from mesh.queues.specs import make_specs, wire_of
+from mesh.queues.views import JobView, QueueStats, gather_stats, view_of
+from mesh.runtime import ThreadWaiter
+from mesh.runtime.thread_codec import thread_codec
+from patterns.errors import ConfigError, MeshError, NoProvider
+from patterns.queues.errors import JobGone
+from patterns.queues.jobspec import JobSpec
+from patterns.queues.jobspec import Put as PutResult
+from patterns.queues.naming import check_queue, service_of
+from patterns.queues.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from mesh.aio import AsyncNode
+    from mesh.membership import Peer
+    from mesh.node import Node
+    from mesh.queues.keeping import Keeper
+
+__all__ = ["ANY_HOME", "AsyncQueue", "Queue"]
+
+ANY_HOME = "*"
+"""As ``hosts=``: whoever keeps the queue already."""
+
+ASK_TIMEOUT = 5.0
+"""Seconds for a home to answer: to put is to write to a disk."""
+
+
+class AsyncQueue:
+    """A work queue, as one node has it. See ``AsyncNode.queue``."""
+
+    def __init__(self, node: AsyncNode, name: str, hosts: str | None) -> None:
+        self.node = node
+        self.name = check_queue(name)
+        self._hosts = hosts
+
+    @property
+    def keeper(self) -> Keeper:
+        """The queue at home here. Raises ConfigError where it is not, NodeClosed."""
+        keeper = self.keeper_here
+        if keeper is None:
+            raise ConfigError(f"the queue {self.name!r} is kept by other nodes")
+        return keeper
+
+    @property
+    def keeper_here(self) -> Keeper | None:
+        """The same; None where it is not."""
+        return self.node.queues.keepers.get(self.name)
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether others keep what is put."""
+        return self._hosts is not None
+
+    def __repr__(self) -> str:
+        where = f" at {self._hosts}" if self._hosts else ""
+        return f"<{type(self).__name__} {self.name!r}{where} of {self.node.name}>"
+
+    # Jobs.
+
+    async def put(self, data: Any = None, **options: Any) -> AsyncJob:
+        """Put one job; returns when it is safe: in memory here, or on the disk (``store=``).
+
+        ``priority``    0, the most urgent, to 2**32 - 1 (1024); first in first out inside one
+        ``delay``       seconds for which it is not handed out; or ``at``, an aware datetime, until
+                        when
+        ``ttl``         seconds after which it is of no use any more, and gone
+        ``unique``      a name: while one of that name is queued or runs, this is that one
+        ``key``         jobs of one key are handed out one by one, in order; with ``hosts=`` it says
+                        which of them
+        ``id``          its name, for ``queue.job(id)``; another of that id within the queue's
+                        ``dedup=`` seconds is the same job
+        ``keep_result`` seconds for which its outcome is kept
+        ``headers``     ``dict[str, str]`` for its worker
+
+        At least once: whoever has it and dies, or is cut off, has it in vain, and it is handed out
+        again. Raises BadPayload, PayloadTooLarge (1 MiB), QueueFull, QueueClosed, StoreFailed: then
+        it is not put. With ``hosts=`` as a call does; after CallTimeout and PeerLost it may have
+        been put, and ``id=`` makes it safe to put it again.
+        """
+        (job,) = await self._put(make_specs([_pack(data)], self._now, **options), options)
+        return job
+
+    async def put_many(self, data: Iterable[Any], **options: Any) -> list[AsyncJob]:
+        """Put several jobs with the same options, in one commit: all of them or none."""
+        specs = make_specs([_pack(one) for one in data], self._now, **options)
+        return await self._put(specs, options) if specs else []
+
+    def _now(self) -> Any:
+        return self.node.host.wall_clock()
+
+    async def _put(self, specs: list[JobSpec], options: dict[str, Any]) -> list[AsyncJob]:
+        if self._hosts is not None:
+            return await self._put_there(specs, options)
+        keeper = self.keeper
+        return keeper.handles(self, await keeper.put(specs))
+
+    async def _put_there(self, specs: list[JobSpec], options: dict[str, Any]) -> list[AsyncJob]:
+        names = (options.get(name) for name in ("key", "unique", "id"))
+        key = next((name for name in names if name is not None), None)
+        if key is None:
+            key = self.node.host.random.getrandbits(64)
+        wires = [wire_of(spec) for spec in specs]
+        where = "" if self._hosts == ANY_HOME else f" among the nodes of {self._hosts!r}"
+        failure: MeshError = nobody(self.name, where)
+        for home in await self._owners(key):
+            try:
+                puts = await ask_one(
+                    self.node, self.name, "put", wires, peer=home, timeout=ASK_TIMEOUT
+                )
+            except NoProvider as error:  # it has just left
+                failure = error
+                continue
+            return [AsyncJob(self, id, is_new, home) for _, id, is_new in puts]
+        raise failure
+
+    async def _owners(self, key: Any) -> list[Peer]:
+        """Homes among the hosts, the best for a key first; waits a while for one to be there."""
+        service = service_of(self.name)
+        hosts = service if self._hosts in (None, ANY_HOME) else self._hosts
+        queues = self.node.queues
+        for _ in range(50):
+            try:
+                owners = self.node.owners(hosts, key)
+            except NoProvider:
+                owners = []
+            owners = [peer for peer in owners if service in peer.services]
+            if owners or not queues.is_young:
+                break
+            await asyncio.sleep(0.02)
+        return owners
+
+    def job(self, id: str) -> AsyncJob:
+        """The handle of a job by its id, also after a restart. It may be there, or not."""
+        return AsyncJob(self, id, False, None)
+
+    # The queue.
+
+    async def stats(self) -> QueueStats:
+        """How it is, at all of its homes together."""
+        return gather_stats(self.name, await self._look("stats"))
+
+    async def peek(
+        self, state: str = "ready", limit: int = 10, *, group: str | None = None
+    ) -> list[JobView]:
+        """The first jobs in a state ("ready", "delayed", "reserved", "dead"), without taking them:
+        up to ``limit`` of each home."""
+        told = await self._look("peek", state, limit, group)
+        return [view_of(self.name, home, one) for home, jobs in told for one in jobs]
+
+    async def show(self, id: str) -> list[JobView]:
+        """One job, in each group of workers that has not done it; empty: there is none."""
+        told = await self._look("show", id)
+        return [view_of(self.name, home, one) for home, jobs in told for one in jobs]
+
+    async def pause(self, group: str | None = None) -> None:
+        """Hand out no more, of all groups or one. It still takes jobs; what is held goes on."""
+        await self._manage("pause", group)
+
+    async def resume(self, group: str | None = None) -> None:
+        """Hand out again."""
+        await self._manage("resume", group)
+
+    async def drain(self) -> None:
+        """Take no more jobs (QueueClosed), and hand out those that there are."""
+        await self._manage("drain")
+
+    async def undrain(self) -> None:
+        """Take jobs again."""
+        await self._manage("undrain")
+
+    async def empty(self, group: str | None = None) -> int:
+        """Delete all that wait, ready or delayed; returns how many. What is held goes on."""
+        return sum(count for _, count in await self._manage("empty", group))
+
+    async def kick(
+        self, most: int | None = None, *, id: str | None = None, group: str | None = None
+    ) -> int:
+        """Make dead jobs ready again: up to ``most`` of each home, or the one of that id (also one
+        that is delayed); returns how many."""
+        if (most is None) is (id is None):
+            raise ConfigError("kick(10) or kick(id=...): say how many, or which one")
+        if id is not None and group is not None:
+            raise ConfigError("kick(id=...) is for all groups: leave group= out")
+        what = ("kick", group, most) if id is None else ("kick_one", None, id)
+        told = await self._manage(*what)
+        return sum(count for _, count in told)
+
+    async def delete(self, id: str) -> bool:
+        """Delete a job, in whatever state; returns whether there was one."""
+        return any(found for _, found in await self._manage("delete", None, id))
+
+    async def edit(self, id: str, data: Any, *, group: str | None = None) -> None:
+        """Other data for a job that waits or is dead. Raises JobGone."""
+        told = await self._manage("edit", group, id, _pack(data))
+        if not any(found for _, found in told):
+            raise JobGone(f"there is no job {id!r} that waits or is dead in {self.name!r}")
+
+    async def purge(self, group: str | None = None) -> int:
+        """Delete all dead jobs; returns how many."""
+        return sum(count for _, count in await self._manage("purge", group))
+
+    async def _look(self, *what: Any) -> list[tuple[Peer, Any]]:
+        return await ask_all(self.node, self.name, "look", *what, timeout=ASK_TIMEOUT)
+
+    async def _manage(self, *what: Any) -> list[tuple[Peer, Any]]:
+        return await ask_all(self.node, self.name, "manage", *what, timeout=ASK_TIMEOUT)
+
+    # For jobs.
+
+    async def ask_status(self, id: str) -> list[list[Any]]:
+        """Where a job is, by group."""
+        return [one for _, statuses in await self._look("status", id) for one in statuses]
+
+    async def home_of(self, id: str) -> Peer:
+        """Who keeps a job, or its outcome. Raises JobGone."""
+        for home, statuses in await self._look("status", id):
+            if statuses:
+                return home
+        raise JobGone(f"no job {id!r} is known of {self.name!r}")
+
+    async def ask_outcome(
+        self, id: str, home: Peer, group: str | None, seconds: float
+    ) -> Outcome | None:
+        """The outcome of a job that another node keeps; None: not within these seconds."""
+        told = await ask_one(
+            self.node,
+            self.name,
+            "result",
+            id,
+            group,
+            seconds,
+            peer=home,
+            timeout=seconds + ASK_TIMEOUT,
+        )
+        if told is None:
+            return None
+        kind, number, of_group, packed, reason, attempts = told
+        return Outcome(kind, number, of_group, packed, reason, attempts)
+
+
+class Queue:
+    """A work queue, for threads; see ``AsyncQueue``, whose verbs it has."""
+
+    def __init__(self, node: Node, queue: AsyncQueue) -> None:
+        self.node = node
+        self._queue = queue
+        self.name = queue.name
+
+    def put(self, data: Any = None, **options: Any) -> Job:
+        """Put one job; returns when it is safe. As ``AsyncQueue.put``."""
+        (job,) = self._put([_pack(data)], options)
+        return job
+
+    def put_many(self, data: Iterable[Any], **options: Any) -> list[Job]:
+        """Put several jobs with the same options, in one commit: all of them or none."""
+        bodies = [_pack(one) for one in data]
+        return self._put(bodies, options) if bodies else []
+
+    def _put(self, bodies: list[bytes], options: dict[str, Any]) -> list[Job]:
+        queue = self._queue
+        self.node._check_thread("queue.put")
+        specs = make_specs(bodies, self.node.aio.host.wall_clock, **options)
+        if queue.is_hosted:
+            jobs = self.wait("put", lambda: queue._put(specs, options))
+        else:
+            waiter = ThreadWaiter()
+            self.node.aio.host.hand_over(_begin_put, queue, specs, waiter)
+            jobs = waiter.wait()
+        return [Job(self, job) for job in jobs]
+
+    def job(self, id: str) -> Job:
+        """The handle of a job by its id, also after a restart. It may be there, or not."""
+        return Job(self, self._queue.job(id))
+
+    def stats(self) -> QueueStats:
+        """How it is, at all of its homes together."""
+        stats: QueueStats = self.wait("stats", self._queue.stats)
+        return stats
+
+    def peek(
+        self, state: str = "ready", limit: int = 10, *, group: str | None = None
+    ) -> list[JobView]:
+        """The first jobs in a state, without taking them: up to ``limit`` of each home."""
+        jobs: list[JobView] = self.wait("peek", lambda: self._queue.peek(state, limit, group=group))
+        return jobs
+
+    def show(self, id: str) -> list[JobView]:
+        """One job, in each group of workers that has not done it; empty: there is none."""
+        jobs: list[JobView] = self.wait("show", lambda: self._queue.show(id))
+        return jobs
+
+    def pause(self, group: str | None = None) -> None:
+        """Hand out no more, of all groups or one; it still takes jobs."""
+        self.wait("pause", lambda: self._queue.pause(group))
+
+    def resume(self, group: str | None = None) -> None:
+        """Hand out again."""
+        self.wait("resume", lambda: self._queue.resume(group))
+
+    def drain(self) -> None:
+        """Take no more jobs (QueueClosed), and hand out those that there are."""
+        self.wait("drain", self._queue.drain)
+
+    def undrain(self) -> None:
+        """Take jobs again."""
+        self.wait("undrain", self._queue.undrain)
+
+    def empty(self, group: str | None = None) -> int:
+        """Delete all that wait, ready or delayed; returns how many."""
+        return int(self.wait("empty", lambda: self._queue.empty(group)))
+
+    def kick(
+        self, most: int | None = None, *, id: str | None = None, group: str | None = None
+    ) -> int:
+        """Make dead jobs ready again; returns how many."""
+        return int(self.wait("kick", lambda: self._queue.kick(most, id=id, group=group)))
+
+    def delete(self, id: str) -> bool:
+        """Delete a job, in whatever state; returns whether there was one."""
+        return bool(self.wait("delete", lambda: self._queue.delete(id)))
+
+    def edit(self, id: str, data: Any, *, group: str | None = None) -> None:
+        """Other data for a job that waits or is dead. Raises JobGone."""
+        self.wait("edit", lambda: self._queue.edit(id, data, group=group))
+
+    def purge(self, group: str | None = None) -> int:
+        """Delete all dead jobs; returns how many."""
+        return int(self.wait("purge", lambda: self._queue.purge(group)))
+
+    # For it and its jobs.
+
+    def wait(self, verb: str, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run a verb on the loop and wait for it."""
+        self.node._check_thread(f"queue.{verb}")
+        return self.node._wait(make)
+
+    def on_loop(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a plain function on the loop's thread."""
+        return self.node.aio.host.on_loop(function, *args)
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r} of {self.node.name}>"
+
+
+def _begin_put(queue: AsyncQueue, specs: list[JobSpec], waiter: ThreadWaiter) -> None:
+    try:
+        keeper = queue.keeper
+        keeper.home.put(specs, functools.partial(_put_ended, queue, keeper, waiter))
+    except Exception as error:  # noqa: BLE001  raised in the thread that waits
+        waiter.set_exception(error)
+
+
+def _put_ended(
+    queue: AsyncQueue, keeper: Keeper, waiter: ThreadWaiter, puts: Sequence[PutResult] | MeshError
+) -> None:
+    if isinstance(puts, MeshError):
+        waiter.set_exception(puts)
+    else:
+        waiter.set_result(keeper.handles(queue, puts))
+
+
+def _pack(data: Any) -> bytes:
+    return thread_codec().pack(data)

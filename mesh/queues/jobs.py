@@ -1,0 +1,249 @@
+"""``Job`` and ``AsyncJob``: what ``put`` returns; its producer's end of a job.
+
+A job at home here tells its handle whatever becomes of it, for as long as somebody has the handle.
+One that another node keeps is asked for: its outcome must be kept there, by ``keep_result=`` or the
+queue's ``keep_results=``, at least for as long as it takes to ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mesh.logs import get_logger
+from mesh.runtime.thread_codec import thread_codec
+from patterns.errors import Timeout
+from patterns.queues.errors import JobFailed, JobGone
+
+if TYPE_CHECKING:
+    from mesh.membership import Peer
+    from mesh.queues.faces import AsyncQueue, Queue
+    from patterns.queues.outcomes import Outcome
+
+__all__ = ["AsyncJob", "Job", "JobStatus", "Progress"]
+
+logger = get_logger("mesh.queues")
+
+ASK_FOR = 20.0
+"""Seconds for which a home is asked at a time to wait for an outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is: ``done`` of ``of``, and what its worker said beside that."""
+
+    done: int
+    of: int
+    data: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """Where a job is, in one group of workers.
+
+    ``state``     "ready", "delayed", "reserved" (a worker has it), "dead" or "done"
+    ``attempts``  how often it was handed out
+    ``reason``    why it came back last, or is dead
+    ``put_at``    when it was put; aware, UTC; None when only its outcome is left
+    """
+
+    state: str
+    group: str
+    attempts: int
+    reason: str
+    put_at: datetime | None
+
+
+class AsyncJob:
+    """A job that was put. ``id`` names it, also after a restart (``queue.job(id)``); ``is_new`` is
+    False where another was the same already, by ``unique=`` or ``id=``."""
+
+    def __init__(
+        self, queue: AsyncQueue, id: str, is_new: bool, home: Peer | None, *, is_told: bool = False
+    ) -> None:
+        self.queue = queue
+        self.id = id
+        self.is_new = is_new
+        self._home = home
+        """The other node that keeps it, as far as that is known."""
+        self._is_told = is_told
+        """Whether it is at home here, and hears what becomes of it."""
+        self._outcomes: dict[str, Outcome] = {}
+        """By group."""
+        self._progress: Progress | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._on_done: list[Callable[[AsyncJob], object]] = []
+        self._on_progress: list[Callable[[Progress], object]] = []
+
+    # What its home tells, on the loop's thread.
+
+    def tell(self, outcome: Outcome) -> None:
+        """Something has become of it."""
+        if outcome.kind == "progress":
+            self._progress = progress = _progress_of(outcome)
+            for on_progress in self._on_progress:
+                _call(on_progress, progress)
+            return
+        self._outcomes[outcome.group] = outcome
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        on_done, self._on_done = self._on_done, []
+        for call in on_done:
+            _call(call, self)
+
+    # For its producer.
+
+    @property
+    def progress(self) -> Progress | None:
+        """What its worker said last; None: nothing as yet."""
+        return self._progress
+
+    def on_progress(self, call: Callable[[Progress], object]) -> None:
+        """Call a function on the loop's thread whenever its worker tells how far it is."""
+        self._on_progress.append(call)
+
+    def on_done(self, call: Callable[[AsyncJob], object]) -> None:
+        """Call a function on the loop's thread when it has ended: done, dead or gone."""
+        if self._outcomes:
+            _call(call, self)
+        else:
+            self._on_done.append(call)
+
+    async def result(self, timeout: float | None = None, *, group: str | None = None) -> Any:
+        """What its handler returned, as soon as that is there.
+
+        ``group`` is needed where several groups of workers have copies. Raises JobFailed when it
+        was given up, JobGone when it ended and its outcome is not kept, was deleted or has expired,
+        and Timeout.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                outcome = await self._outcome(group)
+        except TimeoutError:
+            raise Timeout(f"the job {self.id} has not ended within {timeout:g} s") from None
+        if outcome.kind == "dead":
+            raise JobFailed(
+                f"the job {self.id} of {self.queue.name!r} was given up: {outcome.reason}",
+                outcome.reason,
+                outcome.attempts,
+            )
+        if outcome.kind == "gone":
+            raise JobGone(f"the job {self.id} of {self.queue.name!r} was {outcome.reason}")
+        packed = outcome.packed
+        return None if packed is None else thread_codec().unpack_all(packed, 1)[0]
+
+    async def _outcome(self, group: str | None) -> Outcome:
+        while True:
+            if group is None and self._outcomes:
+                return next(iter(self._outcomes.values()))
+            if group is not None and group in self._outcomes:
+                return self._outcomes[group]
+            if not self._is_told and self._home is None:
+                await self._find(group)
+            elif self._home is not None:
+                outcome = await self.queue.ask_outcome(self.id, self._home, group, ASK_FOR)
+                if outcome is not None:
+                    self.tell(outcome)
+            else:
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters.add(waiter)
+                try:
+                    await waiter
+                finally:
+                    self._waiters.discard(waiter)
+
+    async def _find(self, group: str | None) -> None:
+        """Where it is; what is known of it already."""
+        keeper = self.queue.keeper_here
+        if keeper is None:
+            self._home = await self.queue.home_of(self.id)
+            return
+        number = await keeper.number_of(self.id)
+        if number is None:
+            raise JobGone(f"no job {self.id!r} is known of {self.queue.name!r}")
+        keeper.follow(number, self)
+        self._is_told = True
+        outcome = await keeper.outcome(number, group)
+        if outcome is not None and not self._outcomes:
+            self.tell(outcome)
+
+    async def status(self) -> list[JobStatus]:
+        """Where it is, in each group of workers; empty when nothing is known of it any more."""
+        return [_status_of(one) for one in await self.queue.ask_status(self.id)]
+
+    async def cancel(self) -> bool:
+        """Delete it, whatever it does; returns whether it was there. A worker that has it is told:
+        what that does is in vain."""
+        return await self.queue.delete(self.id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} of {self.queue.name!r}>"
+
+
+class Job:
+    """A job that was put, for threads; see ``AsyncJob``."""
+
+    def __init__(self, queue: Queue, job: AsyncJob) -> None:
+        self.queue = queue
+        self._job = job
+
+    @property
+    def id(self) -> str:
+        """Names it, also after a restart (``queue.job(id)``)."""
+        return self._job.id
+
+    @property
+    def is_new(self) -> bool:
+        """False where another was the same already, by ``unique=`` or ``id=``."""
+        return self._job.is_new
+
+    @property
+    def progress(self) -> Progress | None:
+        """What its worker said last; None: nothing as yet."""
+        return self._job.progress
+
+    def on_progress(self, call: Callable[[Progress], object]) -> None:
+        """Call a function on the loop's thread whenever its worker tells how far it is."""
+        self.queue.on_loop(self._job.on_progress, call)
+
+    def on_done(self, call: Callable[[Job], object]) -> None:
+        """Call a function on the loop's thread when it has ended: done, dead or gone."""
+        self.queue.on_loop(self._job.on_done, lambda _: call(self))
+
+    def result(self, timeout: float | None = None, *, group: str | None = None) -> Any:
+        """What its handler returned, as soon as that is there. Raises as ``AsyncJob.result``."""
+        return self.queue.wait("result", lambda: self._job.result(timeout, group=group))
+
+    def status(self) -> list[JobStatus]:
+        """Where it is, in each group of workers; empty when nothing is known of it any more."""
+        statuses: list[JobStatus] = self.queue.wait("status", self._job.status)
+        return statuses
+
+    def cancel(self) -> bool:
+        """Delete it, whatever it does; returns whether it was there."""
+        return bool(self.queue.wait("cancel", self._job.cancel))
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} of {self.queue.name!r}>"
+
+
+def _progress_of(outcome: Outcome) -> Progress:
+    done, of, packed = outcome.progress or (0, 0, None)
+    return Progress(done, of, None if packed is None else thread_codec().unpack_all(packed, 1)[0])
+
+
+def _status_of(told: list[Any]) -> JobStatus:
+    state, group, attempts, reason, put_ms = told
+    put_at = None if put_ms is None else datetime.fromtimestamp(put_ms / 1000, UTC)
+    return JobStatus(state, group, attempts, reason, put_at)
+
+
+def _call(function: Callable[[Any], object], *args: Any) -> None:
+    try:
+        function(*args)
+    except Exception:
+        logger.exception("a callback of a job raised")

@@ -1,0 +1,146 @@
+"""What a producer says of a job: checked where it is said, and again where it arrives.
+
+On the wire a job is ``[body, options]``, ``options`` a map of what is not as usual.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from mesh.engine.packing import check_headers
+from patterns.errors import BadName, BadRequest, ConfigError, MeshError, PayloadTooLarge
+from patterns.keys import Key, key_bytes
+from patterns.queues.jobspec import JobSpec
+from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
+
+__all__ = ["MAX_JOB_BYTES", "MAX_NAME_BYTES", "job_of", "make_specs", "wire_of"]
+
+MAX_JOB_BYTES = 1024 * 1024
+"""Of a job's packed data: what is larger belongs where many can read it, and its address into a
+job. It is kept in memory and on the disk, and sent again with each attempt."""
+
+MAX_NAME_BYTES = 255
+"""Of ``id`` and ``unique``: they are looked up for each job that has one."""
+
+MAX_SECONDS = 100 * 366 * 86400.0
+"""A hundred years; so that all times are whole numbers of milliseconds."""
+
+
+def seconds_ms(name: str, value: float, *, least: float = 0.0) -> int:
+    """Seconds as whole ms. Raises ConfigError."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= MAX_SECONDS:
+        raise ConfigError(f"{name}={value!r}: give seconds from {least:g}")
+    return math.ceil(value * 1000)
+
+
+def _name(what: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value.encode()) <= MAX_NAME_BYTES:
+        raise BadName(f"{what}={value!r:.80}: give a text of 1 to {MAX_NAME_BYTES} bytes")
+    return value
+
+
+def _priority(value: int) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_PRIORITY:
+        raise ConfigError(f"priority={value!r}: give a whole number from 0 to {MAX_PRIORITY}")
+    return value
+
+
+def _body(body: bytes) -> bytes:
+    if len(body) > MAX_JOB_BYTES:
+        raise PayloadTooLarge(
+            f"a job of {len(body)} bytes: at most {MAX_JOB_BYTES}; keep what is large elsewhere "
+            "and put its address"
+        )
+    return body
+
+
+def make_specs(
+    bodies: list[bytes],
+    now: Callable[[], datetime],
+    *,
+    priority: int = DEFAULT_PRIORITY,
+    delay: float = 0.0,
+    at: datetime | None = None,
+    ttl: float | None = None,
+    unique: str | None = None,
+    key: Key | None = None,
+    id: str | None = None,
+    keep_result: float | None = None,
+    headers: dict[str, str] | None = None,
+) -> list[JobSpec]:
+    """Jobs with the same options. Raises ConfigError, BadName, BadPayload, PayloadTooLarge."""
+    if at is not None:
+        if delay or not isinstance(at, datetime) or at.tzinfo is None:
+            raise ConfigError(f"at={at!r}: give an aware datetime, and no delay=")
+        delay = max(0.0, (at - now()).total_seconds())
+    if len(bodies) > 1 and (id is not None or unique is not None):
+        raise ConfigError("id= and unique= are for one job each: use put()")
+    ttl_ms = None if ttl is None else seconds_ms("ttl", ttl, least=0.001)
+    keep_ms = None if keep_result is None else seconds_ms("keep_result", keep_result)
+    rest = (
+        _priority(priority),
+        seconds_ms("delay", delay),
+        ttl_ms,
+        None if key is None else key_bytes(key),
+        _name("id", id),
+        _name("unique", unique),
+        keep_ms,
+        check_headers(headers) if headers else None,
+    )
+    return [JobSpec(_body(body), *rest) for body in bodies]
+
+
+_FIELDS = ("priority", "delay_ms", "ttl_ms", "key", "id", "unique", "keep_result_ms", "headers")
+_USUAL = (DEFAULT_PRIORITY, 0, None, None, None, None, None, None)
+
+
+def wire_of(spec: JobSpec) -> list[Any]:
+    """A job as it travels to its home."""
+    options = {
+        name: value
+        for name, usual in zip(_FIELDS, _USUAL, strict=True)
+        if (value := getattr(spec, name)) != usual
+    }
+    return [spec.body, options]
+
+
+def job_of(wire: Any) -> JobSpec:
+    """A job as it came. Raises BadRequest."""
+    match wire:
+        case [bytes(body), dict(options)]:
+            pass
+        case _:
+            raise BadRequest("a job is [body, options]")
+    more = set(options) - set(_FIELDS)
+    if more:
+        raise BadRequest(f"a job has no option {sorted(map(str, more))[0]!r:.80}")
+    try:
+        for field in ("delay_ms", "ttl_ms", "keep_result_ms"):
+            value = options.get(field, 0)
+            if type(value) is not int or not 0 <= value <= MAX_SECONDS * 1000:
+                raise BadRequest(f"{field}={value!r:.80}: give whole milliseconds")
+        key = options.get("key")
+        if key is not None and (type(key) is not bytes or not key):
+            raise BadRequest(f"key={key!r:.80}: give bytes")
+        headers = options.get("headers")
+        return JobSpec(
+            _body(body),
+            _priority(options.get("priority", DEFAULT_PRIORITY)),
+            options.get("delay_ms", 0),
+            options.get("ttl_ms"),
+            key,
+            _name("id", options.get("id")),
+            _name("unique", options.get("unique")),
+            options.get("keep_result_ms"),
+            check_headers(headers) if headers else None,
+        )
+    except BadRequest:
+        raise
+    except (MeshError, UnicodeError) as error:
+        raise BadRequest(str(error)) from None

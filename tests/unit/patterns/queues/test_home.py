@@ -1,0 +1,766 @@
+"""One law of a queue at its home each."""
+
+from __future__ import annotations
+
+import pytest
+
+from patterns.errors import BadRequest, ConfigError, MeshError
+from patterns.queues.errors import LeaseLost, QueueClosed, QueueFull, StoreFailed
+from patterns.queues.home import Home
+from patterns.queues.jobspec import HomeOptions, JobSpec, Put
+from patterns.queues.line import Holder
+from patterns.queues.outcomes import Outcome
+from patterns.queues.ticket import State
+from tests.unit.patterns.queues.bench import Bench
+
+
+def job(**options: object) -> JobSpec:
+    return JobSpec(b"x", **options)  # type: ignore[arg-type]
+
+
+# Puts.
+
+
+def test_a_job_is_handed_out_when_it_is_safe_and_not_before() -> None:
+    bench = Bench()
+    ends = bench.start_put(job())
+    worker = Holder("worker", 10.0)
+    assert bench.home.group("").take(worker, 1) == []
+    assert not ends
+    bench.pump()
+    assert [put.is_new for put in ends[0]] == [True]  # type: ignore[union-attr]
+    assert len(bench.take(worker)) == 1
+
+
+def test_a_put_that_fails_leaves_nothing_behind() -> None:
+    bench = Bench(max_length=2)
+    plain = bench.start_put(job(), job())
+    bench.store.commit(fails=True)
+    assert isinstance(plain[0], StoreFailed)
+    named = bench.start_put(job(unique="u", id="i"), job())
+    joined = bench.start_put(job(unique="u"))
+    bench.store.commit()  # the names are looked up
+    bench.store.commit()  # there was no such note
+    bench.store.commit(fails=True)
+    assert isinstance(named[0], StoreFailed)
+    assert joined[0] is named[0], "who joined it has the same error"
+    assert bench.counts() == (0, 0, 0)
+    assert bench.notes() == set()
+    assert not bench.home.names.coming
+    assert bench.put(job(unique="u", id="i"))[0].is_new
+    assert len(bench.put(job())) == 1, "and its room is free"
+
+
+def test_jobs_put_together_are_one_commit() -> None:
+    bench = Bench()
+    bench.home.group("a")
+    bench.home.group("b")
+    bench.pump()
+    before = bench.store.commits
+    bench.put(*[job() for _ in range(50)])
+    assert bench.store.commits == before + 1
+    assert bench.counts("a") == bench.counts("b") == (50, 0, 0)
+
+
+def test_a_default_id_names_the_job() -> None:
+    bench = Bench()
+    (put,) = bench.put(job())
+    assert put.id == f"{bench.store.id}-{put.number}"
+    assert bench.asked(bench.home.number_of, put.id) == put.number
+    assert bench.asked(bench.home.number_of, "nobody's") is None
+
+
+def test_a_draining_queue_takes_nothing_and_hands_out_what_it_has() -> None:
+    bench = Bench()
+    number = bench.put_one()
+    bench.home.drain()
+    with pytest.raises(QueueClosed, match="drained"):
+        bench.put_one()
+    assert bench.work_off() == [number]
+    bench.home.undrain()
+    bench.put_one()
+
+
+def test_a_closed_home_leaves_no_timer_and_fails_what_it_has_not_put() -> None:
+    bench = Bench()
+    ends = bench.start_put(job(unique="u"))
+    bench.home.close()
+    bench.home.close()
+    assert isinstance(ends[0], QueueClosed)
+    bench.pump()
+    assert bench.store.last_number == 0
+    assert not [timer for _, _, timer in bench.clock._heap if timer.is_pending]
+    with pytest.raises(QueueClosed):
+        bench.put_one()
+
+
+# Names.
+
+
+def test_a_unique_job_is_the_same_while_it_is_queued_or_runs() -> None:
+    bench = Bench()
+    (first,) = bench.put(job(unique="u"))
+    assert bench.put(job(unique="u")) == [Put(first.number, first.id, False)]
+    worker = Holder("worker", 10.0)
+    bench.take(worker)
+    assert bench.put(job(unique="u")) == [Put(first.number, first.id, False)]
+    bench.home.finish(bench.home.group(""), worker, [first.number])
+    (second,) = bench.put(job(unique="u"))
+    assert second.is_new
+    assert second.number != first.number
+
+
+def test_unique_jobs_that_are_put_at_once_are_one() -> None:
+    bench = Bench()
+    ends = [bench.start_put(job(unique="u"), job(), job(unique="u")) for _ in range(3)]
+    bench.pump()
+    answers = [[(put.number, put.is_new) for put in end[0]] for end in ends]  # type: ignore[union-attr]
+    (first, _), _, twin = answers[0]
+    assert answers[0][0] == (first, True)
+    assert twin == (first, False)
+    assert [answer[0] for answer in answers[1:]] == [(first, False)] * 2
+    assert bench.counts() == (4, 0, 0)
+
+
+def test_a_dead_job_frees_its_unique_name_and_does_not_take_it_again() -> None:
+    bench = Bench()
+    first = bench.put_one(unique="u")
+    worker = Holder("worker", 10.0)
+    bench.take(worker)
+    bench.home.bury(bench.home.group(""), worker, first, "hopeless")
+    (second,) = bench.put(job(unique="u"))
+    assert second.is_new
+    assert bench.asked(bench.home.people.kick_one, first)
+    assert bench.work_off() == [first, second.number]
+    assert bench.notes() == set()
+    # The old one's end does not take the name from a newer one either.
+    third = bench.put_one(unique="u")
+    bench.take(worker)
+    bench.home.bury(bench.home.group(""), worker, third, "hopeless")
+    (fourth,) = bench.put(job(unique="u"))
+    bench.asked(bench.home.people.kick_one, third)
+    bench.home.group("").take(worker, 1)
+    bench.home.finish(bench.home.group(""), worker, [third])
+    assert bench.put(job(unique="u")) == [fourth._replace(is_new=False)]
+
+
+def test_a_job_of_the_same_id_is_the_same_for_the_window_after_its_end() -> None:
+    bench = Bench(dedup=10.0)
+    (first,) = bench.put(job(id="order-1"))
+    assert first.id == "order-1"
+    bench.work_off()
+    bench.wait(9.0)
+    assert bench.put(job(id="order-1")) == [Put(first.number, "order-1", False)]
+    assert bench.asked(bench.home.number_of, "order-1") == first.number
+    bench.wait(2.0)
+    assert bench.asked(bench.home.number_of, "order-1") is None
+    assert bench.put(job(id="order-1"))[0].is_new
+
+
+def test_the_id_of_a_dead_job_stays_until_another_takes_it_after_the_window() -> None:
+    bench = Bench(dedup=10.0)
+    worker = Holder("worker", 60.0)
+    first = bench.put_one(id="order-1")
+    bench.take(worker)
+    bench.home.bury(bench.home.group(""), worker, first, "hopeless")
+    assert not bench.put(job(id="order-1"))[0].is_new
+    bench.wait(11.0)
+    assert bench.asked(bench.home.number_of, "order-1") == first, "people may kick it by its id"
+    (second,) = bench.put(job(id="order-1"))
+    assert second.is_new
+    bench.asked(bench.home.people.kick_one, first)
+    bench.work_off()
+    assert bench.asked(bench.home.number_of, "order-1") == second.number
+
+
+def test_a_deleted_job_frees_its_id() -> None:
+    bench = Bench(dedup=100.0)
+    first = bench.put_one(id="order-1", unique="u")
+    assert bench.asked(bench.home.people.delete, first)
+    assert bench.put(job(id="order-1", unique="u"))[0].is_new
+
+
+def test_a_name_is_free_when_the_last_group_is_done() -> None:
+    bench = Bench()
+    bench.home.group("a")
+    bench.home.group("b")
+    bench.put(job(unique="u", id="i"))
+    bench.work_off("a")
+    assert not bench.put(job(unique="u"))[0].is_new
+    assert not bench.put(job(id="i"))[0].is_new
+    bench.work_off("b")
+    assert bench.notes() == set()
+    (second,) = bench.put(job(unique="u", id="i"))
+    assert second.is_new
+    assert bench.work_off("a") == bench.work_off("b") == [second.number]
+
+
+def test_a_note_that_a_crash_left_behind_is_no_job() -> None:
+    bench = Bench()
+    bench.home.group("a")
+    bench.home.group("b")
+    bench.put(job(unique="u", id="i"))
+    worker = Holder("worker", 10.0)
+    for name in ("a", "b"):
+        (ticket,) = bench.take(worker, group=name)
+        bench.home.finish(bench.home.group(name), worker, [ticket.number])
+    bench.store.commit()  # the ends, and not yet who was the last
+    bench.lose_power()
+    assert bench.notes() == {"unique:u", "id:i"}
+    assert bench.put(job(unique="u", id="i"))[0].is_new
+
+
+def test_the_end_of_a_job_and_of_its_names_is_one_commit() -> None:
+    bench = Bench(dedup=10.0, keep_results=10.0)
+    number = bench.put_one(unique="u", id="i")
+    worker = Holder("worker", 10.0)
+    bench.take(worker)
+    bench.home.finish(bench.home.group(""), worker, [number], {number: b"result"})
+    before = bench.store.commits
+    bench.pump()
+    assert bench.store.commits == before + 1
+    assert bench.notes() == {"id:i", f"result:{number}:"}
+    assert bench.store.on_disk["emails", ""].rows == {}
+
+
+# Room.
+
+
+def test_a_full_queue_takes_all_of_a_batch_or_nothing() -> None:
+    bench = Bench(max_length=3)
+    under_way = bench.start_put(job(), job())
+    with pytest.raises(QueueFull, match="has 2 jobs, and room for 3"):
+        bench.home.put([job(), job()], pytest.fail)
+    bench.pump()
+    assert under_way
+    bench.put(job(unique="u"))
+    with pytest.raises(QueueFull):
+        bench.put(job())
+    with pytest.raises(QueueFull):
+        bench.put(job(id="i"))
+    assert not bench.put(job(unique="u"))[0].is_new, "what is there already needs no room"
+    assert bench.counts() == (3, 0, 0)
+    bench.work_off()
+    bench.put(job(), job(), job())
+
+
+def test_the_oldest_that_wait_make_room() -> None:
+    bench = Bench(max_length=3, overflow="drop_oldest")
+    worker = Holder("worker", 10.0)
+    first = bench.put_one()
+    bench.take(worker)
+    numbers = [first]
+    heard = []
+    for _ in range(5):
+        number = bench.put_one()
+        numbers.append(number)
+        heard.append(bench.watch(number))
+    assert bench.counts() == (2, 1, 0)
+    assert bench.home.counters.dropped == 3
+    gone = [(outcome.kind, outcome.reason) for outcomes in heard for outcome in outcomes]
+    assert gone == [("gone", "dropped")] * 3
+    assert bench.work_off() == numbers[-2:]
+    bench.home.finish(bench.home.group(""), worker, [first])
+
+
+# Time.
+
+
+def test_what_has_expired_goes_without_being_asked_for() -> None:
+    bench = Bench(ttl=5.0)
+    kept = bench.put_one(ttl_ms=60_000)
+    short = bench.put_one(unique="u")
+    heard = bench.watch(short)
+    bench.wait(4.0)
+    assert bench.counts() == (2, 0, 0)
+    bench.wait(2.0)
+    assert bench.counts() == (1, 0, 0)
+    assert [(o.kind, o.reason) for o in heard] == [("gone", "expired")]
+    assert bench.home.counters.expired == 1
+    assert bench.put(job(unique="u"))[0].is_new
+    bench.restart()
+    bench.wait(60.0)
+    assert bench.counts() == (0, 0, 0), "and after a restart"
+    assert kept
+
+
+def test_a_worker_may_finish_what_expires_while_it_works() -> None:
+    bench = Bench(ttl=5.0)
+    number = bench.put_one()
+    worker = Holder("worker", 60.0)
+    bench.take(worker)
+    bench.wait(20.0)
+    assert bench.home.finish(bench.home.group(""), worker, [number]) == []
+    assert bench.home.counters.expired == 0
+
+
+def test_a_delayed_job_is_due_and_a_lease_ends_in_time() -> None:
+    bench = Bench()
+    ready = []
+    bench.home.group("").on_ready = lambda: ready.append(bench.clock.now())
+    number = bench.put_one(delay_ms=2_500)
+    bench.wait(3.0)
+    assert ready == [2.5]
+    worker = Holder("worker", 0.4)
+    bench.take(worker)
+    bench.wait(1.0)
+    assert ready == [2.5, 3.4]
+    assert bench.home.counters.leases_lost == 1
+    assert bench.home.finish(bench.home.group(""), worker, [number]) == [number]
+    bench.take(worker)
+    bench.home.retry(bench.home.group(""), worker, number, 700, "no luck")
+    bench.wait(1.0)
+    assert ready[2:] == [4.7]
+
+
+def test_delayed_jobs_are_due_after_a_restart() -> None:
+    bench = Bench()
+    number = bench.put_one(delay_ms=5_000)
+    bench.restart()
+    bench.wait(5.1)
+    assert bench.work_off() == [number]
+
+
+# Workers.
+
+
+def test_a_job_that_is_never_finished_is_dead_after_its_attempts() -> None:
+    bench = Bench(max_attempts=3)
+    number = bench.put_one(unique="u")
+    heard = bench.watch(number)
+    for attempt in range(3):
+        assert bench.counts() == (1, 0, 0)
+        bench.take(Holder(f"worker{attempt}", 1.0))
+        bench.wait(1.0)
+    assert bench.counts() == (0, 0, 1)
+    assert [(o.kind, o.attempts) for o in heard] == [("dead", 3)]
+    assert bench.put(job(unique="u"))[0].is_new
+    (status,) = bench.asked(bench.home.status, number)
+    assert (status.state, status.attempts, status.due_ms) == (State.DEAD, 3, 3_000)
+
+
+def test_what_a_worker_has_lost_it_cannot_end() -> None:
+    bench = Bench()
+    number = bench.put_one()
+    line = bench.home.group("")
+    old, new = Holder("old", 1.0), Holder("new", 60.0)
+    bench.take(old)
+    bench.wait(1.0)
+    bench.take(new)
+    for say in (
+        lambda: bench.home.retry(line, old, number, 0, ""),
+        lambda: bench.home.bury(line, old, number, ""),
+        lambda: bench.home.progress(line, old, number, (1, 2, None)),
+        lambda: bench.home.commit(line, old, number, None, [], pytest.fail),
+    ):
+        with pytest.raises(LeaseLost):
+            say()
+    assert bench.home.finish(line, old, [number]) == [number]
+    assert bench.home.finish(line, new, [number, number]) == [number]
+    assert bench.home.counters.done == 1
+
+
+# Outcomes.
+
+
+def test_who_watches_hears_how_far_it_is_and_its_end_once_in_each_group() -> None:
+    bench = Bench()
+    bench.home.group("a")
+    bench.home.group("b")
+    number = bench.put_one()
+    first, second = bench.watch(number), bench.watch(number)
+    worker = Holder("worker", 10.0)
+    a, b = bench.home.group("a"), bench.home.group("b")
+    bench.take(worker, group="a")
+    bench.home.progress(a, worker, number, (1, 2, b"half"))
+    bench.home.finish(a, worker, [number], {number: b"result"})
+    bench.take(worker, group="b")
+    bench.home.bury(b, worker, number, "hopeless")
+    bench.asked(bench.home.people.kick_one, number)
+    bench.work_off("b")
+    assert first == second
+    assert first == [
+        Outcome("progress", number, "a", progress=(1, 2, b"half")),
+        Outcome("done", number, "a", b"result", "", 1),
+        Outcome("dead", number, "b", None, "hopeless", 1),
+    ]
+    assert not bench.home.outcomes.watched
+
+
+def test_who_watches_no_more_hears_nothing() -> None:
+    bench = Bench()
+    number = bench.put_one()
+    heard: list[Outcome] = []
+    hear = heard.append
+    bench.home.watch(number, hear)
+    bench.home.unwatch(number, hear)
+    bench.home.unwatch(number, hear)
+    bench.work_off()
+    assert not heard
+    assert not bench.home.outcomes.watched
+
+
+def test_an_outcome_is_kept_as_long_as_was_asked_for_also_through_a_restart() -> None:
+    bench = Bench(keep_results=100.0)
+    long, short = bench.put_one(id="i"), bench.put_one(keep_result_ms=5_000)
+    bench.work_off(result=b"result")
+    bench.restart()
+    outcome = bench.asked(bench.home.outcome, long, None)
+    assert outcome == Outcome("done", long, "", b"result")
+    assert bench.asked(bench.home.outcome, short, "") is not None
+    assert bench.asked(bench.home.number_of, "i") == long
+    bench.wait(50.0)
+    assert bench.asked(bench.home.status, short) == []
+    assert bench.asked(bench.home.outcome, long, "other") is None
+    (status,) = bench.asked(bench.home.status, long)
+    assert status.outcome == outcome
+    bench.wait(120.0)
+    assert bench.notes() == set(), "what is over is forgotten"
+
+
+def test_no_result_is_an_outcome_too_and_a_dead_one_is_told_as_long_as_it_is_there() -> None:
+    bench = Bench()
+    done, dead = bench.put_one(keep_result_ms=5_000), bench.put_one()
+    worker = Holder("worker", 10.0)
+    bench.take(worker)
+    line = bench.home.group("")
+    bench.home.bury(line, worker, dead, "hopeless")
+    bench.home.finish(line, worker, [done])
+    assert bench.asked(bench.home.outcome, done, None) == Outcome("done", done, "")
+    wanted = Outcome("dead", dead, "", None, "hopeless", 1)
+    assert bench.asked(bench.home.outcome, dead, None) == wanted
+    assert bench.asked(bench.home.people.purge, None) == 1
+    assert bench.asked(bench.home.outcome, dead, None) is None
+
+
+# Groups.
+
+
+def test_the_first_group_takes_over_all_that_is_there_and_later_ones_begin_empty() -> None:
+    bench = Bench()
+    waiting, running = bench.put_one(), bench.put_one()
+    line = bench.home.group("")
+    worker = Holder("old", 60.0)
+    (ticket,) = line.take(worker, 1)
+    assert bench.home.group("a") is line
+    assert bench.home.finish(line, worker, [ticket.number]) == [], "who has one goes on with it"
+    assert bench.home.group("b").length == 0
+    with pytest.raises(BadRequest, match="a, b"):
+        bench.home.group("")
+    third = bench.put_one()
+    bench.restart()
+    assert list(bench.home.lines) == ["a", "b"]
+    assert bench.work_off("a") == [running if ticket.number == waiting else waiting, third]
+    assert bench.work_off("b") == [third]
+
+
+def test_a_deleted_group_is_gone_with_its_jobs_for_good() -> None:
+    bench = Bench()
+    for name in ("a", "b"):
+        bench.home.group(name)
+    numbers = [bench.put_one(unique=f"u{n}") for n in range(3)]
+    bench.put_one(delay_ms=1_000)
+    lost = []
+    line, worker = bench.home.group("a"), Holder("worker", 60.0)
+    line.lost = lambda holder, numbers, reason: lost.append((holder.name, *numbers))
+    line.take(worker, 1)
+    heard = bench.watch(numbers[1])
+    late = bench.start_put(job())
+    ends: list[int] = []
+    bench.home.drop_group("a", ends.append)
+    with pytest.raises(QueueClosed, match="being deleted"):
+        bench.home.group("a")
+    bench.pump()
+    assert late
+    assert ends == [4]
+    assert len(lost) == 1
+    assert [(o.kind, o.group) for o in heard] == [("gone", "a")]
+    assert not bench.put(job(unique="u0"))[0].is_new, "the other group has it still"
+    bench.restart()
+    assert list(bench.home.lines) == ["b"]
+    assert bench.counts("b") == (5, 0, 0)
+    assert bench.asked(bench.home.drop_group, "b") == 5
+    assert bench.notes() == set()
+    bench.put_one()
+    assert bench.counts("") == (1, 0, 0)
+    with pytest.raises(BadRequest, match="the unnamed group stays"):
+        bench.home.drop_group("", pytest.fail)
+
+
+# People.
+
+
+def test_a_pause_lasts_through_a_restart_and_takes_nothing_away() -> None:
+    bench = Bench()
+    bench.home.group("a")
+    bench.home.group("b")
+    worker = Holder("worker", 60.0)
+    numbers = [bench.put_one(), bench.put_one()]
+    bench.home.group("a").take(worker, 1)
+    bench.home.pause("a")
+    assert bench.take(worker, group="a") == []
+    assert bench.home.finish(bench.home.group("a"), worker, numbers[:1]) == []
+    bench.restart()
+    assert bench.take(worker, group="a") == []
+    assert len(bench.take(worker, group="b")) == 2
+    ready = []
+    bench.home.group("a").on_ready = lambda: ready.append(True)
+    bench.home.resume("a")
+    assert ready
+    bench.restart()
+    assert bench.work_off("a") == numbers[1:]
+    with pytest.raises(BadRequest, match="no group 'c'"):
+        bench.home.pause("c")
+
+
+def test_a_pause_stays_with_a_group_that_gets_a_name() -> None:
+    bench = Bench()
+    bench.put_one()
+    bench.home.pause()
+    bench.home.group("a")
+    bench.restart()
+    worker = Holder("worker", 60.0)
+    assert bench.take(worker, group="a") == []
+    # Also when the name comes before the store has said that it is paused.
+    other = Bench()
+    other.home.pause()
+    other.pump()
+    other.home.close()
+    other.store = other.store.after_power_loss()
+    home = other.home = Home("emails", other.store, other.clock, HomeOptions())
+    home.open([""])
+    assert home.group("").is_paused
+    line = home.group("a")
+    other.pump()
+    assert line.is_paused
+    assert other.notes() == {"paused:a"}
+    home.resume()
+    other.pump()
+    assert not line.is_paused
+    assert other.notes() == set()
+
+
+def test_people_see_jobs_page_by_page_as_they_are() -> None:
+    bench = Bench()
+    numbers = [bench.put_one(priority=9 - n) for n in range(5)]
+    delayed = bench.put_one(delay_ms=9_000)
+    worker = Holder("worker", 60.0)
+    (taken,) = bench.home.group("").take(worker, 1)
+    peek = bench.home.people.peek
+    seen, after = [], None
+    while True:
+        tickets, after = bench.asked(peek, "", State.READY, after, 2)
+        seen += [ticket.number for ticket in tickets]
+        if after is None:
+            break
+    assert seen == sorted(numbers, reverse=True)[1:]
+    assert [t.number for t in bench.asked(peek, "", State.RESERVED, None, 9)[0]] == [taken.number]
+    (shown,), _ = bench.asked(peek, "", State.DELAYED, None, 9)
+    assert (shown.number, shown.state) == (delayed, State.DELAYED)
+    assert bench.asked(peek, "", State.DEAD, None, 9) == ([], None)
+    shown.body = b"no"
+    assert bench.asked(peek, "", State.DELAYED, None, 9)[0][0].body == b"x"
+
+
+def test_dead_jobs_are_kicked_so_many_or_one() -> None:
+    bench = Bench()
+    numbers = [bench.put_one() for _ in range(5)]
+    worker = Holder("worker", 60.0)
+    bench.take(worker)
+    for number in numbers:
+        bench.home.bury(bench.home.group(""), worker, number, "hopeless")
+    assert bench.asked(bench.home.people.kick, None, 2) == 2
+    assert bench.asked(bench.home.people.kick_one, numbers[4])
+    assert not bench.asked(bench.home.people.kick_one, 99)
+    assert bench.work_off() == [*numbers[:2], numbers[4]]
+    assert bench.asked(bench.home.people.kick, "", 100) == 2
+    assert bench.asked(bench.home.people.kick, "", 0) == 0
+    assert bench.counts() == (2, 0, 0)
+
+
+def test_who_has_a_job_that_is_deleted_hears_that() -> None:
+    bench = Bench()
+    number = bench.put_one()
+    line, worker = bench.home.group(""), Holder("worker", 60.0)
+    lost = []
+    line.lost = lambda holder, numbers, reason: lost.append((holder, list(numbers)))
+    bench.take(worker)
+    heard = bench.watch(number)
+    assert bench.asked(bench.home.people.delete, number)
+    assert not bench.asked(bench.home.people.delete, number)
+    assert lost == [(worker, [number])]
+    assert [(o.kind, o.reason) for o in heard] == [("gone", "deleted")]
+    assert bench.home.finish(line, worker, [number]) == [number]
+
+
+def test_a_job_is_edited_while_it_waits_or_is_dead() -> None:
+    bench = Bench()
+    number = bench.put_one()
+    worker = Holder("worker", 60.0)
+    edit = bench.home.people.edit
+    assert bench.asked(edit, None, number, b"waiting")
+    (ticket,) = bench.take(worker)
+    assert ticket.body == b"waiting"
+    assert not bench.asked(edit, None, number, b"running")
+    bench.home.bury(bench.home.group(""), worker, number, "hopeless")
+    assert bench.asked(edit, "", number, b"dead")
+    bench.asked(bench.home.people.kick_one, number)
+    (ticket,) = bench.take(worker)
+    assert ticket.body == b"dead"
+
+
+def test_what_waits_goes_while_workers_take_and_more_comes() -> None:
+    bench = Bench()
+    numbers = [put.number for put in bench.put(*[job() for _ in range(2_500)])]
+    line, worker = bench.home.group(""), Holder("worker", 60.0)
+    ends: list[int] = []
+    taken = [t.number for t in line.take(worker, 10)]
+    bench.home.people.empty(None, ends.append)
+    late = bench.start_put(job())
+    while not ends:
+        taken += [t.number for t in line.take(worker, 10)]
+        bench.store.commit()
+    assert ends[0] == len(numbers) - len([n for n in taken if n in numbers])
+    assert len(taken) >= 30
+    assert late
+    kept = {t.number for t in bench.take(worker)} | set(taken)
+    assert kept == set(taken) | {numbers[-1] + 1}, "what came later stays"
+    assert bench.home.finish(line, worker, sorted(kept)) == []
+    assert bench.counts() == (0, 0, 0)
+
+
+def test_figures_say_what_is_there_and_how_fast_it_goes() -> None:
+    bench = Bench(max_length=1_000)
+    for _ in range(20):
+        bench.put(job(), job())
+        bench.work_off()
+        bench.wait(1.0)
+    bench.put(job(), job(), job(delay_ms=60_000))
+    bench.wait(5.0)
+    worker = Holder("worker", 60.0)
+    bench.take(worker, 1)
+    stats = bench.asked(bench.home.stats)
+    (group,) = stats.groups
+    assert (group.ready, group.delayed, group.reserved, group.dead) == (1, 1, 1, 0)
+    assert group.age_of_oldest == pytest.approx(5.0)
+    assert (stats.counters.put, stats.counters.done) == (43, 40)
+    assert stats.done_rate == pytest.approx(1.0, abs=0.3)
+    assert stats.put_rate == pytest.approx(1.3, abs=0.3)
+    assert (stats.name, stats.is_draining) == ("emails", False)
+    assert stats.store.startswith("LaterStore")
+
+
+def test_events_are_told_while_somebody_listens() -> None:
+    bench = Bench()
+    told: list[tuple[str, str, int]] = []
+    bench.home.on_event = lambda event, group, number, detail: told.append((event, group, number))
+    line, worker = bench.home.group(""), Holder("worker", 1.0)
+    one, two = bench.put_one(), bench.put_one(ttl_ms=500)
+    line.take(worker, 1)
+    bench.home.retry(line, worker, one, 0, "no luck")
+    line.take(worker, 1)
+    bench.wait(1.0)
+    line.take(worker, 1)
+    bench.home.bury(line, worker, one, "hopeless")
+    bench.asked(bench.home.people.delete, one)
+    three = bench.put_one()
+    bench.work_off()
+    bench.home.on_event = None
+    bench.put_one()
+    assert told == [
+        ("put", "", one),
+        ("put", "", two),
+        ("taken", "", one),
+        ("retry", "", one),
+        ("taken", "", one),
+        *([("expired", "", two), ("retry", "", one)] if told[5][0] == "expired" else []),
+        *([("retry", "", one), ("expired", "", two)] if told[5][0] == "retry" else []),
+        ("taken", "", one),
+        ("dead", "", one),
+        ("dropped", "", one),
+        ("put", "", three),
+        ("taken", "", three),
+        ("done", "", three),
+    ]
+
+
+# Transactions.
+
+
+def commit(
+    bench: Bench, worker: Holder, number: int, *specs: JobSpec, home: Home | None = None
+) -> list[MeshError | None]:
+    ends: list[MeshError | None] = []
+    puts = [(home or bench.home, list(specs))]
+    bench.home.commit(bench.home.group(""), worker, number, b"result", puts, ends.append)
+    return ends
+
+
+def other_home(bench: Bench, **options: object) -> Home:
+    home = Home("next", bench.store, bench.clock, HomeOptions(**options))  # type: ignore[arg-type]
+    home.open()
+    return home
+
+
+def test_a_job_is_done_and_others_are_put_in_one_commit() -> None:
+    bench = Bench(keep_results=10.0)
+    after = other_home(bench)
+    number = bench.put_one(unique="u")
+    heard = bench.watch(number)
+    worker = Holder("worker", 60.0)
+    bench.take(worker)
+    before = bench.store.commits
+    ends = commit(bench, worker, number, job(), job(), home=after)
+    assert not ends
+    assert not heard
+    bench.store.commit()
+    assert ends == [None]
+    assert bench.store.commits == before + 1
+    assert [outcome.packed for outcome in heard] == [b"result"]
+    assert after.group("").length == 2
+    assert bench.counts() == (0, 0, 0)
+    assert bench.notes() == {f"result:{number}:"}
+    assert bench.home.counters.done == 1
+
+
+def test_a_commit_that_fails_changes_nothing_and_the_job_is_tried_again() -> None:
+    bench = Bench(keep_results=10.0)
+    after = other_home(bench)
+    number = bench.put_one(unique="u")
+    heard = bench.watch(number)
+    worker = Holder("worker", 60.0)
+    bench.take(worker)
+    ends = commit(bench, worker, number, job(), home=after)
+    bench.store.commit(fails=True)
+    assert isinstance(ends[0], StoreFailed)
+    bench.pump()
+    assert not heard
+    assert after.group("").length == 0
+    assert bench.counts() == (1, 0, 0)
+    assert bench.notes() == {"unique:u"}
+    assert not bench.put(job(unique="u"))[0].is_new
+    assert bench.work_off() == [number]
+
+
+def test_a_commit_into_a_full_queue_or_of_a_lost_job_changes_nothing() -> None:
+    bench = Bench()
+    full = other_home(bench, max_length=1)
+    number = bench.put_one()
+    worker = Holder("worker", 2.0)
+    bench.take(worker)
+    ends = commit(bench, worker, number, job(), job(), home=full)
+    assert isinstance(ends[0], QueueFull)
+    assert full.under_way == 0
+    slow = commit(bench, worker, number, job(unique="u"), home=full)
+    bench.clock.step(0.0)
+    while bench.clock.step(3.0):
+        pass
+    bench.pump()
+    assert isinstance(slow[0], LeaseLost)
+    assert full.group("").length == 0
+    assert not full.names.coming
+    assert bench.counts() == (1, 0, 0)
+    elsewhere = Bench()
+    bench.take(worker)
+    with pytest.raises(ConfigError, match="store of its own"):
+        commit(bench, worker, number, job(), home=elsewhere.home)
