@@ -1,4 +1,4 @@
-"""The life of a job at a home against that in beanstalkd: the same steps, and the same comes of them.
+"""The life of a job against that in beanstalkd: the same steps, and the same comes of them.
 
 It is where the states, and their names but for *buried*, come from. What is not the same is so on
 purpose, and is told in ``DIFFERENCES``; a difference that is no more is a failure, too.
@@ -54,8 +54,8 @@ DIFFERENCES = {
         "the line, the most urgent first."
     ),
     "a-kick-is-for-the-dead": (
-        "There a kick is of delayed jobs where none is buried. Here it is of the dead alone, so that "
-        "nobody who kicks once too often starts what is to wait; one delayed job can be kicked."
+        "There a kick is of delayed jobs where none is buried. Here it is of the dead alone, so "
+        "that one kick too many starts nothing that is to wait; one delayed job can be kicked."
     ),
     "a-kick-begins-anew": (
         "There a kicked job keeps its count of attempts. Here somebody has mended what was wrong, "
@@ -127,7 +127,8 @@ SCENARIOS = (
     ),
     scenario(
         "a kick is of buried jobs while there are some",
-        "put a delay=100, put b delay=50, put d, 1 reserve, 1 bury d, kick 10, 1 reserve, 1 reserve",
+        "put a delay=100, put b delay=50, put d, 1 reserve, 1 bury d, kick 10, 1 reserve",
+        "1 reserve",
     ),
     scenario(
         "one job is kicked",
@@ -352,9 +353,7 @@ class Author:
             case "release-delayed":
                 yield f"{who}release {name} delay={self.later()}"
             case "kick":
-                # All of the dead ones: they are in another order there.
-                if self.ours.line.dead:
-                    yield f"kick {max(number, self.ours.line.dead)}"
+                yield from self.kick(number)
             case "peek":
                 yield f"peek {('ready', 'delayed', name)[number % 3]}"
             case "kick-job":
@@ -365,6 +364,11 @@ class Author:
             case _:
                 if verb != "done" or state in (State.RESERVED, State.GONE):
                     yield f"{who}{verb} {name}"
+
+    def kick(self, number: int) -> Iterator[str]:
+        """All of the dead ones, as they are in another order there; where there are some."""
+        if dead := self.ours.line.dead:
+            yield f"kick {max(number, dead)}"
 
     def later(self) -> int:
         """No two are due in the same second."""
