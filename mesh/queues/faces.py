@@ -102,8 +102,7 @@ class AsyncQueue:
     async def _put(self, specs: list[JobSpec], options: dict[str, Any]) -> list[AsyncJob]:
         if self._hosts is not None:
             return await self._put_there(specs, options)
-        keeper = self.keeper
-        return keeper.handles(self, await keeper.put(specs))
+        return await self.keeper.put_for(self, specs)
 
     async def _put_there(self, specs: list[JobSpec], options: dict[str, Any]) -> list[AsyncJob]:
         names = (options.get(name) for name in ("key", "unique", "id"))

@@ -27,7 +27,7 @@ from patterns.queues.group import Group
 from patterns.queues.home import Home
 from patterns.queues.jobspec import HomeOptions, JobSpec, Put
 from patterns.queues.naming import check_group, service_of
-from patterns.queues.outcomes import Outcome
+from patterns.queues.outcomes import FORGOTTEN, Outcome
 from patterns.queues.stores import Store
 from patterns.rpc.method import Method
 from patterns.streams.stream import QUEUED_BYTES
@@ -54,8 +54,6 @@ MAX_WORKERS = 4096
 
 MAX_ID_CHARS = 255
 MAX_TITLE_CHARS = 200
-
-FORGOTTEN = "forgotten: it ended, and its outcome was not to be kept (keep_result=)"
 
 
 class Keeper:
@@ -117,6 +115,22 @@ class Keeper:
         result: Sequence[Put] = puts
         return result
 
+    async def put_for(self, queue: AsyncQueue, specs: Sequence[JobSpec]) -> list[AsyncJob]:
+        """The same for a producer here. Its handles are made before anything else happens to the
+        jobs, so they miss nothing."""
+
+        def put(then: Callable[[list[AsyncJob] | MeshError], None]) -> None:
+            def answered(puts: Sequence[Put] | MeshError) -> None:
+                then(puts if isinstance(puts, MeshError) else self.handles(queue, puts))
+
+            self.home.put(specs, answered)
+
+        jobs = await self.ask(put)
+        if isinstance(jobs, MeshError):
+            raise jobs
+        result: list[AsyncJob] = jobs
+        return result
+
     def handles(self, queue: AsyncQueue, puts: Sequence[Put]) -> list[AsyncJob]:
         """Their producer's ends, which hear what becomes of them."""
         handles = self.home.outcomes.handles
@@ -131,14 +145,14 @@ class Keeper:
         return jobs
 
     def follow(self, number: int, job: AsyncJob) -> None:
-        """A handle hears from now on what becomes of its job; while somebody has it."""
+        """A handle hears what becomes, or has become, of its job; while somebody has it."""
         handle = weakref.ref(job)
 
         def tell(outcome: Outcome) -> None:
             if (job := handle()) is not None:
                 job.tell(outcome)
 
-        self.home.watch(number, tell)
+        self.home.outcomes.follow(number, tell)
 
     async def _put(self, jobs: list[Any]) -> list[list[Any]]:
         if not isinstance(jobs, list) or not 0 < len(jobs) <= MAX_PUT:
