@@ -60,6 +60,7 @@ async def test_a_delay_is_waited_for_and_a_ttl_ends_a_job(make_async: MakeAsync)
     queue = node.queue("mail")
     seen = Ledger()
     async with started(node):
+        await queue.stats()  # a young node waits for others it may not know as yet
         now = datetime.now(UTC)
         clock = asyncio.get_running_loop().time
         begun = clock()
