@@ -17,7 +17,7 @@ from mesh.logs import get_logger
 from mesh.queues.jobs import AsyncJob
 from mesh.queues.people import TAILS, People
 from mesh.queues.polling import until
-from mesh.queues.specs import job_of
+from mesh.queues.specs import STREAM_WINDOW, job_of
 from mesh.queues.views import told_outcome
 from mesh.streaming import generator_method, handler_method
 from mesh.tunnels import AsyncStream
@@ -96,7 +96,9 @@ class Keeper:
             return host
 
         for one in (
-            handler_method("work", self._work, here, concurrency=MAX_WORKERS, window=None),
+            handler_method(
+                "work", self._work, here, concurrency=MAX_WORKERS, window=STREAM_WINDOW
+            ),
             method("put", self._put),
             method("result", self._result),
             method("look", self._people.look),
@@ -282,10 +284,14 @@ class Keeper:
     # The end.
 
     async def hand_out(self) -> None:
-        """What is in memory alone is worked on, while there is somebody to do that."""
-        if self.url is not None:
+        """What is in memory alone is worked on, while there is somebody to do that; of what is in a
+        file that which workers have."""
+        groups = self.home.lines.values()
+        if self.url is None:
+            await until(lambda: not (self._ways and any(group.length for group in groups)))
             return
-        await until(lambda: not (self._ways and any(g.length for g in self.home.lines.values())))
+        self.home.hold()
+        await until(lambda: not (self._ways and any(group.reserved for group in groups)))
 
     def end_ways(self) -> None:
         """The streams of workers end."""

@@ -17,6 +17,7 @@ from mesh.logs import get_logger
 from mesh.queues.handling import Handling
 from mesh.queues.held import HeldJob, data_of
 from mesh.queues.polling import until
+from mesh.queues.specs import STREAM_WINDOW
 from patterns.errors import (
     AccessDenied,
     BadPayload,
@@ -42,8 +43,9 @@ __all__ = ["Desk", "WorkerOptions", "worker_options"]
 
 logger = get_logger("mesh.queues")
 
-STREAM_WINDOW = 4 * 1024 * 1024
-"""Bytes that a home may have on the way to a worker: the largest job, and some batches."""
+MAX_SAID = 3 * 1024 * 1024
+"""Bytes of one message to a home, whose window is as large: twice the largest result, and more than
+a commit should have, for all else at its home waits while it is written."""
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
@@ -257,7 +259,16 @@ class Desk:
         )
         pack = self.host.engine.streams.pack
         put = stream.core.put_message
-        source = self.worker.add_source(queue, lambda message: put(pack(message)))
+
+        def send(message: list[Any]) -> None:
+            packed = pack(message)
+            if len(packed) > MAX_SAID:  # a commit: all else is smaller
+                raise PayloadTooLarge(
+                    f"a transaction of {len(packed)} bytes: at most {MAX_SAID}; put less in one"
+                )
+            put(packed)
+
+        source = self.worker.add_source(queue, send)
         why = "its home has closed the way"
         try:
             while True:

@@ -43,6 +43,7 @@ async def test_what_a_handler_raises_decides_what_becomes_of_its_job(
                 raise SystemExit(3)
 
     async with started(home, worker):
+        await queue.stats()  # a young node waits for others it may not know as yet
         later = await queue.put("later")
         await seen.wait(1)
         begun = time.monotonic()
@@ -212,6 +213,8 @@ async def test_a_batch_lingers_and_its_jobs_are_settled_one_by_one(make_async: M
                     job.done({"by": "hand"})
                 case "retry" if job.attempts == 1:
                     job.retry(0.0, "once more")
+                case "retry":
+                    job.done()
                 case "bury":
                     job.bury("by hand")
         if any(job.data == "raise" for job in jobs):
@@ -603,13 +606,11 @@ async def test_what_a_node_holds_that_closes_is_handed_out_again_at_once(
             await queue.pause()
             await queue.put_many(range(10))
             await queue.resume()
-            await begun.wait(4)
+            await begun.wait(3)
         since = time.monotonic()
         await done.wait(9)
         assert time.monotonic() - since < 5  # and not a lease of 60 s
-    held = {data for data, attempts in done.seen if attempts == 2}
-    assert held >= set(begun.seen) - {0, *(d for d, a in done.seen if a == 1)}
-    assert {data for data, _ in done.seen} >= set(begun.seen) - {0}
+    assert {data for data, attempts in done.seen if attempts == 2} >= set(begun.seen) - {0}
 
 
 @runs
