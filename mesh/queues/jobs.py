@@ -165,7 +165,7 @@ class AsyncJob:
             if ended and (group is None or group in ended):
                 return next(iter(ended.values())) if group is None else ended[group]
             if not self._is_told and self._home is None:
-                await self._find(group)
+                await self._find()
             elif self._home is not None:
                 outcome = await self.queue.ask_outcome(self.id, self._home, group, ASK_FOR)
                 if outcome is not None:
@@ -174,7 +174,7 @@ class AsyncJob:
                 await self._next_end()
 
     async def _next_end(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+        waiter = self.queue.node.queues.waiter()
         if self._waiters is None:
             self._waiters = set()
         self._waiters.add(waiter)
@@ -183,20 +183,15 @@ class AsyncJob:
         finally:
             self._waiters.discard(waiter)
 
-    async def _find(self, group: str | None) -> None:
-        """Where it is; what is known of it already."""
+    async def _find(self) -> None:
+        """Who keeps it, or its outcome. Raises JobGone."""
         keeper = self.queue.keeper_here
-        if keeper is None:
+        number = None if keeper is None else await keeper.number_of(self.id)
+        if keeper is None or number is None:
             self._home = await self.queue.home_of(self.id)
-            return
-        number = await keeper.number_of(self.id)
-        if number is None:
-            raise JobGone(f"no job {self.id!r} is known of {self.queue.name!r}")
-        keeper.follow(number, self)
-        self._is_told = True
-        outcome = await keeper.outcome(number, group)
-        if outcome is not None and not self._outcomes:
-            self.tell(outcome)
+        elif not self._is_told:  # two may ask at once
+            self._is_told = True
+            keeper.follow(number, self)
 
     async def status(self) -> list[JobStatus]:
         """Where it is, in each group of workers; empty when nothing is known of it any more."""

@@ -17,7 +17,7 @@ from mesh.logs import get_logger
 from mesh.queues.jobs import AsyncJob, AsyncJobs
 from mesh.queues.people import TAILS, People
 from mesh.queues.polling import until
-from mesh.queues.specs import job_of
+from mesh.queues.specs import STREAM_WINDOW, job_of
 from mesh.queues.views import told_outcome
 from mesh.streaming import generator_method, handler_method
 from mesh.tunnels import AsyncStream
@@ -28,7 +28,7 @@ from patterns.queues.group import Group
 from patterns.queues.home import Home
 from patterns.queues.jobspec import HomeOptions, JobSpec, NewPuts, Put
 from patterns.queues.naming import check_group, service_of
-from patterns.queues.outcomes import Outcome
+from patterns.queues.outcomes import FORGOTTEN, Outcome
 from patterns.queues.stores import Store
 from patterns.rpc.method import Method
 from patterns.streams.stream import QUEUED_BYTES
@@ -55,8 +55,6 @@ MAX_WORKERS = 4096
 
 MAX_ID_CHARS = 255
 MAX_TITLE_CHARS = 200
-
-FORGOTTEN = "forgotten: it ended, and its outcome was not to be kept (keep_result=)"
 
 
 class Keeper:
@@ -99,7 +97,7 @@ class Keeper:
             return host
 
         for one in (
-            handler_method("work", self._work, here, concurrency=MAX_WORKERS, window=None),
+            handler_method("work", self._work, here, concurrency=MAX_WORKERS, window=STREAM_WINDOW),
             method("put", self._put),
             method("result", self._result),
             method("look", self._people.look),
@@ -164,14 +162,14 @@ class Keeper:
         return jobs
 
     def follow(self, number: int, job: AsyncJob) -> None:
-        """A handle hears from now on what becomes of its job; while somebody has it."""
+        """A handle hears what becomes, or has become, of its job; while somebody has it."""
         handle = weakref.ref(job)
 
         def tell(outcome: Outcome) -> None:
             if (job := handle()) is not None:
                 job.tell(outcome)
 
-        self.home.watch(number, tell)
+        self.home.outcomes.follow(number, tell)
 
     async def _put(self, jobs: list[Any]) -> list[list[Any]]:
         if not isinstance(jobs, list) or not 0 < len(jobs) <= MAX_PUT:
@@ -301,10 +299,14 @@ class Keeper:
     # The end.
 
     async def hand_out(self) -> None:
-        """What is in memory alone is worked on, while there is somebody to do that."""
-        if self.url is not None:
+        """What is in memory alone is worked on, while there is somebody to do that; of what is in a
+        file that which workers have."""
+        groups = self.home.lines.values()
+        if self.url is None:
+            await until(lambda: not (self._ways and any(group.length for group in groups)))
             return
-        await until(lambda: not (self._ways and any(g.length for g in self.home.lines.values())))
+        self.home.hold()
+        await until(lambda: not (self._ways and any(group.reserved for group in groups)))
 
     def end_ways(self) -> None:
         """The streams of workers end."""

@@ -71,6 +71,7 @@ class AsyncTransaction:
         def then(error: tuple[str, str] | None) -> None:
             if not ended.done():
                 ended.set_result(error)
+            desk.committed(held)
 
         desk.worker.commit(held, self._result, wires, then)
         error = await ended

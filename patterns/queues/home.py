@@ -365,6 +365,12 @@ class Home:
         """The opposite."""
         self.is_draining = False
 
+    def hold(self) -> None:
+        """Hand out no more, for the home is about to end. What workers have they may finish; after
+        a restart all is as it was."""
+        for group in self.lines.values():
+            group.is_paused = True
+
     # Time.
 
     def come_again(self, at_ms: int) -> None:

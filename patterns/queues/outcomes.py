@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from patterns.queues.home import Home
 
 __all__ = [
+    "FORGOTTEN",
     "MAX_WATCHED",
     "JobStatus",
     "Kind",
@@ -39,6 +40,8 @@ __all__ = [
 
 MAX_WATCHED = 1_000_000
 """Jobs that somebody waits for at a home: some 500 MB."""
+
+FORGOTTEN = "forgotten: it ended, and its outcome was not to be kept (keep_result=)"
 
 Watcher = Callable[[Outcome], None]
 
@@ -91,6 +94,25 @@ class Outcomes:
                 )
             watched = self.watched[number] = _Watched(set(self._home.lines.values()))
         watched.watchers.append(watcher)
+
+    def follow(self, number: int, watcher: Watcher) -> None:
+        """``watch`` a job that may have ended: then the watcher soon hears how, of each group."""
+        self.watch(number, watcher)
+
+        def known(statuses: list[JobStatus]) -> None:
+            watched = self.watched.get(number)
+            if watched is None or watcher not in watched.watchers:
+                return  # it has ended meanwhile, and that was told
+            ends = {end.group: end for status in statuses if (end := _end_of(number, status))}
+            live = {status.group for status in statuses} - ends.keys()
+            over = [group for group in watched.left if group.name not in live]
+            watched.left.difference_update(over)
+            if not watched.left:
+                del self.watched[number]
+            for name in sorted(group.name for group in over):
+                watcher(ends.get(name) or Outcome("gone", number, name, reason=FORGOTTEN))
+
+        self.status(number, known)
 
     def unwatch(self, number: int, watcher: Watcher) -> None:
         """See ``Home.unwatch``."""
@@ -172,15 +194,21 @@ class Outcomes:
 
         def answer(statuses: list[JobStatus]) -> None:
             ends = [
-                status.outcome
-                or Outcome("dead", number, status.group, None, status.reason, status.attempts)
+                end
                 for status in statuses
-                if status.state in (State.GONE, State.DEAD) and group in (None, status.group)
+                if group in (None, status.group) and (end := _end_of(number, status))
             ]
             ends.sort(key=lambda end: end.kind != "done")
             done(ends[0] if ends else None)
 
         self.status(number, answer)
+
+
+def _end_of(number: int, status: JobStatus) -> Outcome | None:
+    """How it has ended; None: it has not."""
+    if status.state is State.DEAD:
+        return Outcome("dead", number, status.group, None, status.reason, status.attempts)
+    return status.outcome
 
 
 def _status(group: Group, ticket: Ticket) -> JobStatus:

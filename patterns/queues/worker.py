@@ -207,10 +207,12 @@ class Worker:
             )
         if not self._may_end(held):
             raise MeshError(f"job {held.number} has had its end: nothing was committed")
+        source, ref = held.source, self._last_ref + 1
+        # Before all else, for it may be too large for the stream.
+        source.send([COMMIT, ref, held.number, result, [list(p) for p in puts]])
+        self._last_ref = ref
         held.state = COMMITTING
-        self._last_ref += 1
-        held.source.commits[self._last_ref] = held, then
-        held.source.send([COMMIT, self._last_ref, held.number, result, [list(p) for p in puts]])
+        source.commits[ref] = held, then
 
     def let_go(self, held: Held) -> None:
         """Nothing runs any more for a job that is lost. Idempotent."""
