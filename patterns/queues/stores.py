@@ -8,7 +8,8 @@ Rules, the same for all (``tests/unit/mesh/stores/test_contract.py``):
   marks, and no mark is ever lost: what cannot be written now is written later.
 * What is marked, noted and put in one turn of the home's thread is one commit: a power failure
   leaves all of it or none. (Where the put cannot be written, the marks are written later.)
-* Reading comes after all that was marked before, and shows it.
+* Reading comes after all that was marked before, and shows it. What is read at once ends with the
+  job that makes it ``PAGE_BYTES`` or more, for these may be large.
 * Everything is asked and answered on the home's thread.
 
 A replicated engine can follow as another ``Store``: nothing here says that what is safe is so on

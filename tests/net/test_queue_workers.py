@@ -762,8 +762,11 @@ async def test_nothing_is_left_of_queues_when_their_node_closes(
     make_async: MakeAsync, tmp_path: Path
 ) -> None:
     def descriptors() -> set[str]:
-        return {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
-                if os.path.exists(f"/proc/self/fd/{fd}")}
+        return {
+            os.readlink(f"/proc/self/fd/{fd}")
+            for fd in os.listdir("/proc/self/fd")
+            if os.path.exists(f"/proc/self/fd/{fd}")
+        }
 
     async def life(drains: bool) -> None:
         node = make_async("home")
