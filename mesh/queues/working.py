@@ -19,6 +19,7 @@ from mesh.queues.held import HeldJob, data_of
 from mesh.queues.polling import until
 from patterns.errors import AccessDenied, BadPayload, ConfigError, MeshError
 from patterns.port import Timer
+from patterns.queues.errors import LeaseLost
 from patterns.queues.naming import check_group, check_queue, service_of
 from patterns.queues.order import Order, order_of
 from patterns.queues.retry import Dead, Policy, Retry, RetryLater, delay_after
@@ -272,10 +273,14 @@ class Desk:
             self.worker.let_go(held)
         elif held.is_settled:
             return
-        elif error is None:
-            self.worker.done(held, result)
         else:
-            self._failed(held, error)
+            try:
+                if error is None:
+                    self.worker.done(held, result)
+                else:
+                    self._failed(held, error)
+            except LeaseLost as lost:  # just now: the timer was late
+                logger.warning("%s", lost)
 
     def _failed(self, held: Held, error: BaseException) -> None:
         kind, text, trace = error_texts(error)
