@@ -14,7 +14,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from mesh.queues.held import HeldJob, data_of
+from mesh.queues.held import HeldJob, data_of, unreadable
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import NodeClosed, Timeout
 
@@ -150,12 +150,41 @@ class Handling:
 
     def _run_inline(self) -> None:
         until = monotonic() + TURN
-        while (unit := self._take()) is not None:
-            self._work(unit)
-            if monotonic() > until:
-                self._pump_soon()
-                break
+        if self._most is None:
+            self._run_each(until)
+        else:
+            while self._units and monotonic() < until:
+                self._work(self._units.popleft())
+        if self._waiting or self._units:
+            self._pump_soon()
         self._collect()
+
+    def _run_each(self, until: float) -> None:
+        """One by one. This is the hot path: what is done and returns nothing, as most do, is told
+        all together."""
+        desk, function, waiting = self._desk, self._function, self._waiting
+        unpack = thread_codec().unpack_all
+        done: list[Held] = []
+        while waiting and monotonic() < until:
+            held = waiting.popleft()
+            if held.state:
+                self._report([held], None, None)
+                continue
+            try:
+                try:
+                    data = unpack(held.body, 1)[0]
+                except (ValueError, IndexError) as error:
+                    raise unreadable(held, error) from None
+                value = function(HeldJob(held, data, desk))
+            except BaseException as error:  # noqa: BLE001  as in ``_work``
+                self._report([held], None, error)
+                continue
+            if value is None:
+                done.append(held)
+            else:
+                self._report([held], value, None)
+        for held in desk.worker.done_many(done):
+            desk.settle(held, None, None)
 
     def _begin(self) -> None:
         runner = self._desk.host.runner

@@ -36,6 +36,11 @@ __all__ = ["SqliteStore"]
 
 logger = get_logger("mesh.queues")
 
+MARK_WAIT = 0.01
+"""Seconds for which a change that nobody waits for, the end of a job above all, may wait for a put
+to share its commit. A crash meanwhile makes that job be handed out again, as one before its end
+does."""
+
 TRY_AGAIN = 1.0
 """Seconds until what could not be written is written again."""
 
@@ -76,6 +81,7 @@ class SqliteStore:
         self._run: Run
         self._run_later: RunLater
         self._is_due = False
+        self._is_due_later = False
         self._is_writing = False
         self._is_failing = False
         self._is_closed = False
@@ -174,7 +180,7 @@ class SqliteStore:
     def mark(self, line: SqliteLine, ticket: Ticket) -> None:
         """A job that is stored has changed."""
         self._changed[line.id, ticket.number] = line, ticket
-        self._write_soon()
+        self._write_later()
 
     def mark_many(self, line: SqliteLine, tickets: Sequence[Ticket]) -> None:
         """The same for several."""
@@ -182,19 +188,19 @@ class SqliteStore:
         for ticket in tickets:
             changed[id, ticket.number] = line, ticket
         if tickets:
-            self._write_soon()
+            self._write_later()
 
     def note(self, name: str, note: Note) -> None:
         """Keep a note of a queue, instead of any of its name. Raises ValueError as ``put``."""
         _check(note.name)
         self._keep_note((name, note.name, False), note)
-        self._write_soon()
+        self._write_later()
 
     def drop_note(self, name: str, note: str) -> None:
         """Forget one."""
         if rows.is_text(note):
             self._keep_note((name, note, False), None)
-            self._write_soon()
+            self._write_later()
 
     def _keep_note(self, key: _NoteKey, note: Note | None) -> None:
         self._noted.pop(key, None)  # it is the last one now
@@ -246,6 +252,16 @@ class SqliteStore:
         if not (self._is_due or self._is_writing or self._is_closed):
             self._is_due = True
             self._run(self._begin)
+
+    def _write_later(self) -> None:
+        if not (self._is_due or self._is_due_later or self._is_writing or self._is_closed):
+            self._is_due_later = True
+            self._run_later(MARK_WAIT, self._write_waiting)
+
+    def _write_waiting(self) -> None:
+        self._is_due_later = False
+        if self._changed or self._noted:
+            self._write_soon()
 
     def _begin(self) -> None:
         self._is_due = False
@@ -300,9 +316,11 @@ class SqliteStore:
             then(None if group.is_written else error)
         for answer in answers:
             answer()
-        is_left = self._changed or self._noted or self._new_lines or self._reads
-        if self._thens or (error is None and (is_left or self._sweep_ms is not None)):
+        is_asked = self._new_lines or self._reads or self._sweep_ms is not None
+        if self._thens or (error is None and is_asked):
             self._write_soon()
+        elif error is None and (self._changed or self._noted):
+            self._write_later()
 
     def _keep(self, group: _Group, error: StoreFailed) -> None:
         """What was promised is written later; what is newer of it counts."""

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from patterns.errors import ConfigError, MeshError, PayloadTooLarge
@@ -156,6 +156,23 @@ class Worker:
             source.has_results = True
         if not source.is_dirty:
             self.mark(source)
+
+    def done_many(self, jobs: Iterable[Held]) -> list[Held]:
+        """Those of several for which ``done`` would do it, without a result; returns the others,
+        which are lost, or have had their end."""
+        now = self._now()
+        others: list[Held] = []
+        for held in jobs:
+            if held.state or held.fence_at <= now:
+                others.append(held)
+                continue
+            source, number = held.source, held.number
+            held.state = SETTLED
+            del source.held[number]
+            source.done[number] = None
+            if not source.is_dirty:
+                self.mark(source)
+        return others
 
     def retry(self, held: Held, delay: float, reason: str) -> None:
         """Again after so many seconds: at least 0, at most ten years."""
