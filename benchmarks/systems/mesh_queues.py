@@ -43,7 +43,7 @@ async def putter(control: Control, params: Params) -> None:
     batch = [payload] * BATCH
     with tempfile.TemporaryDirectory() as folder:
         node = new_node("producer", params)
-        store = f"sqlite://{Path(folder, 'jobs.db')}" if params["durable"] else None
+        store = f"sqlite:///{Path(folder, 'jobs.db')}" if params["durable"] else None
         queue = node.queue(QUEUE, store=store)
 
         async def put_batch() -> int:
