@@ -103,7 +103,7 @@ class AsyncQueue:
         """
         bodies = list(map(thread_codec().pack, data))
         if not bodies:
-            return ()
+            return []
         specs = make_specs(bodies, self._now, options)
         if self._hosts is not None:
             return await self._put_there(specs, options)
