@@ -45,6 +45,8 @@ class AsyncQueue:
         self.node = node
         self.name = check_queue(name)
         self._hosts = hosts
+        self.timeout = ASK_TIMEOUT
+        """Seconds for a home to answer."""
 
     @property
     def keeper(self) -> Keeper:
@@ -123,7 +125,7 @@ class AsyncQueue:
         for home in await self._owners(key):
             try:
                 puts = await ask_one(
-                    self.node, self.name, "put", wires, peer=home, timeout=ASK_TIMEOUT
+                    self.node, self.name, "put", wires, peer=home, timeout=self.timeout
                 )
             except NoProvider as error:  # it has just left
                 failure = error
@@ -226,10 +228,10 @@ class AsyncQueue:
         return sum(count for _, count in await self._manage("purge", group))
 
     async def _look(self, *what: Any) -> list[tuple[Peer, Any]]:
-        return await ask_all(self.node, self.name, "look", *what, timeout=ASK_TIMEOUT)
+        return await ask_all(self.node, self.name, "look", *what, timeout=self.timeout)
 
     async def _manage(self, *what: Any) -> list[tuple[Peer, Any]]:
-        return await ask_all(self.node, self.name, "manage", *what, timeout=ASK_TIMEOUT)
+        return await ask_all(self.node, self.name, "manage", *what, timeout=self.timeout)
 
     # For jobs.
 
@@ -256,7 +258,7 @@ class AsyncQueue:
             group,
             seconds,
             peer=home,
-            timeout=seconds + ASK_TIMEOUT,
+            timeout=seconds + self.timeout,
         )
         if told is None:
             return None
