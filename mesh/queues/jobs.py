@@ -192,7 +192,7 @@ class AsyncJob:
         number = await keeper.number_of(self.id)
         if number is None:
             raise JobGone(f"no job {self.id!r} is known of {self.queue.name!r}")
-        keeper.follow(number, self)
+        keeper.intake.follow(number, self)
         self._is_told = True
         outcome = await keeper.outcome(number, group)
         if outcome is not None and not self._outcomes:
