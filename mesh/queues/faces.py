@@ -95,7 +95,7 @@ class AsyncQueue:
         specs = make_specs((thread_codec().pack(data),), self._now, options)
         if self._hosts is not None:
             return (await self._put_there(specs, options))[0]
-        return (await self.keeper.put_jobs(self, specs))[0]
+        return (await self.keeper.intake.put(self, specs))[0]
 
     async def put_many(self, data: Iterable[Any], **options: Any) -> Sequence[AsyncJob]:
         """Put several jobs with the same options, in one commit: all of them or none.
@@ -109,7 +109,7 @@ class AsyncQueue:
         specs = make_specs(bodies, self._now, options)
         if self._hosts is not None:
             return await self._put_there(specs, options)
-        return await self.keeper.put_jobs(self, specs)
+        return await self.keeper.intake.put(self, specs)
 
     def _now(self) -> datetime:
         return self.node.host.wall_clock()
@@ -376,6 +376,6 @@ class Queue:
 
 def _begin_put(queue: AsyncQueue, specs: Alike, waiter: ThreadWaiter) -> None:
     try:
-        queue.keeper.begin_put(queue, specs, waiter)
+        queue.keeper.intake.begin(queue, specs, waiter)
     except Exception as error:  # noqa: BLE001  raised in the thread that waits
         waiter.set_exception(error)
