@@ -301,7 +301,9 @@ class Keeper:
     def _check_may_put(self, peer: Any, queues: set[str]) -> None:
         """A commit is a put, too. Raises AccessDenied."""
         guard = self._host.engine.guard
-        for queue in queues if guard is not None else ():
+        if guard is None:
+            return
+        for queue in queues:
             denial = guard.denial(peer, "call", f"{service_of(queue)}.put")
             if denial is not None:
                 raise denial

@@ -18,8 +18,7 @@ import pytest
 import mesh
 from tests.net.processes import Script
 from tests.net.queue_crew import Line, read_ledger
-from tests.net.queue_help import MakeAsync, url_of
-from tests.net.test_async_node import runs
+from tests.net.queue_help import MakeAsync
 
 QUEUES = ("jobs", "hosted", "a", "b", "c")
 CREW = {"producer": 2, "keepers": 2, "worker": 4}
@@ -106,7 +105,9 @@ class Verdict:
         ]
         self.jobs_of: dict[tuple[str, str], set[str]] = defaultdict(set)
         runs: dict[tuple[str, str], list[Line]] = defaultdict(list)
-        self._ends = {(l.pid, l.id, l.queue, l.attempts): l.when for l in lines if l.what == "end"}
+        self._ends = {
+            (line.pid, line.id, line.queue, line.attempts) for line in lines if line.what == "end"
+        }
         for line in lines:
             if line.what == "begin":
                 runs[line.queue, line.id].append(line)
@@ -130,8 +131,8 @@ class Verdict:
 
     def _why(self, one: Line, following: Line) -> str:
         """Which kill explains that a job was begun again."""
-        end = self._ends.get((one.pid, one.id, one.queue, one.attempts))
-        had = "after its effect" if end is not None else "during its effect"
+        has_ended = (one.pid, one.id, one.queue, one.attempts) in self._ends
+        had = "after its effect" if has_ended else "during its effect"
         for kill in self._kills:
             if kill.pid == one.pid and one.when <= kill.when <= following.when:
                 return f"its worker was killed {had}"

@@ -224,6 +224,7 @@ async def test_how_a_job_ends_is_what_its_producer_is_told(make_async: MakeAsync
                 await asyncio.sleep(60)
             case "unpackable":
                 return object()
+        return None
 
     async with started(home, worker):
         value = await queue.put("value")

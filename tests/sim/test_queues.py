@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ class Runs:
     def check_one_at_a_time(self) -> None:
         for number in {span[0] for span in self.spans}:
             mine = sorted((span for span in self.spans if span[0] == number), key=lambda s: s[2])
-            for one, following in zip(mine, mine[1:], strict=False):
+            for one, following in itertools.pairwise(mine):
                 assert one[3] <= following[2], (one, following)
 
 
