@@ -25,7 +25,7 @@ CREW = {"producer": 2, "keepers": 2, "worker": 4}
 
 SLOW = pytest.mark.slow
 
-NOTICED = 3.0
+NOTICED = 0.5
 """Seconds after a kill within which its effects may show: a way that has ended is found to have."""
 
 
