@@ -216,12 +216,13 @@ class Keeper:
             return False
 
         customer = counter.join(worker, lease, send, may_send)
-        customer.on_commit = functools.partial(self._commit, customer)
+        customer.on_commit = functools.partial(self._commit, customer, core.handle)
         return customer
 
     def _commit(
         self,
         customer: Customer,
+        peer: Any,
         ref: int,
         number: int,
         result: bytes | None,
@@ -232,6 +233,7 @@ class Keeper:
             customer.committed(ref, told)
 
         try:
+            self._check_may_put(peer, {queue for queue, _, _ in wires})
             puts = [
                 (self._queues.keep_beside(self, queue).home, [job_of([body, options])])
                 for queue, body, options in wires
@@ -239,6 +241,16 @@ class Keeper:
             self.home.commit(customer.line, customer.holder, number, result, puts, then)
         except MeshError as error:
             then(error)
+
+    def _check_may_put(self, peer: Any, queues: set[str]) -> None:
+        """A commit is a put, too. Raises AccessDenied."""
+        guard = self._host.engine.guard
+        if guard is None:
+            return
+        for queue in queues:
+            denial = guard.denial(peer, "call", f"{service_of(queue)}.put")
+            if denial is not None:
+                raise denial
 
     # The end.
 
