@@ -67,6 +67,11 @@ class Control:
             self._read()
         return self._ended
 
+    def poll(self) -> dict[str, Any] | None:
+        """The next command, if there is one; never blocks."""
+        self.stopping()
+        return self._take()
+
     def _take(self) -> dict[str, Any] | None:
         line, newline, rest = self._buffer.partition(b"\n")
         if not newline:

@@ -28,6 +28,8 @@ PACKAGES = (
     "grpcio",
     "rpyc",
     "zeromq-pyre",
+    "redis",
+    "hiredis",
 )
 """Whose versions a figure depends on."""
 

@@ -27,12 +27,19 @@ idler             takes count, the idlers there are; on `seconds` does nothing;
 watched           one node; on `peers` waits until it knows that many of the crowd, and a moment
                   more; reports the fields of `benchmarks.usage`
 crowd             on `add` starts so many nodes more, in this process; reports
-broker            runs the server of a system that needs one; on any command reports its cpu_s
+broker            runs the server of a system that needs one, takes durable (whether what it has
+                  acknowledged is on the disk); on any command reports its cpu_s
 member            takes size, broker (its report); handles what casters send; on any command
                   reports handled (so far), at_ns (of the last one; 0: only casters know), cpu_s
 caster            takes size, broker, peers (the members' reports); on `seconds` sends, each
                   message to one member, and waits for all acknowledgements, if there are any;
                   reports sent, started_ns, ended_ns, cpu_s (while it did that)
+worker            takes size, broker, durable; handles the jobs of a queue, and says that they are
+                  done; on any command reports as a member: a job counts when the queue has been
+                  told that it is done
+putter            takes size, broker, durable, peers (the worker's report), at_once (how many
+                  producers there are; 1: it puts in the batches that are best); on `seconds` puts
+                  jobs, each acknowledged; reports as a caster
 
 A publisher waits, before its first message, until all its receivers are connected. A subscriber
 calls a function per message (`Tally.hit` or one that does the same) and fails on a wrong payload.
@@ -58,6 +65,7 @@ Role: TypeAlias = Callable[[Control, Params], None]
 SUBJECT = "bench.data"
 MARK = "bench.mark"
 GROUP = "workers"
+QUEUE = "bench-jobs"
 
 SETUP_TIMEOUT_S = 10.0
 """How long a role waits for its peers to appear; ten times what the slowest needs."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from benchmarks.control import Control
-from benchmarks.systems import latency_percentiles
+from benchmarks.systems import Tally, latency_percentiles
 
 __all__ = [
     "call_in_window",
@@ -20,6 +20,10 @@ __all__ = [
     "chunk_of",
     "flood",
     "flood_async",
+    "put",
+    "put_async",
+    "work",
+    "work_async",
 ]
 
 
@@ -135,3 +139,79 @@ async def flood_async(
             sent += await publish_chunk()
         await mark()
         control.report(sent=sent, started_ns=started_ns)
+
+
+def put(control: Control, put_batch: Callable[[], int], settle: Callable[[], object]) -> None:
+    """A putter, blocking. ``put_batch`` returns how many jobs it has sent; ``settle`` waits until
+    all of them are acknowledged."""
+    control.report()
+    while (command := control.receive()) is not None:
+        cpu_before_s = time.process_time()
+        started_ns = time.monotonic_ns()
+        end_ns = started_ns + int(command["seconds"] * 1e9)
+        sent = 0
+        while time.monotonic_ns() < end_ns:
+            sent += put_batch()
+        settle()
+        control.report(
+            sent=sent,
+            started_ns=started_ns,
+            ended_ns=time.monotonic_ns(),
+            cpu_s=time.process_time() - cpu_before_s,
+        )
+
+
+async def put_async(
+    control: Control, put_batch: Callable[[], Awaitable[int]], at_once: int = 1
+) -> None:
+    """A putter on a loop: so many tasks, each of which puts jobs and waits for them."""
+    control.report()
+    while (command := await control.receive_async()) is not None:
+        cpu_before_s = time.process_time()
+        started_ns = time.monotonic_ns()
+        end_ns = started_ns + int(command["seconds"] * 1e9)
+
+        async def put_until(end_ns: int = end_ns) -> int:
+            count = 0
+            while time.monotonic_ns() < end_ns:
+                count += await put_batch()
+            return count
+
+        sent = sum(await asyncio.gather(*(put_until() for _ in range(at_once))))
+        control.report(
+            sent=sent,
+            started_ns=started_ns,
+            ended_ns=time.monotonic_ns(),
+            cpu_s=time.process_time() - cpu_before_s,
+        )
+
+
+def work(control: Control, tally: Tally, work_batch: Callable[[], int]) -> None:
+    """A worker of a queue, blocking. ``work_batch`` handles what there is, says that it is done,
+    and returns how many these were; it does not wait long."""
+    control.report()
+    while not control.stopping():
+        while control.poll() is not None:
+            tally.report_handled(control)
+        if work_batch():
+            tally.at_ns = time.monotonic_ns()
+
+
+async def work_async(
+    control: Control, tally: Tally, work_batch: Callable[[], Awaitable[int]]
+) -> None:
+    """The same on a loop."""
+
+    async def work() -> None:
+        while True:
+            if await work_batch():
+                tally.at_ns = time.monotonic_ns()
+
+    working = asyncio.create_task(work())
+    control.report()
+    while await control.receive_async() is not None:
+        if working.done():
+            working.result()
+        tally.report_handled(control)
+    working.cancel()
+    await asyncio.wait([working])

@@ -12,15 +12,12 @@ its check of each subject, which takes a sixth of its publisher's time.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import cycle, islice
@@ -45,6 +42,7 @@ from benchmarks.systems import (
     subjects_of,
 )
 from benchmarks.systems.drivers import call_in_window, call_serially_async, flood_async
+from benchmarks.systems.servers import cpu_s_of, end_with_parent
 
 CHUNK = 64
 """Messages published between two looks at the clock."""
@@ -57,8 +55,6 @@ READY = "ready"
 
 STOP_TIMEOUT_S = 2.0
 PORTS_POLL_S = 0.005
-
-PR_SET_PDEATHSIG = 1
 
 
 def broker(control: Control, _params: Params) -> None:
@@ -85,18 +81,6 @@ def started_server(folder: str) -> Iterator[subprocess.Popen[bytes]]:
             server.wait()
 
 
-def end_with_parent() -> Callable[[], None] | None:
-    """What a child calls to be killed when its parent dies, on Linux."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # looked up here: between fork and exec less is safe
-
-    def die_with_parent() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    return die_with_parent
-
-
 def server_url(folder: Path, server: subprocess.Popen[bytes]) -> str:
     """Where it listens, as soon as it does."""
     deadline = time.monotonic() + SETUP_TIMEOUT_S
@@ -108,16 +92,6 @@ def server_url(folder: Path, server: subprocess.Popen[bytes]) -> str:
         except (FileNotFoundError, json.JSONDecodeError):
             time.sleep(PORTS_POLL_S)
     raise TimeoutError(f"nats-server does not listen, exit code {server.returncode}")
-
-
-def cpu_s_of(pid: int) -> float:
-    """User and system time of a process that runs; Linux only, elsewhere 0."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return 0.0
-    fields = text.rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 async def connect(params: Params) -> Client:

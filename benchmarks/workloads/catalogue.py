@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.workloads import Workload, groupcast, life, peers, pubsub, rpc
+from benchmarks.workloads import Workload, groupcast, life, peers, pubsub, queues, rpc
 
 WORKLOADS: Final[tuple[Workload, ...]] = (
     pubsub.PUBSUB_64B,
@@ -15,6 +15,8 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
     rpc.RPC_64,
     rpc.RPC_1,
     groupcast.GROUPCAST,
+    queues.QUEUE_MEMORY,
+    queues.QUEUE_DURABLE,
     life.START_TO_CALL,
     life.IDLE,
     peers.PEER_MEMORY,

@@ -43,6 +43,31 @@ def nats_is_missing() -> str | None:
     return lacks("nats", "nats-py")()
 
 
+def lacks_program(program: str, *others: Callable[[], str | None]) -> Callable[[], str | None]:
+    """Says that a server is missing, or what else is."""
+
+    def missing() -> str | None:
+        if which(program) is None:
+            return f"there is no {program} on PATH"
+        return next((said for other in others if (said := other()) is not None), None)
+
+    return missing
+
+
+def mesh_has_no_queues() -> str | None:
+    """Why the mesh cannot play at work queues; None if it can."""
+    import mesh
+
+    return None if hasattr(mesh.Node, "queue") else "mesh.Node has no queues as yet"
+
+
+def nats_syncs_never() -> str | None:
+    """Why a JetStream here cannot be durable; None if it can."""
+    from benchmarks.systems.jetstream import can_sync
+
+    return None if can_sync() else "nats-server is older than 2.10: it cannot sync each message"
+
+
 @functools.cache
 def pyre_is_missing() -> str | None:
     """Why Pyre cannot play here; None if it can. It is old, and needs an interface for beacons."""
@@ -74,3 +99,22 @@ ZMQ_ASYNCIO: Final = Contestant("zmq.asyncio", "zmq_asyncio")
 GRPC: Final = Contestant("grpc.aio", "grpc_aio", missing=lacks("grpc", "grpcio"))
 RPYC: Final = Contestant("rpyc", "rpyc_calls", missing=lacks("rpyc", "rpyc"))
 PYRE: Final = Contestant("pyre", "pyre_nodes", missing=pyre_is_missing)
+
+MESH_QUEUES: Final = Contestant("mesh", "mesh_queues", missing=mesh_has_no_queues)
+BEANSTALKD: Final = Contestant(
+    "beanstalkd", "beanstalk_sockets", {"broker": True}, lacks_program("beanstalkd")
+)
+REDIS: Final = Contestant(
+    "redis",
+    "redis_queues",
+    {"broker": True},
+    lacks_program("redis-server", lacks("redis", "redis")),
+)
+REDIS_LIST: Final = with_params(REDIS, "redis-list", way="plain")
+REDIS_SAFE: Final = with_params(REDIS, "redis-list-safe", way="safe")
+REDIS_STREAM: Final = with_params(REDIS, "redis-stream", way="stream")
+JETSTREAM: Final = Contestant("jetstream", "jetstream", {"broker": True}, nats_is_missing)
+JETSTREAM_SYNCED: Final = dataclasses.replace(
+    JETSTREAM, missing=lacks_program("nats-server", lacks("nats", "nats-py"), nats_syncs_never)
+)
+JETSTREAM_UNSYNCED: Final = with_params(JETSTREAM, "jetstream-unsynced", unsynced=True)

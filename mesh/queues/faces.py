@@ -7,20 +7,19 @@ asked, this node among them, and what they say is put together.
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mesh.queues.asking import ask_all, ask_one, nobody
-from mesh.queues.jobs import AsyncJob, Job
+from mesh.queues.jobs import AsyncJob, Job, Jobs
 from mesh.queues.specs import make_specs, wire_of
 from mesh.queues.views import JobView, QueueStats, gather_stats, view_of
 from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import BadRequest, ConfigError, MeshError, NoProvider
 from patterns.queues.errors import JobGone
-from patterns.queues.jobspec import JobSpec
-from patterns.queues.jobspec import Put as PutResult
+from patterns.queues.jobspec import Alike
 from patterns.queues.naming import check_queue, service_of
 from patterns.queues.outcomes import Outcome
 
@@ -91,24 +90,29 @@ class AsyncQueue:
         it is not put. With ``hosts=`` as a call does; after CallTimeout and PeerLost it may have
         been put, and ``id=`` makes it safe to put it again.
         """
-        (job,) = await self._put(make_specs([_pack(data)], self._now, **options), options)
-        return job
+        specs = make_specs((thread_codec().pack(data),), self._now, options)
+        if self._hosts is not None:
+            return (await self._put_there(specs, options))[0]
+        return (await self.keeper.put_jobs(self, specs))[0]
 
-    async def put_many(self, data: Iterable[Any], **options: Any) -> list[AsyncJob]:
-        """Put several jobs with the same options, in one commit: all of them or none."""
-        specs = make_specs([_pack(one) for one in data], self._now, **options)
-        return await self._put(specs, options) if specs else []
+    async def put_many(self, data: Iterable[Any], **options: Any) -> Sequence[AsyncJob]:
+        """Put several jobs with the same options, in one commit: all of them or none.
 
-    def _now(self) -> Any:
-        return self.node.host.wall_clock()
-
-    async def _put(self, specs: list[JobSpec], options: dict[str, Any]) -> list[AsyncJob]:
+        Their handles are made when one is looked at; until then what becomes of the jobs is kept
+        for as long as you have the sequence.
+        """
+        bodies = list(map(thread_codec().pack, data))
+        if not bodies:
+            return ()
+        specs = make_specs(bodies, self._now, options)
         if self._hosts is not None:
             return await self._put_there(specs, options)
-        keeper = self.keeper
-        return keeper.handles(self, await keeper.put(specs))
+        return await self.keeper.put_jobs(self, specs)
 
-    async def _put_there(self, specs: list[JobSpec], options: dict[str, Any]) -> list[AsyncJob]:
+    def _now(self) -> datetime:
+        return self.node.host.wall_clock()
+
+    async def _put_there(self, specs: Alike, options: dict[str, Any]) -> list[AsyncJob]:
         names = (options.get(name) for name in ("key", "unique", "id"))
         key = next((name for name in names if name is not None), None)
         if key is None:
@@ -213,7 +217,7 @@ class AsyncQueue:
 
     async def edit(self, id: str, data: Any, *, group: str | None = None) -> None:
         """Other data for a job that waits or is dead. Raises JobGone."""
-        told = await self._manage("edit", group, id, _pack(data))
+        told = await self._manage("edit", group, id, thread_codec().pack(data))
         if not any(found for _, found in told):
             raise JobGone(f"there is no job {id!r} that waits or is dead in {self.name!r}")
 
@@ -270,25 +274,25 @@ class Queue:
 
     def put(self, data: Any = None, **options: Any) -> Job:
         """Put one job; returns when it is safe. As ``AsyncQueue.put``."""
-        (job,) = self._put([_pack(data)], options)
-        return job
+        return Job(self, self._put((thread_codec().pack(data),), options)[0])
 
-    def put_many(self, data: Iterable[Any], **options: Any) -> list[Job]:
-        """Put several jobs with the same options, in one commit: all of them or none."""
-        bodies = [_pack(one) for one in data]
-        return self._put(bodies, options) if bodies else []
+    def put_many(self, data: Iterable[Any], **options: Any) -> Sequence[Job]:
+        """Put several jobs with the same options, in one commit: all of them or none. As
+        ``AsyncQueue.put_many``."""
+        bodies = list(map(thread_codec().pack, data))
+        return Jobs(self, self._put(bodies, options)) if bodies else ()
 
-    def _put(self, bodies: list[bytes], options: dict[str, Any]) -> list[Job]:
+    def _put(self, bodies: Sequence[bytes], options: dict[str, Any]) -> Sequence[AsyncJob]:
         queue = self._queue
         self.node._check_thread("queue.put")
-        specs = make_specs(bodies, self.node.aio.host.wall_clock, **options)
+        specs = make_specs(bodies, queue._now, options)
         if queue.is_hosted:
-            jobs = self.wait("put", lambda: queue._put(specs, options))
-        else:
-            waiter = ThreadWaiter()
-            self.node.aio.host.hand_over(_begin_put, queue, specs, waiter)
-            jobs = waiter.wait()
-        return [Job(self, job) for job in jobs]
+            there: list[AsyncJob] = self.wait("put", lambda: queue._put_there(specs, options))
+            return there
+        waiter = ThreadWaiter()
+        self.node.aio.host.hand_over(_begin_put, queue, specs, waiter)
+        jobs: Sequence[AsyncJob] = waiter.wait()
+        return jobs
 
     def job(self, id: str) -> Job:
         """The handle of a job by its id, also after a restart. It may be there, or not."""
@@ -368,22 +372,8 @@ class Queue:
         return f"<Queue {self.name!r} of {self.node.name}>"
 
 
-def _begin_put(queue: AsyncQueue, specs: list[JobSpec], waiter: ThreadWaiter) -> None:
+def _begin_put(queue: AsyncQueue, specs: Alike, waiter: ThreadWaiter) -> None:
     try:
-        keeper = queue.keeper
-        keeper.home.put(specs, functools.partial(_put_ended, queue, keeper, waiter))
+        queue.keeper.begin_put(queue, specs, waiter)
     except Exception as error:  # noqa: BLE001  raised in the thread that waits
         waiter.set_exception(error)
-
-
-def _put_ended(
-    queue: AsyncQueue, keeper: Keeper, waiter: ThreadWaiter, puts: Sequence[PutResult] | MeshError
-) -> None:
-    if isinstance(puts, MeshError):
-        waiter.set_exception(puts)
-    else:
-        waiter.set_result(keeper.handles(queue, puts))
-
-
-def _pack(data: Any) -> bytes:
-    return thread_codec().pack(data)

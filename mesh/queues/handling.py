@@ -14,7 +14,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from mesh.queues.held import HeldJob, data_of
+from mesh.queues.held import HeldJob, data_of, unreadable
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import NodeClosed, Timeout
 
@@ -112,11 +112,10 @@ class Handling:
         if self._is_inline:
             self._run_inline()
         else:
-            while len(self._running) < self._concurrency and self._has_more():
+            # No more threads than there is work for: one may take all of it.
+            more = len(self._waiting if self._most is None else self._units)
+            for _ in range(min(self._concurrency - len(self._running), more)):
                 self._begin()
-
-    def _has_more(self) -> bool:
-        return bool(self._units if self._most is not None else self._waiting)
 
     def _gather(self, most: int) -> None:
         """Full batches are ready; a part of one when it has waited for long enough."""
@@ -126,20 +125,21 @@ class Handling:
         if not waiting or self._timer is not None:
             return
         if self._linger <= 0:
-            self._gather_rest()
+            self._gather_rest(most)
         else:
             later = self._desk.host.clock.call_later
-            self._timer = later(self._linger, self._linger_over)
+            self._timer = later(self._linger, functools.partial(self._linger_over, most))
 
-    def _linger_over(self) -> None:
+    def _linger_over(self, most: int) -> None:
         self._timer = None
-        self._gather_rest()
+        self._gather_rest(most)
         self._pump_soon()
 
-    def _gather_rest(self) -> None:
-        if self._waiting:
-            self._units.append(list(self._waiting))
-            self._waiting.clear()
+    def _gather_rest(self, most: int) -> None:
+        """All of it; more than one batch if it came in this turn."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self._units += [waiting[first : first + most] for first in range(0, len(waiting), most)]
 
     def _take(self) -> Unit | None:
         """What is next, on any thread; None: nothing."""
@@ -150,12 +150,41 @@ class Handling:
 
     def _run_inline(self) -> None:
         until = monotonic() + TURN
-        while (unit := self._take()) is not None:
-            self._work(unit)
-            if monotonic() > until:
-                self._pump_soon()
-                break
+        if self._most is None:
+            self._run_each(until)
+        else:
+            while self._units and monotonic() < until:
+                self._work(self._units.popleft())
+        if self._waiting or self._units:
+            self._pump_soon()
         self._collect()
+
+    def _run_each(self, until: float) -> None:
+        """One by one. This is the hot path: what is done and returns nothing, as most do, is told
+        all together."""
+        desk, function, waiting = self._desk, self._function, self._waiting
+        unpack = thread_codec().unpack_all
+        done: list[Held] = []
+        while waiting and monotonic() < until:
+            held = waiting.popleft()
+            if held.state:
+                self._report([held], None, None)
+                continue
+            try:
+                try:
+                    data = unpack(held.body, 1)[0]
+                except (ValueError, IndexError) as error:
+                    raise unreadable(held, error) from None
+                value = function(HeldJob(held, data, desk))
+            except BaseException as error:  # noqa: BLE001  as in ``_work``
+                self._report([held], None, error)
+                continue
+            if value is None:
+                done.append(held)
+            else:
+                self._report([held], value, None)
+        for held in desk.worker.done_many(done):
+            desk.settle(held, None, None)
 
     def _begin(self) -> None:
         runner = self._desk.host.runner
@@ -219,7 +248,7 @@ class Handling:
         try:
             jobs = self._jobs(unit)
             value = self._function(jobs) if jobs else None
-        except Exception as error:  # noqa: BLE001  goes to the retry policy
+        except BaseException as error:  # noqa: BLE001  sys.exit(), too, goes to the retry policy
             self._report(unit, None, error)
         else:
             self._report(unit, value, None)
@@ -237,6 +266,8 @@ class Handling:
 
     async def _await(self, unit: Unit) -> Any:
         """Run an async handler."""
+        if self._most is None and unit[0].is_lost:
+            return None  # while it waited for its turn
         jobs = self._jobs(unit)
         if self._time_limit is None:
             return await self._function(jobs) if jobs else None

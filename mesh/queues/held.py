@@ -103,4 +103,9 @@ def data_of(held: Held) -> Any:
     try:
         return thread_codec().unpack_all(held.body, 1)[0]
     except (ValueError, IndexError) as error:
-        raise BadPayload(f"the job {held.id} cannot be decoded: {error}") from None
+        raise unreadable(held, error) from None
+
+
+def unreadable(held: Held, error: Exception) -> BadPayload:
+    """What is wrong with a job that cannot be decoded here."""
+    return BadPayload(f"the job {held.id} cannot be decoded: {error}")

@@ -8,10 +8,10 @@ queue's ``keep_results=``, at least for as long as it takes to ask.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from mesh.logs import get_logger
 from mesh.runtime.thread_codec import thread_codec
@@ -21,9 +21,11 @@ from patterns.queues.errors import JobFailed, JobGone
 if TYPE_CHECKING:
     from mesh.membership import Peer
     from mesh.queues.faces import AsyncQueue, Queue
-    from patterns.queues.outcomes import Outcome
+    from patterns.queues.handles import Handles
+    from patterns.queues.jobspec import NewPuts
+    from patterns.queues.outcome import Outcome
 
-__all__ = ["AsyncJob", "Job", "JobStatus", "Progress"]
+__all__ = ["AsyncJob", "AsyncJobs", "Job", "JobStatus", "Jobs", "Progress"]
 
 logger = get_logger("mesh.queues")
 
@@ -61,6 +63,20 @@ class AsyncJob:
     """A job that was put. ``id`` names it, also after a restart (``queue.job(id)``); ``is_new`` is
     False where another was the same already, by ``unique=`` or ``id=``."""
 
+    __slots__ = (
+        "__weakref__",
+        "_home",
+        "_is_told",
+        "_on_done",
+        "_on_progress",
+        "_outcomes",
+        "_progress",
+        "_waiters",
+        "id",
+        "is_new",
+        "queue",
+    )
+
     def __init__(
         self, queue: AsyncQueue, id: str, is_new: bool, home: Peer | None, *, is_told: bool = False
     ) -> None:
@@ -71,12 +87,13 @@ class AsyncJob:
         """The other node that keeps it, as far as that is known."""
         self._is_told = is_told
         """Whether it is at home here, and hears what becomes of it."""
-        self._outcomes: dict[str, Outcome] = {}
+        # Of most jobs nobody asks what becomes of them: there is no list before there is a need.
+        self._outcomes: dict[str, Outcome] | None = None
         """By group."""
         self._progress: Progress | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._on_done: list[Callable[[AsyncJob], object]] = []
-        self._on_progress: list[Callable[[Progress], object]] = []
+        self._waiters: set[asyncio.Future[None]] | None = None
+        self._on_done: list[Callable[[AsyncJob], object]] | None = None
+        self._on_progress: list[Callable[[Progress], object]] | None = None
 
     # What its home tells, on the loop's thread.
 
@@ -84,15 +101,17 @@ class AsyncJob:
         """Something has become of it."""
         if outcome.kind == "progress":
             self._progress = progress = _progress_of(outcome)
-            for on_progress in self._on_progress:
+            for on_progress in self._on_progress or ():
                 _call(on_progress, progress)
             return
+        if self._outcomes is None:
+            self._outcomes = {}
         self._outcomes[outcome.group] = outcome
-        for waiter in self._waiters:
+        for waiter in self._waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
-        on_done, self._on_done = self._on_done, []
-        for call in on_done:
+        on_done, self._on_done = self._on_done, None
+        for call in on_done or ():
             _call(call, self)
 
     # For its producer.
@@ -104,12 +123,16 @@ class AsyncJob:
 
     def on_progress(self, call: Callable[[Progress], object]) -> None:
         """Call a function on the loop's thread whenever its worker tells how far it is."""
+        if self._on_progress is None:
+            self._on_progress = []
         self._on_progress.append(call)
 
     def on_done(self, call: Callable[[AsyncJob], object]) -> None:
         """Call a function on the loop's thread when it has ended: done, dead or gone."""
         if self._outcomes:
             _call(call, self)
+        elif self._on_done is None:
+            self._on_done = [call]
         else:
             self._on_done.append(call)
 
@@ -138,38 +161,37 @@ class AsyncJob:
 
     async def _outcome(self, group: str | None) -> Outcome:
         while True:
-            if group is None and self._outcomes:
-                return next(iter(self._outcomes.values()))
-            if group is not None and group in self._outcomes:
-                return self._outcomes[group]
+            ended = self._outcomes
+            if ended and (group is None or group in ended):
+                return next(iter(ended.values())) if group is None else ended[group]
             if not self._is_told and self._home is None:
-                await self._find(group)
+                await self._find()
             elif self._home is not None:
                 outcome = await self.queue.ask_outcome(self.id, self._home, group, ASK_FOR)
                 if outcome is not None:
                     self.tell(outcome)
             else:
-                waiter = asyncio.get_running_loop().create_future()
-                self._waiters.add(waiter)
-                try:
-                    await waiter
-                finally:
-                    self._waiters.discard(waiter)
+                await self._next_end()
 
-    async def _find(self, group: str | None) -> None:
-        """Where it is; what is known of it already."""
+    async def _next_end(self) -> None:
+        waiter = self.queue.node.queues.waiter()
+        if self._waiters is None:
+            self._waiters = set()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def _find(self) -> None:
+        """Who keeps it, or its outcome. Raises JobGone."""
         keeper = self.queue.keeper_here
-        if keeper is None:
+        number = None if keeper is None else await keeper.number_of(self.id)
+        if keeper is None or number is None:
             self._home = await self.queue.home_of(self.id)
-            return
-        number = await keeper.number_of(self.id)
-        if number is None:
-            raise JobGone(f"no job {self.id!r} is known of {self.queue.name!r}")
-        keeper.follow(number, self)
-        self._is_told = True
-        outcome = await keeper.outcome(number, group)
-        if outcome is not None and not self._outcomes:
-            self.tell(outcome)
+        elif not self._is_told:  # two may ask at once
+            self._is_told = True
+            keeper.follow(number, self)
 
     async def status(self) -> list[JobStatus]:
         """Where it is, in each group of workers; empty when nothing is known of it any more."""
@@ -184,8 +206,60 @@ class AsyncJob:
         return f"<{type(self).__name__} {self.id} of {self.queue.name!r}>"
 
 
+class AsyncJobs(Sequence[AsyncJob]):
+    """Jobs that were put together. Their handles are made, all of them, when one is looked at: then
+    each hears for itself, and has heard what was to be heard so far."""
+
+    __slots__ = ("__weakref__", "_early", "_handles", "_made", "_puts", "_queue")
+
+    def __init__(self, queue: AsyncQueue, puts: NewPuts, handles: Handles) -> None:
+        self._queue = queue
+        self._puts = puts
+        self._handles = handles
+        self._early: list[Outcome] = []
+        self._made: list[AsyncJob] | None = None
+
+    def tell(self, outcome: Outcome) -> None:
+        """Something has become of one of them."""
+        self._early.append(outcome)
+
+    def all(self) -> list[AsyncJob]:
+        """The handles; on the loop's thread."""
+        made = self._made
+        if made is None:
+            made = self._made = []
+            numbers, add = self._puts.numbers, self._handles.add
+            for number, id, _ in self._puts:
+                job = AsyncJob(self._queue, id, True, None, is_told=True)
+                add(number, job)
+                made.append(job)
+            self._handles.drop_batch(numbers.start)
+            early, self._early = self._early, []
+            for outcome in early:
+                made[outcome.number - numbers.start].tell(outcome)
+        return made
+
+    def __len__(self) -> int:
+        return len(self._puts)
+
+    @overload
+    def __getitem__(self, index: int) -> AsyncJob: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[AsyncJob]: ...
+    def __getitem__(self, index: int | slice) -> AsyncJob | list[AsyncJob]:
+        return self.all()[index]
+
+    def __iter__(self) -> Iterator[AsyncJob]:
+        return iter(self.all())
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} jobs of {self._queue.name!r}>"
+
+
 class Job:
     """A job that was put, for threads; see ``AsyncJob``."""
+
+    __slots__ = ("_job", "queue")
 
     def __init__(self, queue: Queue, job: AsyncJob) -> None:
         self.queue = queue
@@ -229,6 +303,39 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self.id} of {self.queue.name!r}>"
+
+
+class Jobs(Sequence[Job]):
+    """Jobs that were put together, for threads; see ``AsyncJobs``."""
+
+    __slots__ = ("_jobs", "_made", "_queue")
+
+    def __init__(self, queue: Queue, jobs: Sequence[AsyncJob]) -> None:
+        self._queue = queue
+        self._jobs = jobs
+        self._made: list[Job] | None = None
+
+    def _all(self) -> list[Job]:
+        if self._made is None:
+            jobs = self._queue.on_loop(list, self._jobs)
+            self._made = [Job(self._queue, job) for job in jobs]
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Job]: ...
+    def __getitem__(self, index: int | slice) -> Job | list[Job]:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._all())
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} jobs of {self._queue.name!r}>"
 
 
 def _progress_of(outcome: Outcome) -> Progress:

@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.engine.lookup import has_fallen_silent
 from mesh.logs import get_logger
-from mesh.queues.jobs import AsyncJob
+from mesh.queues.jobs import AsyncJob, AsyncJobs
 from mesh.queues.people import TAILS, People
 from mesh.queues.polling import until
-from mesh.queues.specs import job_of
+from mesh.queues.specs import STREAM_WINDOW, job_of
 from mesh.queues.views import told_outcome
 from mesh.streaming import generator_method, handler_method
 from mesh.tunnels import AsyncStream
 from patterns.errors import BadName, BadRequest, MeshError
+from patterns.port import Waiter
 from patterns.queues.counter import Counter, Customer
 from patterns.queues.group import Group
 from patterns.queues.home import Home
-from patterns.queues.jobspec import HomeOptions, JobSpec, Put
+from patterns.queues.jobspec import HomeOptions, JobSpec, NewPuts, Put
 from patterns.queues.naming import check_group, service_of
-from patterns.queues.outcomes import Outcome
+from patterns.queues.outcomes import FORGOTTEN, Outcome
 from patterns.queues.stores import Store
 from patterns.rpc.method import Method
 from patterns.streams.stream import QUEUED_BYTES
@@ -54,8 +55,6 @@ MAX_WORKERS = 4096
 
 MAX_ID_CHARS = 255
 MAX_TITLE_CHARS = 200
-
-FORGOTTEN = "forgotten: it ended, and its outcome was not to be kept (keep_result=)"
 
 
 class Keeper:
@@ -98,7 +97,7 @@ class Keeper:
             return host
 
         for one in (
-            handler_method("work", self._work, here, concurrency=MAX_WORKERS, window=None),
+            handler_method("work", self._work, here, concurrency=MAX_WORKERS, window=STREAM_WINDOW),
             method("put", self._put),
             method("result", self._result),
             method("look", self._people.look),
@@ -117,28 +116,60 @@ class Keeper:
         result: Sequence[Put] = puts
         return result
 
-    def handles(self, queue: AsyncQueue, puts: Sequence[Put]) -> list[AsyncJob]:
-        """Their producer's ends, which hear what becomes of them."""
+    async def put_jobs(self, queue: AsyncQueue, specs: Sequence[JobSpec]) -> Sequence[AsyncJob]:
+        """The same, with their producer's ends."""
+        end = _PutEnd()
+        self.begin_put(queue, specs, end)
+        if not end.is_there:
+            end.waiter = self._host.loop.create_future()
+            await end.waiter
+        if end.error is not None:
+            raise end.error
+        return end.jobs
+
+    def begin_put(self, queue: AsyncQueue, specs: Sequence[JobSpec], waiter: Waiter) -> None:
+        """``waiter`` gets their producer's ends when they are safe, or the error. Raises QueueFull
+        and QueueClosed."""
+
+        def then(puts: Sequence[Put] | MeshError) -> None:
+            # At once: what becomes of them must not be missed.
+            if isinstance(puts, MeshError):
+                waiter.set_exception(puts)
+            else:
+                waiter.set_result(self._handles(queue, puts))
+
+        self.home.put(specs, then)
+
+    def _handles(self, queue: AsyncQueue, puts: Sequence[Put]) -> Sequence[AsyncJob]:
         handles = self.home.outcomes.handles
+        if type(puts) is NewPuts:
+            numbers = puts.numbers
+            if len(numbers) > 1:
+                many = AsyncJobs(queue, puts, handles)
+                handles.add_batch(numbers, many)
+                return many
+            job = AsyncJob(queue, self.home.id_of(numbers[0]), True, None, is_told=True)
+            handles.add(numbers[0], job)
+            return (job,)
         jobs = []
         for number, id, is_new in puts:
             job = AsyncJob(queue, id, is_new, None, is_told=True)
             if is_new:
-                handles[number] = job
+                handles.add(number, job)
             else:
                 self.follow(number, job)
             jobs.append(job)
         return jobs
 
     def follow(self, number: int, job: AsyncJob) -> None:
-        """A handle hears from now on what becomes of its job; while somebody has it."""
+        """A handle hears what becomes, or has become, of its job; while somebody has it."""
         handle = weakref.ref(job)
 
         def tell(outcome: Outcome) -> None:
             if (job := handle()) is not None:
                 job.tell(outcome)
 
-        self.home.watch(number, tell)
+        self.home.outcomes.follow(number, tell)
 
     async def _put(self, jobs: list[Any]) -> list[list[Any]]:
         if not isinstance(jobs, list) or not 0 < len(jobs) <= MAX_PUT:
@@ -268,10 +299,14 @@ class Keeper:
     # The end.
 
     async def hand_out(self) -> None:
-        """What is in memory alone is worked on, while there is somebody to do that."""
-        if self.url is not None:
+        """What is in memory alone is worked on, while there is somebody to do that; of what is in a
+        file that which workers have."""
+        groups = self.home.lines.values()
+        if self.url is None:
+            await until(lambda: not (self._ways and any(group.length for group in groups)))
             return
-        await until(lambda: not (self._ways and any(g.length for g in self.home.lines.values())))
+        self.home.hold()
+        await until(lambda: not (self._ways and any(group.reserved for group in groups)))
 
     def end_ways(self) -> None:
         """The streams of workers end."""
@@ -285,6 +320,35 @@ class Keeper:
             return []
         length = max((group.length for group in self.home.lines.values()), default=0)
         return [f"{length} jobs of {self.name!r}, which were in memory"] if length else []
+
+
+class _PutEnd:
+    """What became of a put, for the task that waits, if it must: in memory it is there at once."""
+
+    __slots__ = ("error", "is_there", "jobs", "waiter")
+
+    def __init__(self) -> None:
+        self.is_there = False
+        self.jobs: Sequence[AsyncJob] = ()
+        self.error: BaseException | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    def done(self) -> bool:
+        return self.is_there
+
+    def set_result(self, jobs: Sequence[AsyncJob]) -> None:
+        self.is_there = True
+        self.jobs = jobs
+        self._wake()
+
+    def set_exception(self, error: BaseException) -> None:
+        self.is_there = True
+        self.error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
 
 class _Resume:

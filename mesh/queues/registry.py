@@ -17,7 +17,7 @@ from mesh.queues.keeping import Keeper
 from mesh.queues.polling import until
 from mesh.queues.working import Desk, WorkerOptions
 from mesh.stores import MemoryStore
-from patterns.errors import ConfigError, MeshError
+from patterns.errors import ConfigError, MeshError, NodeClosed
 from patterns.queues.commits import Together
 from patterns.queues.home import Home
 from patterns.queues.jobspec import HomeOptions, JobSpec
@@ -82,6 +82,7 @@ class Queues:
         self._found: dict[Where, list[tuple[str, str]]] = {}
         """The queues and groups that were in each."""
         self._desks: list[Desk] = []
+        self._waiters: set[asyncio.Future[None]] = set()
         self._is_looking = False
         self._since = host.clock.now()
         self.offset_ms = round((host.wall_clock().timestamp() - host.clock.now()) * 1000)
@@ -133,6 +134,13 @@ class Queues:
     def is_young(self) -> bool:
         """Whether it has been there for so short a time that others may not be known as yet."""
         return self.host.clock.now() - self._since < GRACE
+
+    def waiter(self) -> asyncio.Future[None]:
+        """A future that ends with NodeClosed when the node does."""
+        waiter: asyncio.Future[None] = self.host.loop.create_future()
+        self._waiters.add(waiter)
+        waiter.add_done_callback(self._waiters.discard)
+        return waiter
 
     async def put_all(self, puts: list[tuple[str, JobSpec]]) -> None:
         """Jobs for several queues, in one commit. Raises ConfigError where they are not in one
@@ -224,6 +232,9 @@ class Queues:
         self.keepers.clear()
         for store in self._stores.values():
             store.close(wait=0)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(NodeClosed("the node was closed during the wait"))
         return lost
 
     async def wait_closed(self) -> None:

@@ -6,7 +6,7 @@ On the wire a job is ``[body, options]``, ``options`` a map of what is not as us
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,10 +14,14 @@ from mesh.engine.packing import check_headers
 from patterns.errors import BadName, BadRequest, ConfigError, MeshError, PayloadTooLarge
 from patterns.keys import Key, key_bytes
 from patterns.queues.checks import MAX_JOB_BYTES
-from patterns.queues.jobspec import JobSpec
+from patterns.queues.jobspec import Alike, JobSpec
 from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
 
-__all__ = ["MAX_JOB_BYTES", "MAX_NAME_BYTES", "job_of", "make_specs", "wire_of"]
+__all__ = ["MAX_JOB_BYTES", "MAX_NAME_BYTES", "STREAM_WINDOW", "job_of", "make_specs", "wire_of"]
+
+STREAM_WINDOW = 4 * 1024 * 1024
+"""Bytes that a home may have on the way to a worker, or it to a home: the largest job, or commit,
+and some batches."""
 
 MAX_NAME_BYTES = 255
 """Of ``id`` and ``unique``: they are looked up for each job that has one."""
@@ -48,17 +52,27 @@ def _priority(value: int) -> int:
     return value
 
 
-def _body(body: bytes) -> bytes:
-    if len(body) > MAX_JOB_BYTES:
+def _check_size(size: int) -> None:
+    if size > MAX_JOB_BYTES:
         raise PayloadTooLarge(
-            f"a job of {len(body)} bytes: at most {MAX_JOB_BYTES}; keep what is large elsewhere "
+            f"a job of {size} bytes: at most {MAX_JOB_BYTES}; keep what is large elsewhere "
             "and put its address"
         )
-    return body
 
 
 def make_specs(
-    bodies: list[bytes],
+    bodies: Sequence[bytes], now: Callable[[], datetime], options: dict[str, Any]
+) -> Alike:
+    """Jobs with the same options, one at least. Raises ConfigError, BadName, BadPayload,
+    PayloadTooLarge."""
+    _check_size(max(map(len, bodies)))
+    like = _like(now, **options) if options else _USUAL_SPEC
+    if len(bodies) > 1 and like.is_named:
+        raise ConfigError("id= and unique= are for one job each: use put()")
+    return Alike(bodies, like)
+
+
+def _like(
     now: Callable[[], datetime],
     *,
     priority: int = DEFAULT_PRIORITY,
@@ -70,17 +84,15 @@ def make_specs(
     id: str | None = None,
     keep_result: float | None = None,
     headers: dict[str, str] | None = None,
-) -> list[JobSpec]:
-    """Jobs with the same options. Raises ConfigError, BadName, BadPayload, PayloadTooLarge."""
+) -> JobSpec:
     if at is not None:
         if delay or not isinstance(at, datetime) or at.tzinfo is None:
             raise ConfigError(f"at={at!r}: give an aware datetime, and no delay=")
         delay = max(0.0, (at - now()).total_seconds())
-    if len(bodies) > 1 and (id is not None or unique is not None):
-        raise ConfigError("id= and unique= are for one job each: use put()")
     ttl_ms = None if ttl is None else seconds_ms("ttl", ttl, least=0.001)
     keep_ms = None if keep_result is None else seconds_ms("keep_result", keep_result)
-    rest = (
+    return JobSpec(
+        b"",
         _priority(priority),
         seconds_ms("delay", delay),
         ttl_ms,
@@ -90,7 +102,9 @@ def make_specs(
         keep_ms,
         check_headers(headers) if headers else None,
     )
-    return [JobSpec(_body(body), *rest) for body in bodies]
+
+
+_USUAL_SPEC = JobSpec(b"")
 
 
 _FIELDS = ("priority", "delay_ms", "ttl_ms", "key", "id", "unique", "keep_result_ms", "headers")
@@ -126,8 +140,9 @@ def job_of(wire: Any) -> JobSpec:
         if key is not None and (type(key) is not bytes or not key):
             raise BadRequest(f"key={key!r:.80}: give bytes")
         headers = options.get("headers")
+        _check_size(len(body))
         return JobSpec(
-            _body(body),
+            body,
             _priority(options.get("priority", DEFAULT_PRIORITY)),
             options.get("delay_ms", 0),
             options.get("ttl_ms"),

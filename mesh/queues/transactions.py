@@ -43,7 +43,7 @@ class AsyncTransaction:
         if len(self._puts) >= MAX_PUTS:
             raise ConfigError(f"a transaction puts at most {MAX_PUTS} jobs")
         check_queue(queue)
-        (spec,) = make_specs([thread_codec().pack(data)], self._now, **options)
+        (spec,) = make_specs([thread_codec().pack(data)], self._now, options)
         self._puts.append((queue, spec))
 
     def result(self, value: Any) -> None:
@@ -69,6 +69,7 @@ class AsyncTransaction:
         def then(error: tuple[str, str] | None) -> None:
             if not ended.done():
                 ended.set_result(error)
+            desk.committed(held)
 
         desk.worker.commit(held, self._result, wires, then)
         error = await ended

@@ -17,9 +17,18 @@ from mesh.logs import get_logger
 from mesh.queues.handling import Handling
 from mesh.queues.held import HeldJob, data_of
 from mesh.queues.polling import until
-from patterns.errors import AccessDenied, BadPayload, ConfigError, MeshError, PayloadTooLarge
+from mesh.queues.specs import STREAM_WINDOW
+from patterns.errors import (
+    AccessDenied,
+    BadPayload,
+    ConfigError,
+    MeshError,
+    PayloadTooLarge,
+    RemoteError,
+)
 from patterns.port import Timer
 from patterns.queues.checks import MAX_LEASE, MIN_LEASE
+from patterns.queues.errors import LeaseLost
 from patterns.queues.naming import check_group, check_queue, service_of
 from patterns.queues.order import Order, order_of
 from patterns.queues.retry import Dead, Policy, Retry, RetryLater, delay_after
@@ -34,8 +43,9 @@ __all__ = ["Desk", "WorkerOptions", "worker_options"]
 
 logger = get_logger("mesh.queues")
 
-STREAM_WINDOW = 4 * 1024 * 1024
-"""Bytes that a home may have on the way to a worker: the largest job, and some batches."""
+MAX_SAID = 3 * 1024 * 1024
+"""Bytes of one message to a home, whose window is as large: twice the largest result, and more than
+a commit should have, for all else at its home waits while it is written."""
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
@@ -155,6 +165,8 @@ class Desk:
         )
         self._draws: dict[tuple[str, str], asyncio.Task[None]] = {}
         """By queue and the home's id."""
+        self._unanswered: dict[Held, tuple[bytes | None, BaseException | None]] = {}
+        """What handlers ended with that did not wait for the commits of their jobs."""
         self.is_closed = False
 
     # The port of ``Worker``.
@@ -210,8 +222,12 @@ class Desk:
 
     def _drawn(self, which: tuple[str, str], task: asyncio.Task[None]) -> None:
         del self._draws[which]
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
             logger.error("drawing from %r went wrong", which[0], exc_info=error)
+        else:
+            self.look()  # that home may be back already
 
     async def _draw(self, queue: str, service: str, id: str) -> None:
         wait = FIRST_WAIT
@@ -222,6 +238,8 @@ class Desk:
             except AccessDenied as denied:
                 logger.warning("no jobs of %r: %s", queue, denied)
                 wait = DENIED_WAIT
+            except RemoteError as refusal:
+                logger.warning("no jobs of %r from a home: %s", queue, refusal)
             except MeshError as error:
                 logger.debug("the way to a home of %r ended: %s", queue, error)
             await asyncio.sleep(wait)
@@ -241,7 +259,16 @@ class Desk:
         )
         pack = self.host.engine.streams.pack
         put = stream.core.put_message
-        source = self.worker.add_source(queue, lambda message: put(pack(message)))
+
+        def send(message: list[Any]) -> None:
+            packed = pack(message)
+            if len(packed) > MAX_SAID:  # a commit: all else is smaller
+                raise PayloadTooLarge(
+                    f"a transaction of {len(packed)} bytes: at most {MAX_SAID}; put less in one"
+                )
+            put(packed)
+
+        source = self.worker.add_source(queue, send)
         why = "its home has closed the way"
         try:
             while True:
@@ -267,15 +294,29 @@ class Desk:
             return
         if held.is_lost:
             self.worker.let_go(held)
-        elif held.is_settled:
-            return
-        elif error is None:
+        elif held.is_committing:
+            # Its handler did not wait for what becomes of that: it is the end if it succeeds.
+            self._unanswered[held] = result, error
+        elif not held.is_settled:
             try:
-                self.worker.done(held, result)
-            except PayloadTooLarge as too_large:  # another attempt would return the same
-                self.worker.dead(held, str(too_large))
-        else:
+                self._end(held, result, error)
+            except LeaseLost as lost:  # just now, for the loop was busy
+                logger.warning("job %s of %r is lost here: %s", held.id, held.queue, lost)
+
+    def committed(self, held: Held) -> None:
+        """A commit was answered. If it failed, what its handler has ended with counts."""
+        outcome = self._unanswered.pop(held, None)
+        if outcome is not None:
+            self.settle(held, *outcome)
+
+    def _end(self, held: Held, result: bytes | None, error: BaseException | None) -> None:
+        if error is not None:
             self._failed(held, error)
+            return
+        try:
+            self.worker.done(held, result)
+        except PayloadTooLarge as too_large:  # another attempt would return the same
+            self.worker.dead(held, str(too_large))
 
     def _failed(self, held: Held, error: BaseException) -> None:
         kind, text, trace = error_texts(error)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from mesh.runtime import forget_in_child
@@ -124,8 +125,8 @@ class JobFile:
         try:
             for id, *names in commit.lines:
                 execute(rows.KEEP_LINE if names else rows.DROP_LINE, (id, *names))
-            each(rows.UPSERT, commit.jobs)
-            each(rows.DELETE, commit.gone)
+            self._write_jobs(commit.jobs)
+            each(rows.DELETE, _runs_of(commit.gone))
             for row in commit.notes:
                 execute(rows.DROP_NOTE if len(row) == 2 else rows.KEEP_NOTE, row)
             if commit.sweep_ms is not None:
@@ -140,7 +141,29 @@ class JobFile:
             raise
         self.last_number = commit.last_number
 
+    def _write_jobs(self, jobs: list[tuple[Any, ...]]) -> None:
+        at = 0
+        for count, upsert in rows.UPSERTS:
+            while len(jobs) - at >= count:
+                values = list(chain.from_iterable(jobs[at : at + count]))
+                self.connection.execute(upsert, values)
+                at += count
+
     def close(self) -> None:
         """Idempotent."""
         with contextlib.suppress(AttributeError):  # it was never opened
             self.connection.close()
+
+
+def _runs_of(gone: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Jobs whose numbers follow each other go together: line, first and last."""
+    gone.sort()
+    first = last = (0, -1)
+    for line, number in gone:
+        if (line, number - 1) != last:
+            if last[1] >= 0:
+                yield (*first, last[1])
+            first = line, number
+        last = line, number
+    if last[1] >= 0:
+        yield (*first, last[1])

@@ -72,20 +72,15 @@ class MemoryStore:
 
     def put(
         self,
-        jobs: Sequence[tuple[LineStore, Ticket]],
+        jobs: Sequence[tuple[LineStore, Sequence[Ticket]]],
         notes: Sequence[tuple[str, Note]],
         then: Then,
     ) -> None:
         """New jobs and notes, which are safe at once."""
-        last = self.last_number
-        for line, ticket in cast("Sequence[tuple[MemoryLine, Ticket]]", jobs):
-            number = ticket.number
-            line.tickets[number] = ticket
-            if number > last:
-                last = number
-            if ticket.expires_ms != NEVER:
-                line.will_expire(ticket)
-        self.last_number = last
+        for line, tickets in cast("Sequence[tuple[MemoryLine, Sequence[Ticket]]]", jobs):
+            if tickets:
+                line.keep(tickets)
+                self.last_number = max(self.last_number, tickets[-1].number)
         for name, note in notes:
             self.note(name, note)
         then(None)
@@ -158,6 +153,14 @@ class MemoryLine:
         """Those of them that are dead."""
         self._expiry: list[tuple[int, int]] = []
         """Of those that expire when, and their number, as a heap; also of some that are gone."""
+
+    def keep(self, tickets: Sequence[Ticket]) -> None:
+        """New ones."""
+        mine = self.tickets
+        for ticket in tickets:
+            mine[ticket.number] = ticket
+            if ticket.expires_ms != NEVER:
+                self.will_expire(ticket)
 
     def mark(self, ticket: Ticket) -> None:
         """It has changed, or is gone."""

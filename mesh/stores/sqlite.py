@@ -36,6 +36,11 @@ __all__ = ["SqliteStore"]
 
 logger = get_logger("mesh.queues")
 
+MARK_WAIT = 0.01
+"""Seconds for which a change that nobody waits for, the end of a job above all, may wait for a put
+to share its commit. A crash meanwhile makes that job be handed out again, as one before its end
+does."""
+
 TRY_AGAIN = 1.0
 """Seconds until what could not be written is written again."""
 
@@ -52,7 +57,7 @@ class _Group:
 
     commit: Commit
     changed: dict[tuple[int, int], tuple[SqliteLine, Ticket]]
-    added: list[tuple[SqliteLine, Ticket]]
+    added: list[tuple[SqliteLine, Sequence[Ticket]]]
     noted: dict[_NoteKey, Note | None]
     thens: list[Then]
     reads: list[Read]
@@ -76,13 +81,14 @@ class SqliteStore:
         self._run: Run
         self._run_later: RunLater
         self._is_due = False
+        self._is_due_later = False
         self._is_writing = False
         self._is_failing = False
         self._is_closed = False
         # What the next group is made of.
         self._new_lines: list[tuple[int, str, str] | tuple[int]] = []
         self._changed: dict[tuple[int, int], tuple[SqliteLine, Ticket]] = {}
-        self._added: list[tuple[SqliteLine, Ticket]] = []
+        self._added: list[tuple[SqliteLine, Sequence[Ticket]]] = []
         self._noted: dict[_NoteKey, Note | None] = {}
         """In the order in which they were noted, or dropped: None."""
         self._thens: list[Then] = []
@@ -152,7 +158,7 @@ class SqliteStore:
 
     def put(
         self,
-        jobs: Sequence[tuple[LineStore, Ticket]],
+        jobs: Sequence[tuple[LineStore, Sequence[Ticket]]],
         notes: Sequence[tuple[str, Note]],
         then: Then,
     ) -> None:
@@ -162,12 +168,10 @@ class SqliteStore:
         """
         for _, note in notes:
             _check(note.name)
-        last = self.last_number
-        for _, ticket in jobs:
-            if ticket.number > last:
-                last = ticket.number
-        self.last_number = last
-        self._added.extend(cast("Sequence[tuple[SqliteLine, Ticket]]", jobs))
+        for line, tickets in cast("Sequence[tuple[SqliteLine, Sequence[Ticket]]]", jobs):
+            if tickets:
+                self.last_number = max(self.last_number, tickets[-1].number)
+                self._added.append((line, tickets))
         for name, note in notes:
             self._keep_note((name, note.name, True), note)
         self._thens.append(then)
@@ -176,7 +180,7 @@ class SqliteStore:
     def mark(self, line: SqliteLine, ticket: Ticket) -> None:
         """A job that is stored has changed."""
         self._changed[line.id, ticket.number] = line, ticket
-        self._write_soon()
+        self._write_later()
 
     def mark_many(self, line: SqliteLine, tickets: Sequence[Ticket]) -> None:
         """The same for several."""
@@ -184,19 +188,19 @@ class SqliteStore:
         for ticket in tickets:
             changed[id, ticket.number] = line, ticket
         if tickets:
-            self._write_soon()
+            self._write_later()
 
     def note(self, name: str, note: Note) -> None:
         """Keep a note of a queue, instead of any of its name. Raises ValueError as ``put``."""
         _check(note.name)
         self._keep_note((name, note.name, False), note)
-        self._write_soon()
+        self._write_later()
 
     def drop_note(self, name: str, note: str) -> None:
         """Forget one."""
         if rows.is_text(note):
             self._keep_note((name, note, False), None)
-            self._write_soon()
+            self._write_later()
 
     def _keep_note(self, key: _NoteKey, note: Note | None) -> None:
         self._noted.pop(key, None)  # it is the last one now
@@ -249,6 +253,16 @@ class SqliteStore:
             self._is_due = True
             self._run(self._begin)
 
+    def _write_later(self) -> None:
+        if not (self._is_due or self._is_due_later or self._is_writing or self._is_closed):
+            self._is_due_later = True
+            self._run_later(MARK_WAIT, self._write_waiting)
+
+    def _write_waiting(self) -> None:
+        self._is_due_later = False
+        if self._changed or self._noted:
+            self._write_soon()
+
     def _begin(self) -> None:
         self._is_due = False
         if not self._is_writing and not self._is_closed:
@@ -278,7 +292,9 @@ class SqliteStore:
             else:
                 commit.jobs.append(rows.row_of(line.id, ticket, offset_ms))
         row_of = rows.row_of
-        commit.jobs += [row_of(line.id, ticket, offset_ms) for line, ticket in group.added]
+        for line, tickets in group.added:
+            id = line.id
+            commit.jobs += [row_of(id, ticket, offset_ms) for ticket in tickets]
         for (name, note_name, _), note in group.noted.items():
             if note is None:
                 commit.notes.append((name, note_name))
@@ -300,9 +316,11 @@ class SqliteStore:
             then(None if group.is_written else error)
         for answer in answers:
             answer()
-        is_left = self._changed or self._noted or self._new_lines or self._reads
-        if self._thens or (error is None and (is_left or self._sweep_ms is not None)):
+        is_asked = self._new_lines or self._reads or self._sweep_ms is not None
+        if self._thens or (error is None and is_asked):
             self._write_soon()
+        elif error is None and (self._changed or self._noted):
+            self._write_later()
 
     def _keep(self, group: _Group, error: StoreFailed) -> None:
         """What was promised is written later; what is newer of it counts."""

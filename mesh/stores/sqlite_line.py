@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.stores import rows
 from patterns.queues.ticket import State, Ticket
-from patterns.queues.window import Place
+from patterns.queues.window import PAGE_BYTES, Place
 
 if TYPE_CHECKING:
     from mesh.stores.sqlite import SqliteStore
@@ -66,7 +66,14 @@ class SqliteLine:
         offset_ms = self._store.offset_ms
 
         def read(connection: sqlite3.Connection) -> Callable[[], None]:
-            found = connection.execute(query, (self.id, *asked)).fetchall()
-            return functools.partial(done, [rows.ticket_of(row, offset_ms) for row in found])
+            found: list[Ticket] = []
+            size = 0
+            for row in connection.execute(query, (self.id, *asked)):
+                ticket = rows.ticket_of(row, offset_ms)
+                found.append(ticket)
+                size += len(ticket.body)
+                if size >= PAGE_BYTES:
+                    break
+            return functools.partial(done, found)
 
         self._store.read(read)

@@ -108,7 +108,7 @@ class Together:
         notes: list[tuple[str, Note]],
         answered: Callable[[StoreFailed | None], None],
     ) -> None:
-        jobs = [job for load in loads for job in load.jobs]
+        jobs = [job for load in loads if load.numbers for job in load.jobs]
         if jobs:
             self._store.put(jobs, notes, answered)
         else:

@@ -189,26 +189,18 @@ class Home:
         results: Mapping[int, bytes] | None = None,
     ) -> list[int]:
         """These are done, with packed results of some; returns those that the holder had lost."""
-        held = holder.held
         outcomes = self.outcomes
-        if self.options.keep_ms or outcomes.watched or self.on_event is not None:
-            known = {number: held.get(number) for number in numbers}
-        else:
-            handles = outcomes.handles
-            known = {
-                number: ticket
-                for number in numbers
-                if (ticket := held.get(number)) is not None
-                and (ticket.extra is not None or number in handles)
-            }
-        lost = group.finish_many(holder, numbers)
-        self.counters.done += len(numbers) - len(lost)
-        for number, ticket in known.items():
-            if ticket is not None:
-                packed = results.get(number) if results else None
-                keep_ms = self.keep(group, ticket, packed)
-                self.names.ended(group, ticket, max(keep_ms, self.options.dedup_ms))
-                self._tell_done(group, ticket, packed)
+        done, lost = group.end_many(holder, numbers)
+        self.counters.done += len(done)
+        if not (self.options.keep_ms or outcomes.watched or self.on_event is not None):
+            # Most jobs have no names, and nobody waits for them.
+            awaited = set(outcomes.handles.among(numbers)) if outcomes.handles else ()
+            done = [t for t in done if t.extra is not None or t.number in awaited]
+        for ticket in done:
+            packed = results.get(ticket.number) if results else None
+            keep_ms = self.keep(group, ticket, packed)
+            self.names.ended(group, ticket, max(keep_ms, self.options.dedup_ms))
+            self._tell_done(group, ticket, packed)
         return lost
 
     def keep(self, group: Group, ticket: Ticket, packed: bytes | None) -> int:
@@ -372,6 +364,12 @@ class Home:
     def undrain(self) -> None:
         """The opposite."""
         self.is_draining = False
+
+    def hold(self) -> None:
+        """Hand out no more, for the home is about to end. What workers have they may finish; after
+        a restart all is as it was."""
+        for group in self.lines.values():
+            group.is_paused = True
 
     # Time.
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, overload
 from patterns.errors import ConfigError
 from patterns.queues.ticket import DEFAULT_PRIORITY
 
-__all__ = ["MAX_ATTEMPTS", "HomeOptions", "JobSpec", "NewPuts", "Put", "default_id"]
+__all__ = ["MAX_ATTEMPTS", "Alike", "HomeOptions", "JobSpec", "NewPuts", "Put", "default_id"]
 
 MAX_ATTEMPTS = 16
 """How often a job is handed out whose workers never say what has become of it."""
@@ -111,6 +111,43 @@ class JobSpec:
         self.has_extra = self.is_named or keep_result_ms is not None or headers is not None
 
 
+class Alike(Sequence[JobSpec]):
+    """Jobs that are the same but for their bodies, as most are that are put together: ``like`` is
+    how they are, and no ``JobSpec`` is made of each."""
+
+    __slots__ = ("bodies", "like")
+
+    def __init__(self, bodies: Sequence[bytes], like: JobSpec) -> None:
+        self.bodies = bodies
+        self.like = like
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    @overload
+    def __getitem__(self, index: int) -> JobSpec: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[JobSpec]: ...
+    def __getitem__(self, index: int | slice) -> JobSpec | list[JobSpec]:
+        if isinstance(index, slice):
+            return [self._spec(body) for body in self.bodies[index]]
+        return self._spec(self.bodies[index])
+
+    def _spec(self, body: bytes) -> JobSpec:
+        like = self.like
+        return JobSpec(
+            body,
+            like.priority,
+            like.delay_ms,
+            like.ttl_ms,
+            like.key,
+            like.id,
+            like.unique,
+            like.keep_result_ms,
+            like.headers,
+        )
+
+
 class Put(NamedTuple):
     """What became of one that was put. ``is_new`` is False for one that is the same as another:
     ``number`` and ``id`` are of that."""
@@ -124,10 +161,10 @@ class NewPuts(Sequence[Put]):
     """What became of jobs that are all new and have no names of their own: their numbers follow
     each other, and no ``Put`` is made until it is asked for."""
 
-    __slots__ = ("_store_id", "numbers")
+    __slots__ = ("numbers", "store_id")
 
     def __init__(self, store_id: str, numbers: range) -> None:
-        self._store_id = store_id
+        self.store_id = store_id
         self.numbers = numbers
 
     def __len__(self) -> int:
@@ -146,7 +183,7 @@ class NewPuts(Sequence[Put]):
         return map(self._put, self.numbers)
 
     def _put(self, number: int) -> Put:
-        return Put(number, default_id(self._store_id, number))
+        return Put(number, default_id(self.store_id, number))
 
 
 def default_id(store_id: str, number: int) -> str:

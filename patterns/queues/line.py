@@ -175,28 +175,28 @@ class Line:
         self._end(ticket)
         return ticket
 
-    def finish_many(self, holder: Holder, numbers: Iterable[int]) -> list[int]:
+    def finish_many(self, holder: Holder, numbers: Sequence[int]) -> list[int]:
         """These are done. Returns those that are not the holder's any more: of them nothing is
         changed."""
+        return self.end_many(holder, numbers)[1]
+
+    def end_many(self, holder: Holder, numbers: Sequence[int]) -> tuple[list[Ticket], list[int]]:
+        """The same; returns those that are done as well."""
         held, here = holder.held, self._here
-        done: list[Ticket] = []
+        found = [held.pop(number, None) for number in numbers]
+        done = [ticket for ticket in found if ticket is not None]
         lost: list[int] = []
-        keyed: list[Ticket] = []
-        for number in numbers:
-            ticket = held.pop(number, None)
-            if ticket is None:
-                lost.append(number)
-                continue
+        if len(done) < len(found):
+            lost = [n for n, ticket in zip(numbers, found, strict=True) if ticket is None]
+        for ticket in done:
             ticket.state = GONE
-            del here[number]
-            done.append(ticket)
-            if ticket.key is not None:
-                keyed.append(ticket)
+            del here[ticket.number]
         self.reserved -= len(done)
         self._store.mark_many(done)
-        for ticket in keyed:
-            self._free_key(ticket)
-        return lost
+        for ticket in done:
+            if ticket.key is not None:
+                self._free_key(ticket)
+        return done, lost
 
     def give_back(
         self, holder: Holder, number: int, delay: float = 0.0, reason: str = ""

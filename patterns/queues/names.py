@@ -64,17 +64,22 @@ class Names:
         if extra is None or (extra.id is None and extra.unique is None):
             return
         number = ticket.number
-        if stay_ms is None and extra.unique is not None:
-            # When it is kicked, another may have the name.
-            ticket.extra = Extra(extra.id, None, extra.keep_ms, extra.headers)
         others = [other for other in self._home.lines.values() if other is not group]
         if not others:
+            if stay_ms is None:
+                _free_unique(ticket)
             self._end(extra, number, stay_ms)
             return
 
         def found(pairs: list[Pair]) -> None:
+            if stay_ms is None:
+                pairs = [*pairs, (group, ticket)]
+            # One that died may have been kicked already.
             if any(ticket.state is not State.DEAD for _, ticket in pairs):
                 return
+            for dead_in, dead in pairs:
+                if _free_unique(dead):
+                    dead_in.reading.mark(dead)
             self._end_checked(extra, number, None if pairs else stay_ms)
 
         self._find_in(others, number, found)
@@ -96,9 +101,14 @@ class Names:
 
         def check(name: str, part: Extra) -> None:
             def answer(note: Note | None) -> None:
-                # It may be that a job which is being put replaces it already.
-                if note is not None and note.number == number and name not in self.coming:
+                if note is None or note.number != number:
+                    return
+                batch = self.coming.get(name)
+                if batch is None:
                     self._end(part, number, stay_ms)
+                else:
+                    # It may be replaced already by the note of a job that is being put.
+                    batch.after.append(lambda: check(name, part))
 
             home.store.find_note(home.name, name, answer)
 
@@ -212,6 +222,15 @@ class _Look:
             self._done(Same((number, given or self._home.id_of(number))))
         else:
             self._done(Same(None, self._stale))
+
+
+def _free_unique(ticket: Ticket) -> bool:
+    """A dead job has no unique name any more: when it is kicked, another may have that."""
+    extra = ticket.extra
+    if extra is None or extra.unique is None:
+        return False
+    ticket.extra = Extra(extra.id, None, extra.keep_ms, extra.headers)
+    return True
 
 
 def id_note(id: str) -> str:

@@ -14,18 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING
 
 from patterns.errors import Overloaded
 from patterns.queues.group import Group
+from patterns.queues.handles import Handles
 from patterns.queues.notes import Note
+from patterns.queues.outcome import Kind, Outcome, Progress
 from patterns.queues.ticket import State, Ticket
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
 
 __all__ = [
+    "FORGOTTEN",
     "MAX_WATCHED",
     "JobStatus",
     "Kind",
@@ -39,30 +41,7 @@ __all__ = [
 MAX_WATCHED = 1_000_000
 """Jobs that somebody waits for at a home: some 500 MB."""
 
-Progress = tuple[int, int, bytes | None]
-
-Kind = Literal["done", "dead", "gone", "progress"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a job in one group.
-
-    ``packed``   ``done``: the result; None when there is none
-    ``progress`` ``progress``: how far it is, of how much, and what else its worker said, packed
-    ``reason``   ``dead``: what its last attempt ended with; ``gone``: ``deleted``, ``dropped`` or
-                 ``expired``
-    ``attempts`` how often it was handed out; 0 when nobody knows any more
-    """
-
-    kind: Kind
-    number: int
-    group: str
-    packed: bytes | None = None
-    reason: str = ""
-    attempts: int = 0
-    progress: Progress | None = None
-
+FORGOTTEN = "forgotten: it ended, and its outcome was not to be kept (keep_result=)"
 
 Watcher = Callable[[Outcome], None]
 
@@ -92,21 +71,13 @@ class _Watched:
         self.watchers: list[Watcher] = []
 
 
-class Handle(Protocol):
-    """A producer's end of a job."""
-
-    def tell(self, outcome: Outcome) -> object:
-        """Something has become of it."""
-
-
 class Outcomes:
     """Of one home's jobs."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self.watched: dict[int, _Watched] = {}
-        self.handles: WeakValueDictionary[int, Handle] = WeakValueDictionary()
-        """Who put a job has this for as long as it wants to know: that costs less than a watch."""
+        self.handles = Handles()
 
     def are_awaited(self) -> bool:
         """Whether anybody waits for any job."""
@@ -124,6 +95,25 @@ class Outcomes:
             watched = self.watched[number] = _Watched(set(self._home.lines.values()))
         watched.watchers.append(watcher)
 
+    def follow(self, number: int, watcher: Watcher) -> None:
+        """``watch`` a job that may have ended: then the watcher soon hears how, of each group."""
+        self.watch(number, watcher)
+
+        def known(statuses: list[JobStatus]) -> None:
+            watched = self.watched.get(number)
+            if watched is None or watcher not in watched.watchers:
+                return  # it has ended meanwhile, and that was told
+            ends = {end.group: end for status in statuses if (end := _end_of(number, status))}
+            live = {status.group for status in statuses} - ends.keys()
+            over = [group for group in watched.left if group.name not in live]
+            watched.left.difference_update(over)
+            if not watched.left:
+                del self.watched[number]
+            for name in sorted(group.name for group in over):
+                watcher(ends.get(name) or Outcome("gone", number, name, reason=FORGOTTEN))
+
+        self.status(number, known)
+
     def unwatch(self, number: int, watcher: Watcher) -> None:
         """See ``Home.unwatch``."""
         watched = self.watched.get(number)
@@ -134,7 +124,7 @@ class Outcomes:
 
     def tell(self, group: Group, outcome: Outcome) -> None:
         """Who waits for a job, once its line is in order."""
-        handle = self.handles.get(outcome.number)
+        handle = self.handles.of(outcome.number) if self.handles else None
         if handle is not None:
             handle.tell(outcome)
         watched = self.watched.get(outcome.number)
@@ -204,15 +194,21 @@ class Outcomes:
 
         def answer(statuses: list[JobStatus]) -> None:
             ends = [
-                status.outcome
-                or Outcome("dead", number, status.group, None, status.reason, status.attempts)
+                end
                 for status in statuses
-                if status.state in (State.GONE, State.DEAD) and group in (None, status.group)
+                if group in (None, status.group) and (end := _end_of(number, status))
             ]
             ends.sort(key=lambda end: end.kind != "done")
             done(ends[0] if ends else None)
 
         self.status(number, answer)
+
+
+def _end_of(number: int, status: JobStatus) -> Outcome | None:
+    """How it has ended; None: it has not."""
+    if status.state is State.DEAD:
+        return Outcome("dead", number, status.group, None, status.reason, status.attempts)
+    return status.outcome
 
 
 def _status(group: Group, ticket: Ticket) -> JobStatus:

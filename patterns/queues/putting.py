@@ -15,16 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
 from patterns.errors import BadName, MeshError
 from patterns.queues.errors import QueueClosed, QueueFull, StoreFailed
 from patterns.queues.group import Group
-from patterns.queues.jobspec import JobSpec, NewPuts, Put
+from patterns.queues.jobspec import Alike, JobSpec, NewPuts, Put
 from patterns.queues.names import Same, id_note, unique_note
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore
-from patterns.queues.ticket import DELAYED, NEVER, Extra, Ticket
+from patterns.queues.ticket import DEFAULT_PRIORITY, NEVER, Extra, Ticket
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
@@ -34,6 +35,9 @@ __all__ = ["Batch", "Load", "PutThen", "Putting", "check_names"]
 PutThen = Callable[[Sequence[Put] | MeshError], None]
 
 
+_USUAL = (DEFAULT_PRIORITY, 0, NEVER, None, 0, "", None)
+
+
 class Load:
     """Jobs of one queue on their way to its store. What is there of them counts from now on."""
 
@@ -41,56 +45,59 @@ class Load:
 
     def __init__(self, home: Home, specs: Sequence[JobSpec]) -> None:
         self._home = home
-        store = home.store
-        self.numbers = range(store.last_number + 1, store.last_number + 1 + len(specs))
-        store.last_number += len(specs)
-        home.under_way += len(specs)
+        store, count = home.store, len(specs)
+        last = store.last_number
+        store.last_number = last + count
+        self.numbers = range(last + 1, last + 1 + count)
+        home.under_way += count
         self.due_ms = NEVER
         """When the first of those that are delayed is due."""
-        self.lines: list[tuple[Group, list[Ticket]]] = []
-        self.jobs: list[tuple[LineStore, Ticket]] = []
-        """As the store takes them."""
-        groups = list(home.lines.values())
         tickets = self._tickets(specs)
-        self._add(groups[0], tickets)
-        for group in groups[1:]:
-            self._add(group, [_twin(ticket) for ticket in tickets])
-
-    def _add(self, group: Group, tickets: list[Ticket]) -> None:
-        self.lines.append((group, tickets))
-        store = group.reading.store
-        self.jobs += [(store, ticket) for ticket in tickets]
+        self.lines: list[tuple[Group, list[Ticket]]] = []
+        self.jobs: list[tuple[LineStore, list[Ticket]]] = []
+        """As the store takes them."""
+        for group in home.lines.values():
+            mine = [_twin(ticket) for ticket in tickets] if self.lines else tickets
+            self.lines.append((group, mine))
+            self.jobs.append((group.reading.store, mine))
 
     def _tickets(self, specs: Sequence[JobSpec]) -> list[Ticket]:
+        now = self._home.now_ms()
+        if type(specs) is Alike:
+            # Called from C: this is the hot path.
+            same = map(repeat, self._rest(specs.like, now))
+            return list(map(Ticket, self.numbers, specs.bodies, repeat(now), *same))
+        return [
+            Ticket(number, spec.body, now, *self._rest(spec, now))
+            for number, spec in zip(self.numbers, specs, strict=True)
+        ]
+
+    def _rest(self, spec: JobSpec, now: int) -> tuple[Any, ...]:
+        """What a ticket is made of, behind the time when it was put; nothing if all is usual."""
         home = self._home
-        now = home.now_ms()
-        usual_ttl = home.options.ttl_ms
-        tickets: list[Ticket] = []
-        for number, spec in zip(self.numbers, specs, strict=True):
-            ticket = Ticket(number, spec.body, now, priority=spec.priority, key=spec.key)
-            if spec.delay_ms > 0:
-                ticket.due_ms = due_ms = now + spec.delay_ms
-                ticket.state = DELAYED
-                self.due_ms = min(self.due_ms, due_ms)
-            ttl_ms = usual_ttl if spec.ttl_ms is None else spec.ttl_ms
-            if ttl_ms is not None:
-                ticket.expires_ms = now + ttl_ms
-                home.upkeep.is_expiring = True
-            if spec.has_extra:
-                keep_ms = spec.keep_result_ms
-                if keep_ms is None:
-                    keep_ms = home.options.keep_ms
-                ticket.extra = Extra(spec.id, spec.unique, keep_ms, spec.headers)
-            tickets.append(ticket)
-        return tickets
+        due_ms, expires_ms, extra = 0, NEVER, None
+        if spec.delay_ms > 0:
+            due_ms = now + spec.delay_ms
+            self.due_ms = min(self.due_ms, due_ms)
+        ttl_ms = home.options.ttl_ms if spec.ttl_ms is None else spec.ttl_ms
+        if ttl_ms is not None:
+            expires_ms = now + ttl_ms
+            home.upkeep.is_expiring = True
+        if spec.has_extra:
+            keep_ms = spec.keep_result_ms
+            if keep_ms is None:
+                keep_ms = home.options.keep_ms
+            extra = Extra(spec.id, spec.unique, keep_ms, spec.headers)
+        rest = spec.priority, due_ms, expires_ms, spec.key, 0, "", extra
+        return () if rest == _USUAL else rest
 
     def answered(self, error: MeshError | None) -> None:
         """They are safe, and in their lines; or nothing of them is there."""
-        home = self._home
-        home.under_way -= len(self.numbers)
+        home, count = self._home, len(self.numbers)
+        home.under_way -= count
         if error is not None:
             return
-        home.counters.put += len(self.numbers)
+        home.counters.put += count
         for group, tickets in self.lines:
             if group.is_dropped:
                 home.upkeep.drop_late(group, tickets)
@@ -131,11 +138,12 @@ class Putting:
         """See ``Home.put``."""
         home = self._home
         home.check_open()
-        if any([spec.is_named for spec in specs]):  # noqa: C419  half the time of a generator
+        if _are_named(specs):
             check_names(specs)
             Batch(home, specs, self._put_batch, then).look_up()
             return
-        home.check_room(len(specs))
+        if home.options.max_length is not None:
+            home.check_room(len(specs))
         load = Load(home, specs)
 
         def answered(error: StoreFailed | None) -> None:
@@ -155,7 +163,7 @@ class Putting:
             load.answered(error)
             batch.end(error)
 
-        if load.jobs:
+        if load.numbers:
             home = self._home
             home.store.put(load.jobs, [(home.name, note) for note in notes], answered)
         else:
@@ -194,6 +202,8 @@ class Batch:
         """What others have put that this one waited for."""
         self._waiting: list[Batch] = []
         """Others that have one of its names."""
+        self.after: list[Callable[[], None]] = []
+        """What is to be looked at again when it has ended."""
         self._left = 0
         self._puts: list[Put] = []
         self._has_ended = False
@@ -291,6 +301,9 @@ class Batch:
             elif not other._has_ended:
                 other._known |= known
                 other.look_up()
+        after, self.after = self.after, []
+        for look in after:
+            look()
 
     def _put_names(self) -> dict[str, Put]:
         """Names of which it is certain whose they are now."""
@@ -310,6 +323,12 @@ def check_names(specs: Sequence[JobSpec]) -> None:
                 (name or "").encode()
             except UnicodeEncodeError:
                 raise BadName(f"{name!r}: the name of a job is text without surrogates") from None
+
+
+def _are_named(specs: Sequence[JobSpec]) -> bool:
+    if type(specs) is Alike:
+        return specs.like.is_named
+    return any(spec.is_named for spec in specs)
 
 
 def _names_of(spec: JobSpec) -> list[str]:

@@ -118,6 +118,11 @@ class Held:
         return self.state == SETTLED
 
     @property
+    def is_committing(self) -> bool:
+        """Nobody knows as yet whether it has had its end."""
+        return self.state == COMMITTING
+
+    @property
     def queue(self) -> str:
         """The name of its queue."""
         return self.source.queue

@@ -8,7 +8,8 @@ Rules, the same for all (``tests/unit/mesh/stores/test_contract.py``):
   marks, and no mark is ever lost: what cannot be written now is written later.
 * What is marked, noted and put in one turn of the home's thread is one commit: a power failure
   leaves all of it or none. (Where the put cannot be written, the marks are written later.)
-* Reading comes after all that was marked before, and shows it.
+* Reading comes after all that was marked before, and shows it. What is read at once ends with the
+  job that makes it ``PAGE_BYTES`` or more, for these may be large.
 * Everything is asked and answered on the home's thread.
 
 A replicated engine can follow as another ``Store``: nothing here says that what is safe is so on
@@ -103,12 +104,12 @@ class Store(Protocol):
 
     def put(
         self,
-        jobs: Sequence[tuple[LineStore, Ticket]],
+        jobs: Sequence[tuple[LineStore, Sequence[Ticket]]],
         notes: Sequence[tuple[str, Note]],
         then: Then,
     ) -> None:
-        """New jobs, and notes of the queues named; ``then`` is called when they are safe, or
-        cannot be."""
+        """New jobs of several lines, those of each in the order of their numbers, and notes of the
+        queues named; ``then`` is called when they are safe, or cannot be."""
 
     def note(self, name: str, note: Note) -> None:
         """Keep a note of a queue, instead of any of its name."""

@@ -18,7 +18,7 @@ from typing import Protocol
 from patterns.queues.runs import Place, Runs
 from patterns.queues.ticket import GONE, NEVER, READY, State, Ticket
 
-__all__ = ["WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window"]
+__all__ = ["PAGE_BYTES", "WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window"]
 
 WINDOW = 10_000
 """Jobs in memory, of each line and state: a second's work of a fast one. It may be twice that, and
@@ -26,6 +26,9 @@ what is put at once."""
 
 WINDOW_BYTES = 32 * 1024 * 1024
 """And their bytes, about, if that is less."""
+
+PAGE_BYTES = WINDOW_BYTES // 2
+"""Of bodies in one page: it ends with the job that is too much, however many were asked for."""
 
 _number = attrgetter("number")
 
@@ -50,7 +53,8 @@ class TicketStore(Protocol):
     ) -> None:
         """Read the first ``limit`` of a state behind a place, in order; ``done`` comes later.
 
-        It shows what was marked before, as it was marked last.
+        It shows what was marked before, as it was marked last. One that has fewer jobs than that,
+        and less than ``PAGE_BYTES`` in their bodies, has all there are.
         """
 
 
@@ -237,7 +241,8 @@ class Window:
             self._is_void = False
             self._read_on()
             return
-        bound = self._place(page[-1]) if len(page) >= limit else None
+        is_part = len(page) >= limit or sum([len(ticket.body) for ticket in page]) >= PAGE_BYTES
+        bound = self._place(page[-1]) if is_part else None
         self.bound = bound
         # What came or changed meanwhile is newer than the page.
         for ticket in (*arrived, *page):

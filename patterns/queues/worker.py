@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from patterns.errors import ConfigError, MeshError, PayloadTooLarge
@@ -46,6 +46,9 @@ __all__ = ["Held", "Source", "Worker", "WorkerPort"]
 
 _RESULT_BYTES = 64 * 1024
 """Results in one message: a single larger one goes alone."""
+
+_LEAST_DELAY = 0.001
+"""Seconds: no rounding makes the timer turn on the spot."""
 
 
 class WorkerPort(Protocol):
@@ -154,6 +157,23 @@ class Worker:
         if not source.is_dirty:
             self.mark(source)
 
+    def done_many(self, jobs: Iterable[Held]) -> list[Held]:
+        """Those of several for which ``done`` would do it, without a result; returns the others,
+        which are lost, or have had their end."""
+        now = self._now()
+        others: list[Held] = []
+        for held in jobs:
+            if held.state or held.fence_at <= now:
+                others.append(held)
+                continue
+            source, number = held.source, held.number
+            held.state = SETTLED
+            del source.held[number]
+            source.done[number] = None
+            if not source.is_dirty:
+                self.mark(source)
+        return others
+
     def retry(self, held: Held, delay: float, reason: str) -> None:
         """Again after so many seconds: at least 0, at most ten years."""
         if self._may_end(held):
@@ -204,10 +224,12 @@ class Worker:
             )
         if not self._may_end(held):
             raise MeshError(f"job {held.number} has had its end: nothing was committed")
+        source, ref = held.source, self._last_ref + 1
+        # Before all else, for it may be too large for the stream.
+        source.send([COMMIT, ref, held.number, result, [list(p) for p in puts]])
+        self._last_ref = ref
         held.state = COMMITTING
-        self._last_ref += 1
-        held.source.commits[self._last_ref] = held, then
-        held.source.send([COMMIT, self._last_ref, held.number, result, [list(p) for p in puts]])
+        source.commits[ref] = held, then
 
     def let_go(self, held: Held) -> None:
         """Nothing runs any more for a job that is lost. Idempotent."""
@@ -316,7 +338,7 @@ class Worker:
                 return
             self._timer.cancel()
         self._timer_at = at
-        self._timer = self.port.call_later(max(0.0, at - self._now()), self._on_timer)
+        self._timer = self.port.call_later(max(_LEAST_DELAY, at - self._now()), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -17,14 +17,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import greenstalk
 
 from mesh.stores import MemoryStore
-from patterns.queues.errors import JobGone, LeaseLost
-from patterns.queues.line import Holder, Line
-from patterns.queues.stores import Then
+from patterns.queues.errors import LeaseLost
+from patterns.queues.home import Home
+from patterns.queues.jobspec import HomeOptions, JobSpec
+from patterns.queues.line import Holder
 from patterns.queues.ticket import DEFAULT_PRIORITY, State, Ticket
 
 Found = TypeVar("Found")
@@ -185,25 +186,55 @@ class Theirs:
         }
 
 
+class Alarm:
+    """A timer of the clock below."""
+
+    def __init__(self, at_ms: float, ring: Callable[[], None]) -> None:
+        self.at_ms, self.ring, self.is_cancelled = at_ms, ring, False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class HandClock:
+    """Moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000.0
+        self._alarms: list[Alarm] = []
+
+    def now(self) -> float:
+        return self.now_ms / 1000
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Alarm:
+        alarm = Alarm(self.now_ms + delay * 1000, callback)
+        self._alarms.append(alarm)
+        return alarm
+
+    def move(self, ms: float) -> None:
+        self.now_ms += ms
+        due = [alarm for alarm in self._alarms if alarm.at_ms <= self.now_ms]
+        self._alarms = [alarm for alarm in self._alarms if alarm.at_ms > self.now_ms]
+        for alarm in due:
+            if not alarm.is_cancelled:
+                alarm.ring()
+
+
 class Ours:
-    """A line over a store in memory, with a clock that is moved by hand."""
+    """A home over a store in memory, with a clock that is moved by hand."""
 
     def __init__(self, lease: int = FOREVER) -> None:
-        self.now_ms = 1_000
+        self._clock = HandClock()
         self._soon: deque[Callable[[], None]] = deque()
-        self._store = MemoryStore()
-        self._store.open()
-        self._store.start(self._soon.append, lambda _, function: self._soon.append(function), 0)
-        self._jobs = self._store.line("jobs", "")
-        self.line = Line(self._jobs, lambda: self.now_ms, is_ready=lambda: None)
+        store = MemoryStore()
+        store.open()
+        store.start(self._soon.append, lambda _, function: self._soon.append(function), 0)
+        self._home = Home("jobs", store, self._clock, HomeOptions(max_attempts=None))
+        self._home.open()
+        self.line = self._home.group("")
         self._lease = lease
         self._holders: dict[str, Holder] = {}
         self._numbers: dict[str, int] = {}
-
-    # What depends on how jobs come into a store.
-
-    def _keep(self, ticket: Ticket, then: Then) -> None:
-        self._jobs.add(ticket, then)
 
     def _settle(self) -> None:
         """All that was to be called soon."""
@@ -216,33 +247,19 @@ class Ours:
         self._settle()
         return found[0]
 
-    def holder(self, who: str) -> Holder:
-        return self._holders.setdefault(who, Holder(who, self._lease))
-
     def state(self, name: str) -> State:
         """Where a job is."""
-        number = self._numbers.get(name, 0)
-        if any(number in holder.held for holder in self._holders.values()):
-            return State.RESERVED
-        ticket = self._find(number)
+        ticket = self._find(self._numbers.get(name, 0))
         return State.GONE if ticket is None else ticket.state
 
     def _find(self, number: int) -> Ticket | None:
-        return self._read(lambda done: self._jobs.find(number, done))
-
-    def _page(self, state: State, most: int) -> list[Ticket]:
-        """The first ones of a state; in the store a reserved job is ready."""
-        limit = most + self.line.reserved
-        page = self._read(lambda done: self._jobs.page(state, None, limit, done))
-        held = {number for holder in self._holders.values() for number in holder.held}
-        return [ticket for ticket in page if ticket.number not in held][:most]
+        return self._read(lambda done: self.line.find(number, done))
 
     def do(self, who: str, verb: str, words: list[str], options: dict[str, int]) -> str:
-        self.line.advance()
-        self._settle()
         try:
-            return self._do(self.holder(who), verb, words, options)
-        except (LeaseLost, JobGone):
+            holder = self._holders.setdefault(who, Holder(who, self._lease))
+            return self._do(holder, verb, words, options)
+        except LeaseLost:
             return NOT_FOUND
         finally:
             self._settle()
@@ -256,78 +273,71 @@ class Ours:
                 return self._reserve(holder, options.get("wait", 0))
             case "leave":
                 self.line.holder_gone(holder)
-            case "pause" | "resume":
-                self.line.is_paused = verb == "pause"
+            case "pause":
+                self._home.pause()
+            case "resume":
+                self._home.resume()
             case "wait":
-                self._pass(round(float(name) * 1000))
+                self._pass(float(name) * 1000)
             case "kick":
-                return str(self._kick(int(name)))
-            case "peek" if name in STATES:
-                first = self._page(State[name.upper()], 1)
-                return first[0].body.decode() if first else NOT_FOUND
+                return str(self._read(lambda done: self._home.people.kick("", int(name), done)))
             case "done" | "release" | "bury" | "touch":
-                self._end(holder, verb, self._numbers.get(name, 0), options)
+                return self._end(holder, verb, self._numbers.get(name, 0), options)
             case _:
-                return self._operate(verb, self._numbers.get(name, 0))
+                return self._operate(verb, name)
         return "ok"
 
-    def _end(self, holder: Holder, verb: str, number: int, options: dict[str, int]) -> None:
+    def _end(self, holder: Holder, verb: str, number: int, options: dict[str, int]) -> str:
         match verb:
             case "done":
-                self.line.finish(holder, number)
+                return NOT_FOUND if self._home.finish(self.line, holder, [number]) else "ok"
             case "release":
-                self.line.give_back(holder, number, options.get("delay", 0))
+                delay_ms = options.get("delay", 0) * 1000
+                self._home.retry(self.line, holder, number, delay_ms, "again")
             case "bury":
-                self.line.bury(holder, number, "it is no good")
+                self._home.bury(self.line, holder, number, "it is no good")
             case "touch":
                 self.line.touch(holder, number)
+        return "ok"
 
-    def _operate(self, verb: str, number: int) -> str:
+    def _operate(self, verb: str, name: str) -> str:
+        people, number = self._home.people, self._numbers.get(name, 0)
+        if verb == "delete":
+            return "ok" if self._read(lambda done: people.delete(number, done)) else NOT_FOUND
+        if verb == "kick-job":
+            return "ok" if self._read(lambda done: people.kick_one(number, done)) else NOT_FOUND
+        if name in STATES:
+            found: list[Ticket] = []
+            people.peek("", State[name.upper()], None, 1, lambda jobs, _: found.extend(jobs))
+            self._settle()
+            return found[0].body.decode() if found else NOT_FOUND
         ticket = self._find(number)
         if ticket is None:
             return NOT_FOUND
-        match verb:
-            case "delete":
-                self.line.delete(ticket)
-            case "kick-job":
-                return "ok" if self.line.kick([ticket]) else NOT_FOUND
-            case "peek":
-                return ticket.body.decode()
-            case "attempts":
-                return str(ticket.attempts)
-        return "ok"
+        return ticket.body.decode() if verb == "peek" else str(ticket.attempts)
 
     def _put(self, name: str, options: dict[str, int]) -> None:
-        number = self._numbers[name] = self._store.last_number + 1
-        delay = options.get("delay", 0)
-        ticket = Ticket(
-            number,
+        spec = JobSpec(
             name.encode(),
-            self.now_ms,
-            priority=options.get("pri", DEFAULT_PRIORITY),
-            due_ms=self.now_ms + delay * 1000 if delay else 0,
+            options.get("pri", DEFAULT_PRIORITY),
+            options.get("delay", 0) * 1000,
         )
-        self._keep(ticket, lambda error: self.line.put(ticket))
+        puts: Any = self._read(lambda done: self._home.put([spec], done))
+        self._numbers[name] = puts[0].number
 
     def _reserve(self, holder: Holder, patience: int) -> str:
-        end_ms = self.now_ms + patience * 1000
+        end_ms = self._clock.now_ms + patience * 1000
         while True:
-            self._settle()
             taken = self.line.take(holder, 1)
             if taken:
                 return taken[0].body.decode()
-            if self.now_ms >= end_ms:
+            if self._clock.now_ms >= end_ms:
                 return NOTHING
             self._pass(50)
 
-    def _pass(self, ms: int) -> None:
-        self.now_ms += ms
-        self.line.advance()
-
-    def _kick(self, most: int) -> int:
-        """Dead ones if there are any, else delayed ones."""
-        state = State.DEAD if self.line.dead else State.DELAYED
-        return self.line.kick(self._page(state, most))
+    def _pass(self, ms: float) -> None:
+        self._clock.move(ms)
+        self._settle()
 
     def counts(self) -> dict[str, int]:
         line = self.line

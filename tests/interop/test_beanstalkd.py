@@ -53,6 +53,10 @@ DIFFERENCES = {
         "There jobs are kicked, and shown, in the order in which they were buried. Here in that of "
         "the line, the most urgent first."
     ),
+    "a-kick-is-for-the-dead": (
+        "There a kick is of delayed jobs where none is buried. Here it is of the dead alone, so "
+        "that one kick too many starts nothing that is to wait; one delayed job can be kicked."
+    ),
     "a-kick-begins-anew": (
         "There a kicked job keeps its count of attempts. Here somebody has mended what was wrong, "
         "and it has all of its attempts again."
@@ -122,9 +126,9 @@ SCENARIOS = (
         "2 reserve",
     ),
     scenario(
-        "a kick is of buried jobs first and else of delayed ones",
-        "put a delay=100, put b delay=50, put c delay=200, put d, 1 reserve, 1 bury d, kick 10",
-        "kick 1, 1 reserve, 1 reserve, 1 reserve, kick 10, kick 10, 1 reserve, 1 reserve",
+        "a kick is of buried jobs while there are some",
+        "put a delay=100, put b delay=50, put d, 1 reserve, 1 bury d, kick 10, 1 reserve",
+        "1 reserve",
     ),
     scenario(
         "one job is kicked",
@@ -180,6 +184,11 @@ SCENARIOS = (
         Differs("peek dead", "dead-ones-by-priority", "b", "c"),
         "kick 1",
         Differs("2 reserve", "dead-ones-by-priority", "b", "c"),
+    ),
+    scenario(
+        "a kick where nothing is dead",
+        "put a delay=100",
+        Differs("kick 1", "a-kick-is-for-the-dead", "1", "0"),
     ),
     scenario(
         "attempts are counted after a kick",
@@ -344,8 +353,7 @@ class Author:
             case "release-delayed":
                 yield f"{who}release {name} delay={self.later()}"
             case "kick":
-                # All of the dead ones: they are in another order there.
-                yield f"kick {max(number, self.ours.line.dead)}"
+                yield from self.kick(number)
             case "peek":
                 yield f"peek {('ready', 'delayed', name)[number % 3]}"
             case "kick-job":
@@ -356,6 +364,11 @@ class Author:
             case _:
                 if verb != "done" or state in (State.RESERVED, State.GONE):
                     yield f"{who}{verb} {name}"
+
+    def kick(self, number: int) -> Iterator[str]:
+        """All of the dead ones, as they are in another order there; where there are some."""
+        if dead := self.ours.line.dead:
+            yield f"kick {max(number, dead)}"
 
     def later(self) -> int:
         """No two are due in the same second."""

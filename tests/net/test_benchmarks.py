@@ -12,6 +12,7 @@ from benchmarks.workloads import Workload
 from benchmarks.workloads.life import START_TO_CALL
 from benchmarks.workloads.peers import PEER_MEMORY
 from benchmarks.workloads.pubsub import PUBSUB_64B
+from benchmarks.workloads.queues import QUEUE_DURABLE, QUEUE_MEMORY
 from tests.conftest import Measured
 
 SECONDS = 0.1
@@ -41,6 +42,16 @@ def test_a_peer_costs_memory_and_descriptors(label: str, measured: Measured) -> 
 def test_pyre_plays_and_loses_nothing(workload: Workload) -> None:
     score = play(workload, "pyre")
     assert score.delivered > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workload", [QUEUE_MEMORY, QUEUE_DURABLE], ids=lambda w: w.name)
+@pytest.mark.parametrize(
+    "label",
+    ["mesh", "beanstalkd", "redis-list", "redis-list-safe", "redis-stream", "jetstream"],
+)
+def test_each_job_of_a_queue_is_done_once(workload: Workload, label: str) -> None:
+    assert play(workload, label).delivered > 0
 
 
 def test_the_growth_of_a_mesh_is_measured_in_all_its_figures() -> None:

@@ -178,7 +178,9 @@ def _order(queues: tuple[str, ...]) -> list[str] | dict[str, float]:
     return weights
 
 
-async def _work(node: mesh.AsyncNode, performer: Performer, queues: list[str], timeout: float) -> int:
+async def _work(
+    node: mesh.AsyncNode, performer: Performer, queues: list[str], timeout: float
+) -> int:
     loop = asyncio.get_running_loop()
     numbers: list[int] = []
     is_told, is_told_again = asyncio.Event(), asyncio.Event()

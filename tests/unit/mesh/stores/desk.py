@@ -63,7 +63,7 @@ def put(
 ) -> StoreFailed | None:
     """All of them or none, and notes of the queue ``emails``."""
     ends: list[StoreFailed | None] = []
-    jobs = [(line, ticket) for ticket in tickets]
+    jobs = [(line, tickets)]
     store.put(jobs, [("emails", note) for note in notes], ends.append)
     desk.until(lambda: ends)
     desk.all()

@@ -105,7 +105,7 @@ def test_several_jobs_with_their_notes_are_put_at_once(desk: Desk, store: Store)
     line, audit = store.line("emails", ""), store.line("emails", "audit")
     ends: list[object] = []
     tickets = [Ticket(n, b"", 0) for n in (1, 2)]
-    jobs = [(line, tickets[0]), (audit, tickets[0]), (line, tickets[1])]
+    jobs = [(line, tickets[:1]), (audit, tickets[:1]), (line, tickets[1:])]
     store.put(jobs, [("emails", Note("id:a", 1)), ("letters", Note("id:b", 2))], ends.append)
     desk.until(lambda: ends)
     assert ends == [None]
@@ -220,7 +220,7 @@ def test_a_line_is_renamed_with_its_jobs(desk: Desk, store: Store) -> None:
     line = store.line("emails", "")
     put(desk, store, line, Ticket(1, b"", 0))
     ends: list[object] = []
-    store.put([(line, Ticket(2, b"", 0))], [], ends.append)
+    store.put([(line, [Ticket(2, b"", 0)])], [], ends.append)
     store.rename("emails", "", "audit")
     assert store.line("emails", "audit") is line
     unnamed = store.line("emails", "")

@@ -59,7 +59,7 @@ class Home:
             stored.append(ticket)
 
         for ticket in tickets:
-            self.store.put([(self.stored, ticket)], [], partial(then, ticket))
+            self.store.put([(self.stored, [ticket])], [], partial(then, ticket))
         self.desk.until(lambda: len(stored) == len(tickets))
 
     def finish_all(self) -> set[int]:

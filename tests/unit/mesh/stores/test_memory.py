@@ -22,7 +22,7 @@ def started(desk: Desk) -> MemoryStore:
 def test_a_put_is_safe_at_once() -> None:
     store = started(Desk())
     ends: list[object] = []
-    store.put([(store.line("emails", ""), Ticket(1, b"", 0))], [], ends.append)
+    store.put([(store.line("emails", ""), [Ticket(1, b"", 0)])], [], ends.append)
     assert ends == [None]
 
 

@@ -17,8 +17,10 @@ from mesh.stores import SqliteStore
 from mesh.stores.job_file import SWEEP
 from patterns.errors import ConfigError
 from patterns.queues.errors import StoreFailed
+from patterns.queues.line import Holder, Line
 from patterns.queues.notes import Note
 from patterns.queues.ticket import NEVER, Extra, State, Ticket
+from patterns.queues.window import PAGE_BYTES
 from tests.unit.mesh.stores.desk import Desk, asked, numbers, page, put
 
 OFFSET_MS = 1_700_000_000_000
@@ -241,7 +243,7 @@ def test_what_comes_while_it_writes_shares_a_commit(
     line = store.line("emails", "")
     ends: list[object] = []
     for n in range(1, 2_001):
-        store.put([(line, Ticket(n, b"", 0))], [], ends.append)
+        store.put([(line, [Ticket(n, b"", 0)])], [], ends.append)
     desk.until(lambda: len(ends) == 2_000)
     assert len(commits) <= 5
 
@@ -249,8 +251,10 @@ def test_what_comes_while_it_writes_shares_a_commit(
 PUTTER = """
 import sys, time
 from mesh.stores import SqliteStore
+from patterns.queues.line import Holder, Line
 from patterns.queues.notes import Note
 from patterns.queues.ticket import State, Ticket
+from patterns.queues.window import PAGE_BYTES
 from tests.unit.mesh.stores.desk import Desk
 
 desk, store = Desk(), SqliteStore(sys.argv[1])
@@ -269,7 +273,7 @@ while True:
         number += 1
         ticket = Ticket(number, b"x" * 300, 0)
         then = lambda error, ticket=ticket: keep(ticket, error)
-        jobs = [(line, ticket), (audit, Ticket(number, b"", 0))]
+        jobs = [(line, [ticket]), (audit, [Ticket(number, b"", 0)])]
         store.put(jobs, [("emails", Note(f"id:{number}", number))], then)
     desk.until(lambda: len(stored) >= 20)
     for ticket in stored[:5]:
@@ -339,3 +343,17 @@ def test_a_line_that_was_dropped_is_not_there_at_the_next_start(desk: Desk, tmp_
     again = SqliteStore(path)
     assert sorted(again.open()) == [("emails", "audit"), ("emails", "log")]
     assert again.close()
+
+
+def test_a_backlog_of_large_jobs_is_read_in_parts(desk: Desk, store: SqliteStore) -> None:
+    line = store.line("emails", "")
+    size = PAGE_BYTES // 4
+    put(desk, store, line, *(Ticket(n, bytes(size), 0) for n in range(1, 8)))
+    first = page(desk, line, State.READY, None, 100)
+    assert numbers(first) == [1, 2, 3, 4]
+    now = [0]
+    big = Line(line, lambda: now[0], is_ready=lambda: None)
+    big.restore(7, 0, 0)
+    holder, taken = Holder("w", 60.0), list[int]()
+    desk.until(lambda: taken.extend(numbers(big.take(holder, 1))) or len(taken) == 7)
+    assert taken == [1, 2, 3, 4, 5, 6, 7]

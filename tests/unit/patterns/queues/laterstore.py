@@ -14,7 +14,7 @@ from tests.unit.patterns.queues.shelf import place_of
 
 __all__ = ["LaterLine", "LaterStore"]
 
-Put = tuple[Sequence[tuple[LineStore, Ticket]], Sequence[tuple[str, Note]], Then]
+Put = tuple[Sequence[tuple[LineStore, Sequence[Ticket]]], Sequence[tuple[str, Note]], Then]
 
 
 class LaterStore:
@@ -50,11 +50,12 @@ class LaterStore:
 
     def put(
         self,
-        jobs: Sequence[tuple[LineStore, Ticket]],
+        jobs: Sequence[tuple[LineStore, Sequence[Ticket]]],
         notes: Sequence[tuple[str, Note]],
         then: Then,
     ) -> None:
-        self.last_number = max([self.last_number, *(ticket.number for _, ticket in jobs)])
+        numbers = [ticket.number for _, tickets in jobs for ticket in tickets]
+        self.last_number = max([self.last_number, *numbers])
         self._changes.append((jobs, notes, then))
 
     def note(self, name: str, note: Note) -> None:
@@ -128,9 +129,9 @@ class LaterStore:
             assert isinstance(second, str)
             self._keep(first, second, third)
             return []
-        for line, ticket in first:
+        for line, tickets in first:
             assert isinstance(line, LaterLine)
-            line.rows[ticket.number] = as_row(ticket)
+            line.rows.update({ticket.number: as_row(ticket) for ticket in tickets})
         for name, note in second:
             self._keep(name, note.name, note)
         return [lambda: third(None)]

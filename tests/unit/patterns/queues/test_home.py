@@ -195,6 +195,42 @@ def test_a_name_is_free_when_the_last_group_is_done() -> None:
     assert bench.work_off("a") == bench.work_off("b") == [second.number]
 
 
+def test_a_job_that_died_in_one_group_and_was_kicked_still_frees_its_name() -> None:
+    bench = Bench()
+    a, b = bench.home.group("a"), bench.home.group("b")
+    worker, other = Holder("worker", 60.0), Holder("other", 60.0)
+    number = bench.put_one(unique="u")
+    bench.take(worker, group="a")
+    bench.home.bury(a, worker, number, "hopeless")
+    assert not bench.put(job(unique="u"))[0].is_new, "the other group has it"
+    bench.asked(bench.home.people.kick_one, number)
+    bench.take(other, group="b")
+    bench.home.finish(b, other, [number])
+    assert not bench.put(job(unique="u"))[0].is_new, "and now the first one has"
+    bench.work_off("a")
+    assert bench.notes() == set()
+
+
+def test_a_name_is_free_though_a_put_that_took_it_over_fails() -> None:
+    bench = Bench()
+    for name in ("a", "b"):
+        bench.home.group(name)
+    bench.put(job(unique="u"))
+    for name in ("a", "b"):
+        worker = Holder("worker", 60.0)
+        (ticket,) = bench.take(worker, group=name)
+        bench.home.finish(bench.home.group(name), worker, [ticket.number])
+    ends = bench.start_put(job(unique="u"))
+    for _ in range(4):
+        bench.store.commit()
+        if bench.store.last_number > ticket.number:
+            break
+    bench.store.commit(fails=True)
+    bench.pump()
+    assert isinstance(ends[0], StoreFailed)
+    assert bench.notes() == set()
+
+
 def test_a_note_that_a_crash_left_behind_is_no_job() -> None:
     bench = Bench()
     bench.home.group("a")
