@@ -13,14 +13,11 @@ from typing import Any
 from mesh.engine.packing import check_headers
 from patterns.errors import BadName, BadRequest, ConfigError, MeshError, PayloadTooLarge
 from patterns.keys import Key, key_bytes
+from patterns.queues.checks import MAX_JOB_BYTES
 from patterns.queues.jobspec import Alike, JobSpec
 from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
 
 __all__ = ["MAX_JOB_BYTES", "MAX_NAME_BYTES", "STREAM_WINDOW", "job_of", "make_specs", "wire_of"]
-
-MAX_JOB_BYTES = 1024 * 1024
-"""Of a job's packed data: what is larger belongs where many can read it, and its address into a
-job. It is kept in memory and on the disk, and sent again with each attempt."""
 
 STREAM_WINDOW = 4 * 1024 * 1024
 """Bytes that a home may have on the way to a worker, or it to a home: the largest job, or commit,

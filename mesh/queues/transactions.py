@@ -16,6 +16,7 @@ from mesh.queues.asking import error_of
 from mesh.queues.specs import make_specs, wire_of
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import ConfigError
+from patterns.queues.checks import MAX_PUTS
 from patterns.queues.errors import LeaseLost
 from patterns.queues.jobspec import JobSpec
 from patterns.queues.naming import check_queue
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from mesh.node import Node
     from mesh.queues.held import HeldJob
 
-__all__ = ["MAX_PUTS", "AsyncTransaction", "Transaction"]
-
-MAX_PUTS = 1000
-"""Jobs of one transaction: they are in one message, and in one commit."""
+__all__ = ["AsyncTransaction", "Transaction"]
 
 
 class AsyncTransaction:
