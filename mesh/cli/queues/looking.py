@@ -33,7 +33,7 @@ from mesh.cli.queues.showing import (
 )
 from mesh.cli.text import printable
 from mesh.cli.values import to_text
-from mesh.queues.queue import ANY_HOME
+from mesh.queues.faces import ANY_HOME
 from mesh.queues.views import STATES, QueueStats
 from patterns.queues.naming import check_queue, queue_of_service, service_of
 from patterns.queues.people import MAX_PEEK

@@ -15,7 +15,7 @@ import mesh
 from mesh.cli.completion import complete_queues
 from mesh.cli.durations import parse_duration
 from mesh.cli.options import Options
-from mesh.queues.queue import ANY_HOME, AsyncQueue
+from mesh.queues.faces import ANY_HOME, AsyncQueue
 from patterns.queues.naming import check_queue
 
 __all__ = ["Opened", "ask_first", "duration", "group_option", "name_argument", "opened"]

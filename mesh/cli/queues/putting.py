@@ -17,7 +17,7 @@ from mesh.cli.queues.looking import print_result
 from mesh.cli.queues.opening import Opened, duration, name_argument, opened
 from mesh.cli.value_command import ValueCommand
 from mesh.queues.jobs import AsyncJob
-from mesh.queues.queue import ANY_HOME
+from mesh.queues.faces import ANY_HOME
 from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
 
 __all__ = ["put"]
