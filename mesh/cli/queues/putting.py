@@ -16,8 +16,8 @@ from mesh.cli.output import print_json
 from mesh.cli.queues.looking import print_result
 from mesh.cli.queues.opening import Opened, duration, name_argument, opened
 from mesh.cli.value_command import ValueCommand
-from mesh.queues.jobs import AsyncJob
 from mesh.queues.faces import ANY_HOME
+from mesh.queues.jobs import AsyncJob
 from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
 
 __all__ = ["put"]
