@@ -76,6 +76,10 @@ class Reading:
 
         def answer(found: Sequence[Ticket]) -> None:
             self._answered(changed)
+            if state is State.DEAD and not changed.isdisjoint(t.number for t in found):
+                # They change seldom, and none of them may be missed.
+                self.jobs(state, after, limit, done)
+                return
             last = place_of(found[-1], state) if found else None
             done([ticket for ticket in found if ticket.number not in changed], last)
 
