@@ -346,8 +346,6 @@ class Counter:
         eager = list(self._eager)
         left = len(eager)
         for customer in eager:
-            if not customer.may_send():
-                continue
             share = min(BATCH, customer.credit, max(1, -(-self._ready() // left)))
             left -= 1
             # The line may say meanwhile that more is ready.

@@ -1,8 +1,8 @@
 """``Source``: the stream from one home as its worker reads it, and ``Held``: a job that is here.
 
 Surprise: what is held is kept in the order of its fences, so the first is the next to be looked
-at. When the home's clock becomes known less well, a new lease might end before older ones: these
-are then fenced as early as it, which is never wrong.
+at. When the home's clock becomes known less well, the fence of a lease that begins now might be
+before that of older ones: these are then moved to it, for earlier is never wrong.
 """
 
 from __future__ import annotations
@@ -199,7 +199,6 @@ class Source:
             # They were under way for longer than their lease: nothing is begun.
             self._worker.came_late(jobs)
             return
-        self._fence_by(fence_at)
         self.held.update(zip(numbers, jobs, strict=True))
         self._worker.watch(fence_at)
         self._worker.port.hand(jobs)

@@ -47,6 +47,9 @@ __all__ = ["Held", "Source", "Worker", "WorkerPort"]
 _RESULT_BYTES = 64 * 1024
 """Results in one message: a single larger one goes alone."""
 
+_LEAST_DELAY = 0.001
+"""Seconds: no rounding makes the timer turn on the spot."""
+
 
 class WorkerPort(Protocol):
     """What a worker needs from who runs the jobs."""
@@ -316,7 +319,7 @@ class Worker:
                 return
             self._timer.cancel()
         self._timer_at = at
-        self._timer = self.port.call_later(max(0.0, at - self._now()), self._on_timer)
+        self._timer = self.port.call_later(max(_LEAST_DELAY, at - self._now()), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

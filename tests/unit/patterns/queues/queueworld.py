@@ -18,6 +18,7 @@ from patterns.queues.line import Holder, Line
 from patterns.queues.messages import JOBS
 from patterns.queues.order import Order, Strict
 from patterns.queues.ticket import NEVER, Ticket
+from patterns.queues.window import TicketStore
 from patterns.queues.worker import Held, Source, Worker
 
 __all__ = ["Desk", "Link", "Store", "WorkerSide", "World"]
@@ -109,10 +110,13 @@ class Store:
 
 
 class ReadyLine(Line):
-    def __init__(self, now: Callable[[], int], taken: Callable[[], None]) -> None:
+    def __init__(
+        self, now: Callable[[], int], taken: Callable[[], None], store: TicketStore | None
+    ) -> None:
         self.on_ready: Callable[[], None] = lambda: None
         self.taken = taken
-        super().__init__(Store(), now, is_ready=lambda: self.on_ready(), window=None)
+        window = None if store is None else 10
+        super().__init__(store or Store(), now, is_ready=lambda: self.on_ready(), window=window)
 
     def take(self, holder: Holder, most: int, most_bytes: int = NEVER) -> list[Ticket]:
         tickets = super().take(holder, most, most_bytes)
@@ -125,7 +129,13 @@ class Desk:
     """A home."""
 
     def __init__(
-        self, world: World, queue: str = "q", *, lead: float = 0.0, drift: float = 0.0
+        self,
+        world: World,
+        queue: str = "q",
+        *,
+        lead: float = 0.0,
+        drift: float = 0.0,
+        store: TicketStore | None = None,
     ) -> None:
         self.world = world
         self.name = queue
@@ -135,7 +145,7 @@ class Desk:
         self.progresses: list[tuple[int, object]] = []
         self.done: dict[int, bytes | None] = {}
         self.last_number = 0
-        self.line = ReadyLine(self.now_ms, lambda: world.soon(self.tick))
+        self.line = ReadyLine(self.now_ms, lambda: world.soon(self.tick), store)
         self.counter = Counter(self, self.line, self.clock)
         self._timer: Timed | None = None
 

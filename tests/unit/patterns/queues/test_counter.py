@@ -27,7 +27,9 @@ from patterns.queues.messages import (
     TOUCH,
     TOUCHED,
 )
+from patterns.queues.ticket import Ticket
 from tests.unit.patterns.queues.queueworld import Desk, World
+from tests.unit.patterns.queues.shelf import Shelf
 
 
 class Stream:
@@ -132,6 +134,7 @@ def test_more_is_said_once_for_each_credit() -> None:
     for _ in range(5):
         desk.put()
         desk.world.run(0.0)
+        stream.customer.resume()
     assert len(stream.all(MORE)) == 1
     stream.say(CREDIT, 1)
     assert len(stream.all(MORE)) == 2
@@ -160,6 +163,24 @@ def test_more_is_not_said_of_what_waits_for_its_key_or_is_paused() -> None:
     desk.line.on_ready()
     desk.world.run(0.0)
     assert stream.numbers == [1, 2]
+
+
+def test_more_is_not_said_of_what_is_being_read() -> None:
+    shelf = Shelf()
+    for number in range(30):
+        shelf.mark(Ticket(number, b"job", 0))
+    shelf.write()
+    desk = Desk(World(), store=shelf)
+    desk.line.restore(30, 0, 0)
+    stream = Stream(desk)
+    stream.say(CREDIT, 5)
+    stream.say(RECALL)
+    assert stream.got[1:] == [[RETURNED, 5]]
+    shelf.pump()
+    desk.world.run(0.0)
+    assert stream.got[-1] == [MORE]
+    stream.say(CREDIT, 5)
+    assert stream.numbers == [0, 1, 2, 3, 4]
 
 
 def test_credit_is_given_back_after_what_is_ready_was_handed_out() -> None:

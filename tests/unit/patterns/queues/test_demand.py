@@ -227,6 +227,17 @@ def test_a_busy_home_is_asked_in_batches() -> None:
     assert not link.count(RECALL)
 
 
+def test_credit_that_is_about_to_be_used_is_not_called_back() -> None:
+    world = World()
+    side = WorkerSide(world, concurrency=4, max_in_flight=8, takes=lambda: 0.001)
+    links = [side.link(Desk(world)) for _ in range(3)]
+    for link in links:
+        link.desk.put(1_000)
+    world.run(0.5)
+    assert sum(len(link.desk.done) for link in links) >= 1_100
+    assert sum(link.count(RECALL) for link in links) <= 3
+
+
 @pytest.mark.parametrize(
     ("concurrency", "most", "rate"),
     [(0, None, None), (1, 0, None), (1, 10_001, None), (1, None, 0), (1, None, float("nan"))],

@@ -104,6 +104,7 @@ class Storm:
                 assert 0 <= demand.in_flight <= demand._fixed
             assert demand.credit == sum(account.credit for account in demand._accounts)
             assert len(side.running) + len(side.waiting) <= demand.held
+            assert not any(one.credit and one.is_wanting for one in demand._accounts)
 
     def is_over(self) -> bool:
         return all(not len(desk.line) for desk in self.desks)

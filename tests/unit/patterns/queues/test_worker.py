@@ -7,9 +7,19 @@ from typing import Any
 import pytest
 
 from patterns.errors import ConfigError, MeshError, PayloadTooLarge
-from patterns.queues.checks import MAX_JOB_BYTES
+from patterns.queues.checks import MAX_JOB_BYTES, BadMessage
 from patterns.queues.errors import LeaseLost
-from patterns.queues.messages import DONE, JOBS, LOST, TOUCH, TOUCHED
+from patterns.queues.messages import (
+    COMMITTED,
+    DONE,
+    HOME,
+    JOBS,
+    LOST,
+    MORE,
+    RETURNED,
+    TOUCH,
+    TOUCHED,
+)
 from patterns.queues.ticket import Extra
 from patterns.queues.worker import Held
 from tests.unit.patterns.queues.queueworld import Desk, Link, WorkerSide, World
@@ -100,13 +110,14 @@ def test_a_touched_job_is_held_for_as_long_as_it_is_touched() -> None:
 def test_touches_wait_while_one_is_not_answered() -> None:
     world, _, side, link = bench()
     before = link.count(TOUCH)
+    fence_at = side.waiting[0].fence_at
     for held in side.waiting:
         side.worker.touch(held)
         world.run(0.0001)
     world.run(1.0)
     assert link.count(TOUCH) - before <= 3
     assert link.count(TOUCHED) == link.count(TOUCH)
-    assert len({held.fence_at for held in side.waiting}) <= 3
+    assert all(held.fence_at > fence_at for held in side.waiting)
 
 
 def test_a_fenced_job_is_lost_and_its_late_end_is_told_so() -> None:
@@ -140,6 +151,9 @@ def test_what_is_lost_is_in_flight_until_nothing_runs_for_it() -> None:
     assert len(side.fenced) == 10
     assert side.worker.in_flight == 10
     assert not side.waiting
+    with pytest.raises(LeaseLost):
+        side.worker.done(side.fenced[0][1])
+    assert side.worker.in_flight == 9
     world.run(3.0)
     assert len(side.waiting) == 10
 
@@ -330,3 +344,64 @@ def test_a_queue_or_a_lease_that_cannot_be_is_refused() -> None:
         WorkerSide(World(), lease=0.1)
     with pytest.raises(ConfigError, match="'other' is none"):
         WorkerSide(World()).link(Desk(World(), "other"))
+
+
+def test_jobs_are_fenced_in_order_also_when_the_clock_becomes_known_less_well() -> None:
+    world = World()
+    desk = Desk(world)
+    side = WorkerSide(world, lease=5_000.0, max_in_flight=2_000)
+    delay = [0.001]
+    link = side.link(desk, lambda: delay[0])
+    world.run(250.0)
+    delay[0] = 0.5
+    for count in range(1_250):
+        world.at(world.time + 250 + count * 0.4, desk.put)
+    world.run(1_000.0)
+    assert link.source is not None
+    fences = [held.fence_at for held in link.source.held.values()]
+    assert len(fences) == 1_250
+    assert fences == sorted(fences)
+    arrivals = [when + side.lease * 0.95 for when, _, _ in side.came]
+    slack = [a - f for a, f in zip(arrivals, fences, strict=True)]
+    assert max(slack) <= 1.51
+    assert slack[-1] > slack[0] + 0.4  # It did become known less well.
+
+
+JOB: list[Any] = [JOBS, 77_000, [50], [1], [5], [b"x"], None]
+
+
+def but(field: int, value: Any) -> list[Any]:
+    return [*JOB[:field], value, *JOB[field + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(but(1, -1), but(1, 1.5), but(2, []), but(2, [1]), but(2, [True]), but(2, [2**63])),
+        *(but(3, [1, 2]), but(3, []), but(3, ["1"]), but(4, [-1]), but(5, ["x"]), but(5, b"x")),
+        *(but(5, [bytes(2**20 + 1)]), but(6, {}), but(6, []), but(6, {1: {}}), but(6, {0: None})),
+        *(but(6, {0: {"id": 5}}), but(6, {0: {"key": "k"}}), but(6, {0: {"headers": {"a": 1}}})),
+        *(JOB[:-1], [JOBS, 77_000, [50, 50], [1, 1], [5, 5], [b"x", b"x"], None]),
+        *([JOBS, 77_000, [*range(50, 61)], [1] * 11, [5] * 11, [b"x"] * 11, None],),
+        *([MORE, 1], [RETURNED, 0], [LOST, [1], None], [TOUCHED, 77_000, []], [HOME, "x"]),
+        *([COMMITTED, 1, None], [DONE, [1, 1], {}], [HOME], [LOST, [-1], ""]),
+    ],
+)
+def test_what_is_malformed_is_refused(message: list[Any]) -> None:
+    _, _, side, link = bench(max_in_flight=20)
+    assert link.source is not None
+    if message == but(6, {}):
+        link.source.on_message(message)
+        return
+    with pytest.raises(BadMessage):
+        link.source.on_message(message)
+    assert (len(side.came), side.worker.in_flight) == (10, 20)
+
+
+def test_jobs_before_the_homes_name_and_clock_are_refused() -> None:
+    side = WorkerSide(World())
+    source = side.worker.add_source("q", lambda message: None)
+    source.on_message([MORE])
+    side.world.run(0.1)
+    with pytest.raises(BadMessage, match="before HOME"):
+        source.on_message(JOB)
