@@ -44,7 +44,7 @@ class Job:
 
 
 class LineMachine(RuleBasedStateMachine):
-    window = WINDOW
+    window: int | None = WINDOW
 
     def __init__(self) -> None:
         super().__init__()
@@ -373,7 +373,7 @@ class LineMachine(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         for window in (self.line.ready, self.line.delayed):
-            assert len(window) <= 2 * WINDOW
+            assert self.window is None or len(window) <= 2 * self.window
 
     def teardown(self) -> None:
         """In the end all can be done, each once."""
@@ -395,13 +395,25 @@ class LineMachine(RuleBasedStateMachine):
         assert not self.line._busy
         assert not self.line._parked
         assert not self.line._here
+        for window in (self.line.ready, self.line.delayed):
+            assert len(window) == window.aside == window._runs.bytes == 0
         self.shelf.write()
         assert {n for n, r in self.shelf.rows.items()} == {
             n for n, j in self.jobs.items() if j.state is State.DEAD
         }
 
 
+class AllInMemory(LineMachine):
+    """The store keeps all in memory, and the line does too."""
+
+    window = None
+
+
 TestLine = LineMachine.TestCase
 TestLine.settings = settings(
     max_examples=30, stateful_step_count=40, deadline=None, report_multiple_bugs=False
+)
+TestAllInMemory = AllInMemory.TestCase
+TestAllInMemory.settings = settings(
+    max_examples=15, stateful_step_count=40, deadline=None, report_multiple_bugs=False
 )
