@@ -264,8 +264,6 @@ class Home:
         """
         Commit(self, group, holder, number, packed, then).begin(puts)
 
-    # What happens by itself.
-
     def ended_itself(self, group: Group, ticket: Ticket, ending: Ending) -> None:
         """Something happened to a job that nobody asked for: its line says so."""
         if ending == "lease":
