@@ -65,7 +65,7 @@ class Queues:
         self._stores: dict[str | None, Store] = {}
         self._found: dict[str | None, list[tuple[str, str]]] = {}
         """The queues and groups that were in each."""
-        self._desks: list[Desk] = []
+        self.desks: list[Desk] = []
         self._is_looking = False
         self._since = host.clock.now()
         self.offset_ms = round((host.wall_clock().timestamp() - host.clock.now()) * 1000)
@@ -151,7 +151,7 @@ class Queues:
 
     def work(self, function: Callable[[Any], Any], is_async: bool, options: WorkerOptions) -> None:
         """Draw jobs for a handler from now on."""
-        self._desks.append(Desk(self, function, is_async, options))
+        self.desks.append(Desk(self, function, is_async, options))
         self._look_soon()
 
     def homes_of(self, service: str) -> list[Peer]:
@@ -168,7 +168,7 @@ class Queues:
         self._is_looking = False
         self._watcher.take()
         if self.host.is_open and not self.host.is_closed:
-            for desk in self._desks:
+            for desk in self.desks:
                 desk.look()
 
     # The end.
@@ -182,7 +182,7 @@ class Queues:
                 for keeper in self.keepers.values():
                     keeper.home.drain()
                 await asyncio.gather(*(keeper.hand_out() for keeper in self.keepers.values()))
-                await asyncio.gather(*(desk.drain() for desk in self._desks))
+                await asyncio.gather(*(desk.drain() for desk in self.desks))
         except TimeoutError:
             logger.warning("%s: jobs still run after %g s", self.title, timeout)
         await self.leave()
@@ -190,11 +190,11 @@ class Queues:
 
     async def leave(self) -> None:
         """What is done is told, what is held goes back: then the ways to homes end."""
-        for desk in self._desks:
+        for desk in self.desks:
             desk.close()
         try:
             async with asyncio.timeout(LAST_WORDS):
-                await asyncio.gather(*(desk.wait_closed() for desk in self._desks))
+                await asyncio.gather(*(desk.wait_closed() for desk in self.desks))
         except TimeoutError:
             return  # their homes find out by themselves
         finally:
@@ -204,7 +204,7 @@ class Queues:
     def stop(self) -> list[str]:
         """At once; returns what is lost, for people. Idempotent."""
         self._watcher.close()
-        for desk in self._desks:
+        for desk in self.desks:
             desk.close()
         lost = [text for keeper in self.keepers.values() for text in keeper.stop()]
         self.keepers.clear()

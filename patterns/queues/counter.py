@@ -282,6 +282,7 @@ class Counter:
             raise Overloaded(f"{MAX_CUSTOMERS} workers take jobs of {self.home.name} here already")
         holder = Holder(text_in(worker, MAX_NAME_CHARS, "the worker's name"), lease)
         customer = self._customers[holder] = Customer(self, holder, send, may_send)
+        self.line.workers = len(self._customers)
         send([HOME, self.home.store.id])
         self.seat(customer)
         return customer
@@ -291,6 +292,7 @@ class Counter:
         self._eager.pop(customer, None)
         self._used_up.pop(customer, None)
         del self._customers[customer.holder]
+        self.line.workers = len(self._customers)
         if not is_silent:
             self.line.holder_gone(customer.holder)
 
