@@ -498,5 +498,19 @@ async def test_jobs_at_hosts_outlive_their_producer_and_a_host_that_restarts(
                 again = asking.queue("mail", hosts="keepers")
                 for job in jobs[:4]:
                     assert await again.job(job.id).result(5) == jobs.index(job)
-    assert sorted(map(str, seen.seen)) == sorted([*map(str, range(20)), "u"])
+                # Who does not wait is told as well.
+                told = Ledger()
+                for id in (jobs[0].id, "no-such"):
+                    again.job(id).on_done(told.add)
+                late = [await again.put(n, key=n, delay=0.3) for n in range(20, 26)]
+                for job in late:
+                    job.on_done(told.add)
+                await told.wait(8)
+                ids = {one.id for one in told.seen}
+                assert ids == {
+                    jobs[0].id,
+                    "no-such",
+                    *(j.id for j in late),
+                }
+    assert sorted(map(str, seen.seen)) == sorted([*map(str, range(26)), "u"])
     await hosts[1].close()
