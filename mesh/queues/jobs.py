@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 from mesh.logs import get_logger
 from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
-from patterns.errors import MeshError, NodeClosed, NoProvider, PeerLost, Timeout
+from patterns.errors import MeshError, NodeClosed, NoProvider, Overloaded, PeerLost, Timeout
 from patterns.queues.errors import JobFailed, JobGone
 from patterns.queues.outcome import Outcome
 
@@ -32,6 +32,10 @@ logger = get_logger("mesh.queues")
 
 ASK_FOR = 20.0
 """Seconds for which a home is asked at a time to wait for an outcome."""
+
+
+ASK_AGAIN = 1.0
+"""Seconds, about, until a home is asked again that has too many who ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,9 @@ class AsyncJob:
             elif self._home is not None:
                 try:
                     outcome = await self.queue.ask_outcome(self.id, self._home, group, ASK_FOR)
+                except Overloaded:  # too many ask for outcomes there
+                    await asyncio.sleep(ASK_AGAIN * (0.5 + self.queue.node.host.random.random()))
+                    continue
                 except (NoProvider, PeerLost):
                     self._home = None  # who asks again looks for it anew
                     raise
