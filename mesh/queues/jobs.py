@@ -14,16 +14,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, overload
 
 from mesh.logs import get_logger
+from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
-from patterns.errors import Timeout
+from patterns.errors import MeshError, NodeClosed, NoProvider, Overloaded, PeerLost, Timeout
 from patterns.queues.errors import JobFailed, JobGone
+from patterns.queues.outcome import Outcome
 
 if TYPE_CHECKING:
     from mesh.membership import Peer
     from mesh.queues.faces import AsyncQueue, Queue
     from patterns.queues.handles import Handles
     from patterns.queues.jobspec import NewPuts
-    from patterns.queues.outcome import Outcome
 
 __all__ = ["AsyncJob", "AsyncJobs", "Job", "JobStatus", "Jobs", "Progress"]
 
@@ -31,6 +32,10 @@ logger = get_logger("mesh.queues")
 
 ASK_FOR = 20.0
 """Seconds for which a home is asked at a time to wait for an outcome."""
+
+
+ASK_AGAIN = 1.0
+"""Seconds, about, until a home is asked again that has too many who ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +133,30 @@ class AsyncJob:
         self._on_progress.append(call)
 
     def on_done(self, call: Callable[[AsyncJob], object]) -> None:
-        """Call a function on the loop's thread when it has ended: done, dead or gone."""
+        """Call a function on the loop's thread when it has ended: done, dead or gone.
+
+        Another node that keeps it is asked. When that is gone it is not called, which is logged.
+        """
         if self._outcomes:
             _call(call, self)
-        elif self._on_done is None:
-            self._on_done = [call]
-        else:
-            self._on_done.append(call)
+            return
+        if self._on_done is None:
+            self._on_done = []
+            if not self._is_told:
+                self.queue.node.host.spawn(self._ask, ThreadWaiter())
+        self._on_done.append(call)
+
+    async def _ask(self) -> None:
+        """What has become of it, for who does not wait."""
+        try:
+            await self._outcome(None)
+        except JobGone as gone:
+            self.tell(Outcome("gone", 0, "", reason=str(gone)))
+        except NodeClosed:
+            return
+        except MeshError as error:
+            self._on_done = None
+            logger.warning("nobody knows what became of job %s: %s", self.id, error)
 
     async def result(self, timeout: float | None = None, *, group: str | None = None) -> Any:
         """What its handler returned, as soon as that is there.
@@ -167,7 +189,14 @@ class AsyncJob:
             if not self._is_told and self._home is None:
                 await self._find()
             elif self._home is not None:
-                outcome = await self.queue.ask_outcome(self.id, self._home, group, ASK_FOR)
+                try:
+                    outcome = await self.queue.ask_outcome(self.id, self._home, group, ASK_FOR)
+                except Overloaded:  # too many ask for outcomes there
+                    await asyncio.sleep(ASK_AGAIN * (0.5 + self.queue.node.host.random.random()))
+                    continue
+                except (NoProvider, PeerLost):
+                    self._home = None  # who asks again looks for it anew
+                    raise
                 if outcome is not None:
                     self.tell(outcome)
             else:

@@ -148,7 +148,9 @@ class Keeper:
         self.home.watch(number, watcher)
         try:
             outcome = await self.outcome(number, group)
-            if outcome is None:
+            if told.done():
+                outcome = told.result()  # it has ended meanwhile
+            elif outcome is None:
                 async with asyncio.timeout(seconds):
                     outcome = await told
         except TimeoutError:

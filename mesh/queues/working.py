@@ -165,6 +165,8 @@ class Desk:
         )
         self._draws: dict[tuple[str, str], asyncio.Task[None]] = {}
         """By queue and the home's id."""
+        self._lost: dict[tuple[str, str], list[str]] = {}
+        """In this turn: ids by queue and reason."""
         self._unanswered: dict[Held, tuple[bytes | None, BaseException | None]] = {}
         """What handlers ended with that did not wait for the commits of their jobs."""
         self.is_closed = False
@@ -184,8 +186,16 @@ class Desk:
         self._handling.hand(held)
 
     def fence(self, held: Held, reason: str) -> None:
-        logger.warning("job %s of %r is lost here: %s", held.id, held.queue, reason)
+        if not self._lost:
+            self.call_soon(self._tell_lost)
+        self._lost.setdefault((held.queue, reason), []).append(held.id)
         self._handling.fence(held)
+
+    def _tell_lost(self) -> None:
+        """A line for each home that is gone, and not one for each of its jobs."""
+        lost, self._lost = self._lost, {}
+        for (queue, reason), ids in lost.items():
+            logger.warning("%d jobs of %r are lost here (%s): %s", len(ids), queue, ids[0], reason)
 
     def warn(self, held: Held) -> None:
         """Its lease ends soon."""

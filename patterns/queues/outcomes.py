@@ -159,20 +159,16 @@ class Outcomes:
         home = self._home
         found: list[JobStatus] = []
         groups = list(home.lines.values())
-        left = len(groups) + 1
-
-        def answered() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                # A job that was kicked after it was done elsewhere is in one group both.
-                live = {status.group for status in found if status.outcome is None}
-                done([s for s in found if s.outcome is None or s.group not in live])
+        left = len(groups)
 
         def of(group: Group, ticket: Ticket | None) -> None:
+            nonlocal left
+            left -= 1
             if ticket is not None:
                 found.append(_status(group, ticket))
-            answered()
+            if not left:
+                # Last, and not meanwhile: of a job that has just ended there is a note now.
+                home.store.notes(home.name, result_note(number, ""), len(groups) + 1, kept)
 
         def kept(notes: Sequence[Note]) -> None:
             now = home.now_ms()
@@ -181,11 +177,12 @@ class Outcomes:
                     name = note.name.removeprefix(result_note(number, ""))
                     outcome = Outcome("done", number, name, note.value)
                     found.append(JobStatus(name, State.GONE, outcome=outcome))
-            answered()
+            # A job that was kicked after it was done elsewhere is in one group both.
+            live = {status.group for status in found if status.outcome is None}
+            done([s for s in found if s.outcome is None or s.group not in live])
 
         for group in groups:
             group.find(number, partial(of, group))
-        home.store.notes(home.name, result_note(number, ""), len(groups) + 1, kept)
 
     def outcome(
         self, number: int, group: str | None, done: Callable[[Outcome | None], None]

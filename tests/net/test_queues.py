@@ -498,5 +498,45 @@ async def test_jobs_at_hosts_outlive_their_producer_and_a_host_that_restarts(
                 again = asking.queue("mail", hosts="keepers")
                 for job in jobs[:4]:
                     assert await again.job(job.id).result(5) == jobs.index(job)
-    assert sorted(map(str, seen.seen)) == sorted([*map(str, range(20)), "u"])
+                # Who does not wait is told as well.
+                told = Ledger()
+                for id in (jobs[0].id, "no-such"):
+                    again.job(id).on_done(told.add)
+                late = [await again.put(n, key=n, delay=0.3) for n in range(20, 26)]
+                for job in late:
+                    job.on_done(told.add)
+                await told.wait(8)
+                ids = {one.id for one in told.seen}
+                assert ids == {
+                    jobs[0].id,
+                    "no-such",
+                    *(j.id for j in late),
+                }
+    assert sorted(map(str, seen.seen)) == sorted([*map(str, range(26)), "u"])
     await hosts[1].close()
+
+
+@runs
+async def test_who_asks_for_a_result_while_the_job_ends_gets_it(
+    make_async: MakeAsync, tmp_path: Path
+) -> None:
+    home, producer = make_async("home"), make_async("producer")
+    home.queue("mail", store=url_of(tmp_path / "jobs.db"), keep_results=60)
+    home.queue("soon", store=url_of(tmp_path / "jobs.db"))
+    kept, soon = producer.queue("mail", hosts="home"), producer.queue("soon", hosts="home")
+    async with started(home, producer):
+        await producer.wait_for("home", timeout=10)
+        for queue in (kept, soon):
+            jobs = await queue.put_many(range(500))
+            asking = [asyncio.create_task(job.result(20)) for job in jobs]
+            await asyncio.sleep(0.05)
+
+            @producer.worker(queue.name, concurrency=50)
+            async def handle(job: mesh.HeldJob) -> Any:
+                return job.data
+
+            results = await asyncio.gather(*asking, return_exceptions=True)
+            # Of those that are not kept nothing is known to who asks when they have ended.
+            wrong = [r for n, r in enumerate(results) if r != n and queue is kept]
+            assert wrong == []
+            assert all(r == n or isinstance(r, mesh.JobGone) for n, r in enumerate(results))

@@ -17,25 +17,23 @@ LEASE = 4.0
 class Runs:
     """Who ran which job, from when to when; virtual time is the same for all."""
 
-    def __init__(self, sim: SimMesh, seconds: float) -> None:
+    def __init__(self, sim: SimMesh, lease: float) -> None:
         self.sim = sim
-        self.seconds = seconds
+        self.lease = lease
         self.spans: list[list[Any]] = []
 
-    def worker(self, name: str, touches: bool = True) -> Any:
+    def worker(self, name: str, seconds: float) -> Any:
+        """To be added: it sleeps so long over each job, and touches none."""
+
         def make() -> mesh.AsyncNode:
             node = mesh.AsyncNode(name)
 
-            @node.worker("mail", lease=LEASE, concurrency=2)
+            @node.worker("mail", lease=self.lease, concurrency=2)
             async def handle(job: mesh.HeldJob) -> str:
                 span = [job.data, name, self.sim.now, float("inf")]
                 self.spans.append(span)
                 try:
-                    until = self.sim.now + self.seconds
-                    while self.sim.now < until:
-                        await asyncio.sleep(1)
-                        if touches:
-                            job.touch()
+                    await asyncio.sleep(seconds)
                 finally:
                     span[3] = self.sim.now
                 return name
@@ -51,71 +49,75 @@ class Runs:
                 assert one[3] <= following[2], (one, following)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_who_is_cut_off_stops_before_another_has_its_job(seed: int) -> None:
+@pytest.mark.parametrize("cut", ["both ways", "to the home"])
+@pytest.mark.parametrize("lease", [1.0, 10.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_who_is_cut_off_stops_before_another_has_its_job(seed: int, lease: float, cut: str) -> None:
+    """With a short lease that has to end before the silence is noticed, with a long one after."""
     with SimMesh(seed=seed) as sim:
-        runs = Runs(sim, seconds=7.0)
+        runs = Runs(sim, lease)
         home = sim.node("home")
         queue = home.queue("mail")
-        first, second = sim.add(runs.worker("first")), sim.add(runs.worker("second"))
+        first = sim.add(runs.worker("first", 60.0))
 
         async def body() -> None:
             await home.wait_for("first")
-            await home.wait_for("second")
             jobs = [await queue.put(number) for number in range(4)]
-            await asyncio.sleep(1.5)
-            cut = {span[0] for span in runs.spans if span[1] == "first"}
-            assert cut
-            sim.partition([first], [home, second])
-            for number, job in enumerate(jobs):
-                assert await job.result(60) == "second", number
+            await asyncio.sleep(0.2 + 0.3 * sim.random.random())
+            assert len(runs.spans) == 2
+            second = sim.add(runs.worker("second", 0.2))
+            await home.wait_for("second")
+            if cut == "both ways":
+                sim.partition([first], [home, second])
+            else:
+                sim.block_path(first, home)
+            for job in jobs:
+                assert await job.result(60) == "second"
             sim.heal()
-            again = [await queue.put(number) for number in range(10, 14)]
-            for job in again:
-                await job.result(60)
-            assert {span[0] for span in runs.spans if span[1] == "first"} - cut  # it is back
+            await asyncio.sleep(lease)
             stats = await queue.stats()
-            assert (stats.done, stats.ready, stats.reserved) == (8, 0, 0)
+            assert (stats.done, stats.ready, stats.reserved) == (4, 0, 0)
 
         sim.run(body())
         runs.check_one_at_a_time()
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_who_sleeps_beyond_its_lease_has_lost_its_jobs_when_it_wakes(seed: int) -> None:
+def test_who_falls_silent_has_its_jobs_until_their_leases_end(seed: int) -> None:
+    """It may work on, so nobody else is given them before; asleep it does not, but who knows."""
     with SimMesh(seed=seed) as sim:
-        runs = Runs(sim, seconds=2.0)
+        runs = Runs(sim, 12.0)
         home = sim.node("home")
         queue = home.queue("mail")
-        first = sim.add(runs.worker("first"))
+        first = sim.add(runs.worker("first", 60.0))
 
         async def body() -> None:
             await home.wait_for("first")
             jobs = [await queue.put(number) for number in range(2)]
-            await asyncio.sleep(1.5)
-            sim.freeze(first)
-            await asyncio.sleep(LEASE + 1 + seed)
-            second = sim.add(runs.worker("second"))
+            await asyncio.sleep(0.5)
+            second = sim.add(runs.worker("second", 4.0))
             await home.wait_for("second")
+            sim.freeze(first)
+            await asyncio.sleep(6.0 + sim.random.random())
+            sim.thaw(first)
             for job in jobs:
                 assert await job.result(60) == "second"
-            sim.thaw(first)
-            await asyncio.sleep(10)
+            await asyncio.sleep(20)
             stats = await queue.stats()
             assert (stats.done, stats.ready, stats.reserved) == (2, 0, 0)
             assert second.id != first.id
 
         sim.run(body())
-        assert [span[1] for span in runs.spans].count("second") == 2
+        runs.check_one_at_a_time()
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_workers_that_die_and_homes_that_are_cut_off_lose_no_job(seed: int) -> None:
     with SimMesh(seed=seed) as sim:
-        runs = Runs(sim, seconds=0.5)
+        runs = Runs(sim, LEASE)
         homes = [sim.node("home-a"), sim.node("home-b")]
         queues = [home.queue("mail") for home in homes]
-        workers = [sim.add(runs.worker(f"worker-{number}")) for number in range(3)]
+        workers = [sim.add(runs.worker(f"worker-{number}", 0.5)) for number in range(3)]
 
         async def body() -> None:
             await homes[0].wait_for("worker-2")
