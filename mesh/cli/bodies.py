@@ -60,6 +60,10 @@ def file_option(function: F) -> F:
     )(function)
 
 
+BATCH_BYTES = 64 * 1024
+"""Of lines that are taken at a time: what a pipe holds."""
+
+
 class Bodies:
     """The values of one command. ``form`` is None, "text" or "binary"."""
 
@@ -99,6 +103,19 @@ class Bodies:
             while line := file.readline(MAX_BYTES + 1):
                 _check_size(line, path)
                 yield self._decode(line.removesuffix(b"\n").removesuffix(b"\r"), path)
+
+    def batches(self) -> Iterator[list[Any]]:
+        """The lines of stdin, all that are there at a time; raises as ``value``."""
+        with self._open("-") as file:
+            rest = b""
+            read = getattr(file, "read1", file.read)  # what is there, and no more
+            while data := read(BATCH_BYTES):
+                *lines, rest = (rest + data).split(b"\n")
+                _check_size(rest, "-")
+                if lines:
+                    yield [self._decode(line.removesuffix(b"\r"), "-") for line in lines]
+            if rest:
+                yield [self._decode(rest, "-")]
 
     def _read(self, path: str) -> Any:
         with self._open(path) as file:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mesh.membership import Peer
-from patterns.errors import BadRequest, MeshError, NoProvider, PeerLost, RemoteError
+from patterns.errors import AccessDenied, BadRequest, MeshError, NoProvider, PeerLost, RemoteError
 from patterns.queues.errors import (
     JobFailed,
     JobGone,
@@ -44,6 +44,8 @@ def as_told(error: RemoteError) -> MeshError:
 
 def error_of(kind: str, text: str) -> MeshError:
     """An error of a home, by its type and text."""
+    if kind == AccessDenied.__name__:
+        return AccessDenied(text, "")  # the text names the rule
     return _TYPES.get(kind, MeshError)(text)
 
 

@@ -45,6 +45,8 @@ class AsyncQueue:
         self.node = node
         self.name = check_queue(name)
         self._hosts = hosts
+        self.timeout = ASK_TIMEOUT
+        """Seconds for a home to answer."""
 
     @property
     def keeper(self) -> Keeper:
@@ -93,7 +95,7 @@ class AsyncQueue:
         specs = make_specs((thread_codec().pack(data),), self._now, options)
         if self._hosts is not None:
             return (await self._put_there(specs, options))[0]
-        return (await self.keeper.put_jobs(self, specs))[0]
+        return (await self.keeper.intake.put(self, specs))[0]
 
     async def put_many(self, data: Iterable[Any], **options: Any) -> Sequence[AsyncJob]:
         """Put several jobs with the same options, in one commit: all of them or none.
@@ -103,11 +105,11 @@ class AsyncQueue:
         """
         bodies = list(map(thread_codec().pack, data))
         if not bodies:
-            return ()
+            return []
         specs = make_specs(bodies, self._now, options)
         if self._hosts is not None:
             return await self._put_there(specs, options)
-        return await self.keeper.put_jobs(self, specs)
+        return await self.keeper.intake.put(self, specs)
 
     def _now(self) -> datetime:
         return self.node.host.wall_clock()
@@ -123,7 +125,7 @@ class AsyncQueue:
         for home in await self._owners(key):
             try:
                 puts = await ask_one(
-                    self.node, self.name, "put", wires, peer=home, timeout=ASK_TIMEOUT
+                    self.node, self.name, "put", wires, peer=home, timeout=self.timeout
                 )
             except NoProvider as error:  # it has just left
                 failure = error
@@ -226,10 +228,10 @@ class AsyncQueue:
         return sum(count for _, count in await self._manage("purge", group))
 
     async def _look(self, *what: Any) -> list[tuple[Peer, Any]]:
-        return await ask_all(self.node, self.name, "look", *what, timeout=ASK_TIMEOUT)
+        return await ask_all(self.node, self.name, "look", *what, timeout=self.timeout)
 
     async def _manage(self, *what: Any) -> list[tuple[Peer, Any]]:
-        return await ask_all(self.node, self.name, "manage", *what, timeout=ASK_TIMEOUT)
+        return await ask_all(self.node, self.name, "manage", *what, timeout=self.timeout)
 
     # For jobs.
 
@@ -256,7 +258,7 @@ class AsyncQueue:
             group,
             seconds,
             peer=home,
-            timeout=seconds + ASK_TIMEOUT,
+            timeout=seconds + self.timeout,
         )
         if told is None:
             return None
@@ -374,6 +376,6 @@ class Queue:
 
 def _begin_put(queue: AsyncQueue, specs: Alike, waiter: ThreadWaiter) -> None:
     try:
-        queue.keeper.begin_put(queue, specs, waiter)
+        queue.keeper.intake.begin(queue, specs, waiter)
     except Exception as error:  # noqa: BLE001  raised in the thread that waits
         waiter.set_exception(error)

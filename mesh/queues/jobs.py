@@ -191,7 +191,7 @@ class AsyncJob:
             self._home = await self.queue.home_of(self.id)
         elif not self._is_told:  # two may ask at once
             self._is_told = True
-            keeper.follow(number, self)
+            keeper.intake.follow(number, self)
 
     async def status(self) -> list[JobStatus]:
         """Where it is, in each group of workers; empty when nothing is known of it any more."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mesh.engine.lookup import has_fallen_silent
 from mesh.logs import get_logger
-from mesh.queues.jobs import AsyncJob, AsyncJobs
+from mesh.queues.intake import Intake
 from mesh.queues.people import TAILS, People
 from mesh.queues.polling import until
 from mesh.queues.specs import STREAM_WINDOW, job_of
@@ -22,11 +21,10 @@ from mesh.queues.views import told_outcome
 from mesh.streaming import generator_method, handler_method
 from mesh.tunnels import AsyncStream
 from patterns.errors import BadName, BadRequest, MeshError
-from patterns.port import Waiter
 from patterns.queues.counter import Counter, Customer
 from patterns.queues.group import Group
 from patterns.queues.home import Home
-from patterns.queues.jobspec import HomeOptions, JobSpec, NewPuts, Put
+from patterns.queues.jobspec import HomeOptions, JobSpec, Put
 from patterns.queues.naming import check_group, service_of
 from patterns.queues.outcomes import FORGOTTEN, Outcome
 from patterns.queues.stores import Store
@@ -34,7 +32,6 @@ from patterns.rpc.method import Method
 from patterns.streams.stream import QUEUED_BYTES
 
 if TYPE_CHECKING:
-    from mesh.queues.faces import AsyncQueue
     from mesh.queues.registry import Queues, Where
 
 __all__ = ["Keeper"]
@@ -77,6 +74,7 @@ class Keeper:
         offset_ms = queues.offset_ms
         self.home = Home(name, store, queues.host.clock, options, offset_ms=offset_ms)
         self.home.open(groups)
+        self.intake = Intake(self.home, queues.host, is_slow=url is not None)
         self._counters: dict[Group, Counter] = {}
         self._ways: set[AsyncStream] = set()
         self._people = People(self)
@@ -110,66 +108,12 @@ class Keeper:
 
     async def put(self, specs: Sequence[JobSpec]) -> Sequence[Put]:
         """Returns when they are safe. Raises QueueFull, QueueClosed, StoreFailed."""
+        self.intake.flush()
         puts = await self.ask(self.home.put, specs)
         if isinstance(puts, MeshError):
             raise puts
         result: Sequence[Put] = puts
         return result
-
-    async def put_jobs(self, queue: AsyncQueue, specs: Sequence[JobSpec]) -> Sequence[AsyncJob]:
-        """The same, with their producer's ends."""
-        end = _PutEnd()
-        self.begin_put(queue, specs, end)
-        if not end.is_there:
-            end.waiter = self._host.loop.create_future()
-            await end.waiter
-        if end.error is not None:
-            raise end.error
-        return end.jobs
-
-    def begin_put(self, queue: AsyncQueue, specs: Sequence[JobSpec], waiter: Waiter) -> None:
-        """``waiter`` gets their producer's ends when they are safe, or the error. Raises QueueFull
-        and QueueClosed."""
-
-        def then(puts: Sequence[Put] | MeshError) -> None:
-            # At once: what becomes of them must not be missed.
-            if isinstance(puts, MeshError):
-                waiter.set_exception(puts)
-            else:
-                waiter.set_result(self._handles(queue, puts))
-
-        self.home.put(specs, then)
-
-    def _handles(self, queue: AsyncQueue, puts: Sequence[Put]) -> Sequence[AsyncJob]:
-        handles = self.home.outcomes.handles
-        if type(puts) is NewPuts:
-            numbers = puts.numbers
-            if len(numbers) > 1:
-                many = AsyncJobs(queue, puts, handles)
-                handles.add_batch(numbers, many)
-                return many
-            job = AsyncJob(queue, self.home.id_of(numbers[0]), True, None, is_told=True)
-            handles.add(numbers[0], job)
-            return (job,)
-        jobs = []
-        for number, id, is_new in puts:
-            job = AsyncJob(queue, id, is_new, None, is_told=True)
-            if is_new:
-                handles.add(number, job)
-            else:
-                self.follow(number, job)
-            jobs.append(job)
-        return jobs
-
-    def follow(self, number: int, job: AsyncJob) -> None:
-        """A handle hears what becomes, or has become, of its job; while somebody has it."""
-        handle = weakref.ref(job)
-
-        def tell(outcome: Outcome) -> None:
-            if (job := handle()) is not None:
-                job.tell(outcome)
-
-        self.home.outcomes.follow(number, tell)
 
     async def _put(self, jobs: list[Any]) -> list[list[Any]]:
         if not isinstance(jobs, list) or not 0 < len(jobs) <= MAX_PUT:
@@ -272,12 +216,13 @@ class Keeper:
             return False
 
         customer = counter.join(worker, lease, send, may_send)
-        customer.on_commit = functools.partial(self._commit, customer)
+        customer.on_commit = functools.partial(self._commit, customer, core.handle)
         return customer
 
     def _commit(
         self,
         customer: Customer,
+        peer: Any,
         ref: int,
         number: int,
         result: bytes | None,
@@ -288,6 +233,7 @@ class Keeper:
             customer.committed(ref, told)
 
         try:
+            self._check_may_put(peer, {queue for queue, _, _ in wires})
             puts = [
                 (self._queues.keep_beside(self, queue).home, [job_of([body, options])])
                 for queue, body, options in wires
@@ -295,6 +241,16 @@ class Keeper:
             self.home.commit(customer.line, customer.holder, number, result, puts, then)
         except MeshError as error:
             then(error)
+
+    def _check_may_put(self, peer: Any, queues: set[str]) -> None:
+        """A commit is a put, too. Raises AccessDenied."""
+        guard = self._host.engine.guard
+        if guard is None:
+            return
+        for queue in queues:
+            denial = guard.denial(peer, "call", f"{service_of(queue)}.put")
+            if denial is not None:
+                raise denial
 
     # The end.
 
@@ -320,35 +276,6 @@ class Keeper:
             return []
         length = max((group.length for group in self.home.lines.values()), default=0)
         return [f"{length} jobs of {self.name!r}, which were in memory"] if length else []
-
-
-class _PutEnd:
-    """What became of a put, for the task that waits, if it must: in memory it is there at once."""
-
-    __slots__ = ("error", "is_there", "jobs", "waiter")
-
-    def __init__(self) -> None:
-        self.is_there = False
-        self.jobs: Sequence[AsyncJob] = ()
-        self.error: BaseException | None = None
-        self.waiter: asyncio.Future[None] | None = None
-
-    def done(self) -> bool:
-        return self.is_there
-
-    def set_result(self, jobs: Sequence[AsyncJob]) -> None:
-        self.is_there = True
-        self.jobs = jobs
-        self._wake()
-
-    def set_exception(self, error: BaseException) -> None:
-        self.is_there = True
-        self.error = error
-        self._wake()
-
-    def _wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
 
 
 class _Resume:

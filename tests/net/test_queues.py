@@ -185,7 +185,7 @@ async def test_put_many_is_all_or_none(make_async: MakeAsync) -> None:
         assert len(await queue.put_many(range(8))) == 8
         with pytest.raises(mesh.QueueFull):
             await queue.put_many(range(3))
-        assert await queue.put_many([]) == []
+        assert list(await queue.put_many([])) == []
         assert (await queue.stats()).ready == 8
         with pytest.raises(mesh.PayloadTooLarge):
             await queue.put_many([b"", bytes(2_000_000)])
@@ -224,6 +224,7 @@ async def test_how_a_job_ends_is_what_its_producer_is_told(make_async: MakeAsync
                 await asyncio.sleep(60)
             case "unpackable":
                 return object()
+        return None
 
     async with started(home, worker):
         value = await queue.put("value")

@@ -7,7 +7,8 @@ import math
 import os
 import shutil
 import signal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mesh.cli.working.performing import Performer
 
 __all__ = ["work"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 LONGEST_DRAIN = 7 * 86400.0
 """Seconds; as long as a lease may be."""
@@ -49,7 +52,7 @@ def _limit(context: click.Context, parameter: click.Parameter, value: float | No
     return value
 
 
-def _seconds(name: str, help: str, **settings: Any) -> Any:
+def _seconds(name: str, help: str, **settings: Any) -> Callable[[F], F]:
     return click.option(name, metavar="SECONDS", type=float, callback=_limit, help=help, **settings)
 
 

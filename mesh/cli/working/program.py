@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, cast
 
 __all__ = ["KEPT_ERROR_BYTES", "Ending", "Limits", "Program"]
 
@@ -192,7 +192,7 @@ def _start(
         file.seek(0)
         return subprocess.Popen(  # noqa: S603  what the user wants to be run, by no shell
             command,
-            env=environment,  # type: ignore[arg-type]  bytes are fine among texts
+            env=cast("Mapping[str, str]", environment),  # bytes are fine, too
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if is_output_kept else subprocess.STDOUT,

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from mesh.stores import SqliteStore
+from mesh.stores import SqliteStore, sqlite_line
 from mesh.stores.job_file import SWEEP
 from patterns.errors import ConfigError
+from patterns.queues import window
 from patterns.queues.errors import StoreFailed
 from patterns.queues.line import Holder, Line
 from patterns.queues.notes import Note
 from patterns.queues.ticket import NEVER, Extra, State, Ticket
-from patterns.queues.window import PAGE_BYTES
 from tests.unit.mesh.stores.desk import Desk, asked, numbers, page, put
 
 OFFSET_MS = 1_700_000_000_000
@@ -250,11 +250,10 @@ def test_what_comes_while_it_writes_shares_a_commit(
 
 PUTTER = """
 import sys, time
-from mesh.stores import SqliteStore
+from mesh.stores import SqliteStore, sqlite_line
 from patterns.queues.line import Holder, Line
 from patterns.queues.notes import Note
 from patterns.queues.ticket import State, Ticket
-from patterns.queues.window import PAGE_BYTES
 from tests.unit.mesh.stores.desk import Desk
 
 desk, store = Desk(), SqliteStore(sys.argv[1])
@@ -345,10 +344,13 @@ def test_a_line_that_was_dropped_is_not_there_at_the_next_start(desk: Desk, tmp_
     assert again.close()
 
 
-def test_a_backlog_of_large_jobs_is_read_in_parts(desk: Desk, store: SqliteStore) -> None:
+def test_a_backlog_of_large_jobs_is_read_in_parts(
+    desk: Desk, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sqlite_line, window):
+        monkeypatch.setattr(module, "PAGE_BYTES", 4_000)
     line = store.line("emails", "")
-    size = PAGE_BYTES // 4
-    put(desk, store, line, *(Ticket(n, bytes(size), 0) for n in range(1, 8)))
+    put(desk, store, line, *(Ticket(n, bytes(1_000), 0) for n in range(1, 8)))
     first = page(desk, line, State.READY, None, 100)
     assert numbers(first) == [1, 2, 3, 4]
     now = [0]

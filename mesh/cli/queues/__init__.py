@@ -1,0 +1,1 @@
+"""What the commands of ``meshctl queue`` share, and how queues are shown."""

@@ -1,0 +1,138 @@
+"""Work queues on virtual time: what is cut off stops before its job is handed to another."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+import mesh
+from mesh.testing import SimMesh
+
+LEASE = 4.0
+
+
+class Runs:
+    """Who ran which job, from when to when; virtual time is the same for all."""
+
+    def __init__(self, sim: SimMesh, seconds: float) -> None:
+        self.sim = sim
+        self.seconds = seconds
+        self.spans: list[list[Any]] = []
+
+    def worker(self, name: str, touches: bool = True) -> Any:
+        def make() -> mesh.AsyncNode:
+            node = mesh.AsyncNode(name)
+
+            @node.worker("mail", lease=LEASE, concurrency=2)
+            async def handle(job: mesh.HeldJob) -> str:
+                span = [job.data, name, self.sim.now, float("inf")]
+                self.spans.append(span)
+                try:
+                    until = self.sim.now + self.seconds
+                    while self.sim.now < until:
+                        await asyncio.sleep(1)
+                        if touches:
+                            job.touch()
+                finally:
+                    span[3] = self.sim.now
+                return name
+
+            return node
+
+        return make
+
+    def check_one_at_a_time(self) -> None:
+        for number in {span[0] for span in self.spans}:
+            mine = sorted((span for span in self.spans if span[0] == number), key=lambda s: s[2])
+            for one, following in itertools.pairwise(mine):
+                assert one[3] <= following[2], (one, following)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_is_cut_off_stops_before_another_has_its_job(seed: int) -> None:
+    with SimMesh(seed=seed) as sim:
+        runs = Runs(sim, seconds=7.0)
+        home = sim.node("home")
+        queue = home.queue("mail")
+        first, second = sim.add(runs.worker("first")), sim.add(runs.worker("second"))
+
+        async def body() -> None:
+            await home.wait_for("first")
+            await home.wait_for("second")
+            jobs = [await queue.put(number) for number in range(4)]
+            await asyncio.sleep(1.5)
+            cut = {span[0] for span in runs.spans if span[1] == "first"}
+            assert cut
+            sim.partition([first], [home, second])
+            for number, job in enumerate(jobs):
+                assert await job.result(60) == "second", number
+            sim.heal()
+            again = [await queue.put(number) for number in range(10, 14)]
+            for job in again:
+                await job.result(60)
+            assert {span[0] for span in runs.spans if span[1] == "first"} - cut  # it is back
+            stats = await queue.stats()
+            assert (stats.done, stats.ready, stats.reserved) == (8, 0, 0)
+
+        sim.run(body())
+        runs.check_one_at_a_time()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_who_sleeps_beyond_its_lease_has_lost_its_jobs_when_it_wakes(seed: int) -> None:
+    with SimMesh(seed=seed) as sim:
+        runs = Runs(sim, seconds=2.0)
+        home = sim.node("home")
+        queue = home.queue("mail")
+        first = sim.add(runs.worker("first"))
+
+        async def body() -> None:
+            await home.wait_for("first")
+            jobs = [await queue.put(number) for number in range(2)]
+            await asyncio.sleep(1.5)
+            sim.freeze(first)
+            await asyncio.sleep(LEASE + 1 + seed)
+            second = sim.add(runs.worker("second"))
+            await home.wait_for("second")
+            for job in jobs:
+                assert await job.result(60) == "second"
+            sim.thaw(first)
+            await asyncio.sleep(10)
+            stats = await queue.stats()
+            assert (stats.done, stats.ready, stats.reserved) == (2, 0, 0)
+            assert second.id != first.id
+
+        sim.run(body())
+        assert [span[1] for span in runs.spans].count("second") == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_workers_that_die_and_homes_that_are_cut_off_lose_no_job(seed: int) -> None:
+    with SimMesh(seed=seed) as sim:
+        runs = Runs(sim, seconds=0.5)
+        homes = [sim.node("home-a"), sim.node("home-b")]
+        queues = [home.queue("mail") for home in homes]
+        workers = [sim.add(runs.worker(f"worker-{number}")) for number in range(3)]
+
+        async def body() -> None:
+            await homes[0].wait_for("worker-2")
+            jobs = [await queue.put(f"{q}{n}") for n in range(40) for q, queue in enumerate(queues)]
+            for turn in range(4):
+                await asyncio.sleep(sim.random.random() * 2)
+                victim = sim.random.choice(workers)
+                if turn % 2:
+                    sim.kill(victim)
+                    workers[workers.index(victim)] = sim.restart(victim)
+                else:
+                    sim.partition([homes[turn // 2]], [*workers, homes[1 - turn // 2]])
+                    await asyncio.sleep(1 + sim.random.random() * 6)
+                    sim.heal()
+            for job in jobs:
+                assert (await job.result(200)).startswith("worker")
+
+        sim.run(body())
+        runs_of_killed = {span[0] for span in runs.spans}
+        assert len(runs_of_killed) == 80
