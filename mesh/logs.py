@@ -40,6 +40,22 @@ EVENTS.update({
     "the tracer provider could not begin a span": ("internal_error",),
     "the tracer provider could not end a span": ("internal_error",),
     "%s; it is tried again each %g s": ("store_failing", "reason", "seconds"),
+    # Work queues.
+    "a callback of a job raised": ("job_callback_failed",),
+    "a worker of %r has gone: %s": ("worker_gone", "queue", "reason"),
+    "%s: jobs still run after %g s": ("jobs_not_drained", "node", "seconds"),
+    "%s: not all that was to be written of its jobs is": ("jobs_not_written", "node"),
+    "job %s of %r is lost here: %s": ("job_lost", "job", "queue", "reason"),
+    "job %s of %r has %.3g s left of its lease": ("lease_ending", "job", "queue", "seconds"),
+    "on_deadline_soon of %r raised": ("job_callback_failed", "queue"),
+    "drawing from %r went wrong": ("internal_error", "queue"),
+    "no jobs of %r: %s": ("jobs_denied", "queue", "reason"),
+    "the way to a home of %r ended: %s": ("queue_home_gone", "queue", "reason"),
+    "job %s of %r is dead: %s: %s": ("job_dead", "job", "queue", "type", "text"),
+    "job %s of %r is tried again in %.3g s: %s: %s": (
+        "job_retried", "job", "queue", "seconds", "type", "text",
+    ),
+    "the retry policy of %s raised": ("retry_policy_failed", "queues"),
     "a request for metrics was given up: %r": ("metrics_request_given_up", "reason"),
     # Members and links. The name of the change is the event: peer_joined, peer_failed, ...
     "%s %s: %s": ("", "peer", "reason"),

@@ -18,6 +18,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import mesh
+from mesh.cli.peer_view import is_shown
 from mesh.cli.profiles import profile_names
 from patterns.queues.naming import queue_of_service
 
@@ -81,13 +82,15 @@ def _methods(peers: list[mesh.Peer]) -> list[CompletionItem]:
         f"{service}.{method}"
         for peer in peers
         for service, methods in peer.services.items()
+        if is_shown(service, show_all=False)
         for method in methods
     }
     return [CompletionItem(name) for name in sorted(found)]
 
 
 def _services(peers: list[mesh.Peer]) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in sorted({s for peer in peers for s in peer.services})]
+    found = {name for peer in peers for name in peer.services if is_shown(name, show_all=False)}
+    return [CompletionItem(name) for name in sorted(found)]
 
 
 def _groups(peers: list[mesh.Peer]) -> list[CompletionItem]:

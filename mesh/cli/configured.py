@@ -37,9 +37,22 @@ from mesh.security.identity_file import IdentityFile
 from mesh.security.key_files import read_keys
 from mesh.settings import FILE
 
-__all__ = ["KNOWN", "PROBLEM", "WARNING", "Finding", "Report", "Value", "check"]
+__all__ = [
+    "HEADER",
+    "KNOWN",
+    "PROBLEM",
+    "WARNING",
+    "Finding",
+    "Report",
+    "Value",
+    "check",
+    "is_of_job",
+]
 
 PROBLEM, WARNING = "problem", "warning"
+
+OF_JOB = ("MESH_JOB_ID", "MESH_JOB_KEY", "MESH_QUEUE", "MESH_ATTEMPTS")
+HEADER = "MESH_HEADER"
 
 KNOWN = (
     "MESH_NAME",
@@ -59,6 +72,8 @@ KNOWN = (
     "MESH_PROFILE",
     "MESH_CONFIG",
     "MESH_SIM_SEED",
+    *OF_JOB,
+    HEADER,
 )
 """Every variable that is read anywhere in the packages."""
 
@@ -182,9 +197,14 @@ def _check_profile(report: Report, path: Path, name: str) -> None:
 # The environment.
 
 
+def is_of_job(name: str) -> bool:
+    """Whether a variable is what ``meshctl work`` gives to its programs, of any job."""
+    return name in OF_JOB or name.startswith(f"{HEADER}_")
+
+
 def _variables(report: Report, environment: Mapping[str, str]) -> None:
     for name in sorted(environment):
-        if not name.startswith("MESH_"):
+        if not name.startswith("MESH_") or is_of_job(name):
             continue
         if name not in KNOWN:
             close = get_close_matches(name, KNOWN, 1, 0.8)

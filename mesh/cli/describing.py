@@ -8,6 +8,7 @@ from typing import Any
 
 import mesh
 from mesh.cli.asking import Answer
+from mesh.cli.peer_view import is_shown
 from mesh.cli.reading import items_of, number_of, text_of, texts_of, value_of
 from mesh.cli.text import count_of, printable
 
@@ -35,12 +36,14 @@ class Described:
     peers: list[mesh.Peer] = field(default_factory=list)
 
 
-def gather(answers: Sequence[Answer]) -> list[Described]:
+def gather(answers: Sequence[Answer], *, show_all: bool = True) -> list[Described]:
     """All methods, by name; of one that nodes describe differently first what most of them say."""
     found: dict[str, dict[str, Described]] = {}
     for answer in answers:
         for method in items_of(answer.value, "methods"):
             name = text_of(method, "name")
+            if not is_shown(name, show_all=show_all):
+                continue
             one = found.setdefault(name, {})
             one.setdefault(_fingerprint(method), Described(name, method)).peers.append(answer.peer)
     return [

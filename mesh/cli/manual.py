@@ -17,8 +17,9 @@ __all__ = ["manual"]
 
 DESCRIPTION = """\
 It joins as an observer: it sees, calls and publishes, and is never given work, but for sub with
---group, expose, receive, and for the nodes that bench brings. Tables and plain text are for people,
---json for programs: one document, or one per line for what goes on. Errors are one line on stderr.
+--group, expose, receive, work, queue serve, and for the nodes that bench brings. Tables and plain
+text are for people, --json for programs: one document, or one per line for what goes on. Errors are
+one line on stderr.
 """
 
 VALUES = """\

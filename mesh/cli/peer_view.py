@@ -7,14 +7,20 @@ from collections.abc import Sequence
 import mesh
 from mesh.cli.text import relative
 
-__all__ = ["COLUMNS", "DETAILS", "as_document", "as_row"]
+__all__ = ["COLUMNS", "DETAILS", "as_document", "as_row", "is_shown"]
 
 COLUMNS = ("name", "id", "address", "state", "since", "services", "groups", "tags")
 DETAILS = ("services", "groups", "tags")
 """What moves below its row when the terminal is narrow."""
 
 
-def as_document(peer: mesh.Peer) -> dict[str, object]:
+def is_shown(service: str, *, show_all: bool) -> bool:
+    """Whether people want to see a service, or a method by its whole name. What begins with ``_``
+    is the mesh's own: the homes of queues."""
+    return show_all or not service.startswith("_")
+
+
+def as_document(peer: mesh.Peer, *, show_all: bool = True) -> dict[str, object]:
     """All there is to know of it."""
     return {
         "id": peer.id,
@@ -22,7 +28,11 @@ def as_document(peer: mesh.Peer) -> dict[str, object]:
         "address": peer.address,
         "state": peer.state,
         "since": peer.since,
-        "services": peer.services,
+        "services": {
+            name: methods
+            for name, methods in peer.services.items()
+            if is_shown(name, show_all=show_all)
+        },
         "groups": sorted(peer.groups),
         "tags": peer.tags,
         "instance": peer.instance,
@@ -32,7 +42,7 @@ def as_document(peer: mesh.Peer) -> dict[str, object]:
     }
 
 
-def as_row(peer: mesh.Peer) -> Sequence[str]:
+def as_row(peer: mesh.Peer, *, show_all: bool = False) -> Sequence[str]:
     """The cells of ``COLUMNS``."""
     return (
         peer.name,
@@ -40,7 +50,7 @@ def as_row(peer: mesh.Peer) -> Sequence[str]:
         peer.address,
         _state(peer),
         relative(peer.since),
-        ", ".join(sorted(peer.services)),
+        ", ".join(name for name in sorted(peer.services) if is_shown(name, show_all=show_all)),
         ", ".join(sorted(peer.groups)),
         ", ".join(f"{key}={value}" for key, value in sorted(peer.tags.items())),
     )

@@ -11,6 +11,7 @@
 ``peers``          whom it knows, and both directions of each link
 ``discovery``      its sources and what they found
 ``health``         the verdict, with reasons
+``queues``         the work queues at home here, their groups, and the workers
 
 A reader must do without a part or a field that it does not find: nodes of other versions have
 fewer, or more. Times are seconds, sizes bytes, moments aware datetimes.
@@ -29,6 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mesh.queues.observing import queues_state
 from mesh.settings import Settings
 from mesh.transport import descriptors
 from mesh.wire import frames
@@ -129,6 +131,7 @@ _MAKERS: dict[str, Callable[[Host, Settings], Any]] = {
     "peers": lambda host, _: host.engine.inspection.peers(),
     "discovery": _discovery,
     "health": _health,
+    "queues": lambda host, _: queues_state(host.queues),
 }
 
 PARTS = tuple(_MAKERS)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from mesh.inspection.health import PROBLEMS, STATUSES
 from mesh.metrics.counted import COUNTED
+from mesh.metrics.of_queues import QUEUE_FAMILIES
 from patterns.rpc.measures import BOUNDS, OTHERS
 
 __all__ = ["BUCKETS", "FAMILIES", "MAX_LISTED", "OTHER", "Family", "Filled", "Snapshot", "fill"]
@@ -36,7 +37,7 @@ BUCKETS = (*(f"{bound:.6g}" for bound in BOUNDS[::2]), "+Inf")
 """Upper bounds of histograms, in seconds: every second one of those that are counted."""
 
 PARTS = ("node", "process", "counters", "methods", "calls", "subscriptions", "groups", "peers",
-         "discovery", "health")  # fmt: skip
+         "discovery", "health", "queues")  # fmt: skip
 """What is asked of a node for its metrics."""
 
 LINKED = ("alive", "unresponsive", "suspect")
@@ -352,6 +353,13 @@ for _name, _key, _text in (
     ("dropped", "dropped", "Messages for a peer that were dropped here."),
 ):
     _family("counter", f"mesh_peer_messages_{_name}_total", _text, "peer")(_by_listed_peer(_key))
+
+
+# Work queues.
+
+
+for _kind, _name, _text, _labels, _rows in QUEUE_FAMILIES:
+    _family(_kind, _name, _text, *_labels)(_rows)
 
 
 # Counters.

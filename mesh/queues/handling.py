@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from mesh.queues.held import HeldJob, data_of, unreadable
+from mesh.queues.observing import timed
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import NodeClosed, Timeout
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mesh.queues.working import Desk
     from patterns.port import Running, Timer
     from patterns.queues.worker import Held
+    from patterns.rpc.measures import Histogram
 
 __all__ = ["Handling"]
 
@@ -60,6 +62,7 @@ class Handling:
         self._time_limit = time_limit
         self._waiting: deque[Held] = deque()
         self._units: deque[Unit] = deque()
+        self.durations: dict[str, Histogram] | None = None
         self._running: dict[int, tuple[Unit, Running | None]] = {}
         """Tasks, by a number of their own; and threads, which hold none."""
         self._next = 0
@@ -68,6 +71,13 @@ class Handling:
         self._is_collecting = False
         self._is_pumping = False
         self.is_closed = False
+
+    def measure(self) -> dict[str, Histogram]:
+        """How long calls of the handler took, by queue, from the first time this is asked on."""
+        if self.durations is None:
+            self.durations = {}
+            self._function = timed(self._function, self._desk.now, self.durations, self._is_async)
+        return self.durations
 
     @property
     def is_idle(self) -> bool:

@@ -22,6 +22,7 @@ from mesh.streaming import generator_method, handler_method
 from mesh.tunnels import AsyncStream
 from patterns.errors import BadName, BadRequest, MeshError
 from patterns.queues.counter import Counter, Customer
+from patterns.queues.figures import QueueStats
 from patterns.queues.group import Group
 from patterns.queues.home import Home
 from patterns.queues.jobspec import HomeOptions, JobSpec, Put
@@ -78,6 +79,17 @@ class Keeper:
         self._counters: dict[Group, Counter] = {}
         self._ways: set[AsyncStream] = set()
         self._people = People(self)
+        self._ages: dict[str, float | None] = {}
+
+    def ages(self) -> dict[str, float | None]:
+        """How long the first job of each group has waited: what the store has last said, and it is
+        asked now. So one in memory says how it is, and a file how it was at the last question."""
+
+        def answered(stats: QueueStats) -> None:
+            self._ages = {group.name: group.age_of_oldest for group in stats.groups}
+
+        self.home.stats(answered)
+        return self._ages
 
     def has(self, options: HomeOptions) -> bool:
         """Whether it is kept like this."""

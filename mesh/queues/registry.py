@@ -81,7 +81,7 @@ class Queues:
         self._stores: dict[Where, Store] = {}
         self._found: dict[Where, list[tuple[str, str]]] = {}
         """The queues and groups that were in each."""
-        self._desks: list[Desk] = []
+        self.desks: list[Desk] = []
         self._waiters: set[asyncio.Future[None]] = set()
         self._is_looking = False
         self._since = host.clock.now()
@@ -172,7 +172,7 @@ class Queues:
 
     def work(self, function: Callable[[Any], Any], is_async: bool, options: WorkerOptions) -> None:
         """Draw jobs for a handler from now on."""
-        self._desks.append(Desk(self, function, is_async, options))
+        self.desks.append(Desk(self, function, is_async, options))
         self._look_soon()
 
     def homes_of(self, service: str) -> list[Peer]:
@@ -189,7 +189,7 @@ class Queues:
         self._is_looking = False
         self._watcher.take()
         if self.host.is_open and not self.host.is_closed:
-            for desk in self._desks:
+            for desk in self.desks:
                 desk.look()
 
     # The end.
@@ -203,7 +203,7 @@ class Queues:
                 for keeper in self.keepers.values():
                     keeper.home.drain()
                 await asyncio.gather(*(keeper.hand_out() for keeper in self.keepers.values()))
-                await asyncio.gather(*(desk.drain() for desk in self._desks))
+                await asyncio.gather(*(desk.drain() for desk in self.desks))
         except TimeoutError:
             logger.warning("%s: jobs still run after %g s", self.title, timeout)
         await self.leave()
@@ -212,11 +212,11 @@ class Queues:
     async def leave(self) -> None:
         """What is done is told, what is held goes back: then the ways to homes end."""
         await asyncio.sleep(0)  # what was done in this turn is told at its end
-        for desk in self._desks:
+        for desk in self.desks:
             desk.close()
         try:
             async with asyncio.timeout(LAST_WORDS):
-                await asyncio.gather(*(desk.wait_closed() for desk in self._desks))
+                await asyncio.gather(*(desk.wait_closed() for desk in self.desks))
         except TimeoutError:
             return  # their homes find out by themselves
         finally:
@@ -226,7 +226,7 @@ class Queues:
     def stop(self) -> list[str]:
         """At once; returns what is lost, for people. Idempotent."""
         self._watcher.close()
-        for desk in self._desks:
+        for desk in self.desks:
             desk.close()
         lost = [text for keeper in self.keepers.values() for text in keeper.stop()]
         self.keepers.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -287,6 +287,19 @@ class Desk:
         self.worker.remove_source(source, why)
 
     # What comes of jobs.
+
+    def told(self) -> Iterator[dict[str, Any]]:
+        """How it is, by queue, for ``observing``."""
+        durations = self._handling.measure()
+        for queue, ends in self.worker.ends.items():
+            took = durations.get(queue)
+            yield {
+                "queue": queue,
+                "group": self._options.group,
+                "held": self.worker.held(queue),
+                **{name: getattr(ends, name) for name in ("done", "retried", "dead", "lost")},
+                "latency": None if took is None else {"counts": took.counts, "total": took.total},
+            }
 
     def settle(self, held: Held, result: bytes | None, error: BaseException | None) -> None:
         """The handler has ended with it, by a return or by an error."""

@@ -44,22 +44,24 @@ class Reading:
             changed.update([ticket.number for ticket in tickets])
         self._mark_many(tickets)
 
-    def _ask(self) -> set[int]:
+    def ask(self) -> set[int]:
+        """A question begins; returns what will have changed until ``answered``."""
         changed: set[int] = set()
         self._open.append(changed)
         self.mark = self._mark
         return changed
 
-    def _answered(self, changed: set[int]) -> None:
+    def answered(self, changed: set[int]) -> None:
+        """It has its answer."""
         self._open = [other for other in self._open if other is not changed]
         if not self._open:
             self.mark = self.store.mark
 
     def _several(self, done: Found) -> Callable[[Sequence[Ticket]], None]:
-        changed = self._ask()
+        changed = self.ask()
 
         def answer(found: Sequence[Ticket]) -> None:
-            self._answered(changed)
+            self.answered(changed)
             done([ticket for ticket in found if ticket.number not in changed], len(found))
 
         return answer
@@ -72,10 +74,14 @@ class Reading:
         done: Callable[[Sequence[Ticket], Place | None], None],
     ) -> None:
         """The first of a state behind a place, and where to go on; None: nothing was there."""
-        changed = self._ask()
+        changed = self.ask()
 
         def answer(found: Sequence[Ticket]) -> None:
-            self._answered(changed)
+            self.answered(changed)
+            if state is State.DEAD and not changed.isdisjoint(t.number for t in found):
+                # They change seldom, and none of them may be missed.
+                self.jobs(state, after, limit, done)
+                return
             last = place_of(found[-1], state) if found else None
             done([ticket for ticket in found if ticket.number not in changed], last)
 
@@ -91,10 +97,10 @@ class Reading:
 
     def find(self, number: int, done: Callable[[Ticket | None], None]) -> None:
         """Look for one, again while it changes; None when it is not there."""
-        changed = self._ask()
+        changed = self.ask()
 
         def answer(found: Ticket | None) -> None:
-            self._answered(changed)
+            self.answered(changed)
             if number in changed:
                 self.find(number, done)
             else:

@@ -9,9 +9,8 @@ Rules:
 * Nothing here waits: what the store has to be asked for is answered by a callback, on the same
   thread. All times are ms on ``now_ms``, the home's clock.
 
-Surprise: ``put`` may answer before it returns (in memory), or in a later turn. ``QueueFull`` is
-raised at once for jobs without names (``id``, ``unique``), and answered for those with: they may be
-the same as others, and then there is room for them.
+Surprise: ``put`` may answer before it returns. ``QueueFull`` is raised at once, but answered for
+jobs with names (``id``, ``unique``): those that are the same as others need no room.
 """
 
 from __future__ import annotations
@@ -260,8 +259,6 @@ class Home:
         """
         Commit(self, group, holder, number, packed, then).begin(puts)
 
-    # What happens by itself.
-
     def ended_itself(self, group: Group, ticket: Ticket, ending: Ending) -> None:
         """Something happened to a job that nobody asked for: its line says so."""
         if ending == "lease":
@@ -335,8 +332,7 @@ class Home:
             return
 
         def found(note: Note | None) -> None:
-            is_known = note is not None and note.until_ms > self.now_ms()
-            done(note.number if note is not None and is_known else None)
+            done(None if note is None or note.until_ms <= self.now_ms() else note.number)
 
         self.store.find_note(self.name, id_note(id), found)
 
@@ -387,7 +383,7 @@ class Home:
         self._timer_at = NEVER
         now = self.now_ms()
         next_at = NEVER
-        for group in [*self.lines.values()]:
+        for group in list(self.lines.values()):
             next_at = min(next_at, group.advance())
             if group.delayed.count and group.delayed.first() is None:
                 next_at = min(next_at, now + LOADING_MS)

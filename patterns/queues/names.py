@@ -30,21 +30,16 @@ Pair = tuple[Group, Ticket]
 
 
 class Same:
-    """What another job of some names is the same as: ``job``, number and id. None: it is new."""
+    """What another job of some names is the same as: ``job``, number and id. None: it is new.
 
-    __slots__ = ("_stale", "job")
+    ``stale`` is the number of a dead job whose id it takes over.
+    """
 
-    def __init__(self, job: tuple[int, str] | None, stale: Sequence[Pair] = ()) -> None:
+    __slots__ = ("job", "stale")
+
+    def __init__(self, job: tuple[int, str] | None, stale: int | None = None) -> None:
         self.job = job
-        self._stale = stale
-
-    def take_over(self) -> None:
-        """It is put, and a dead one that had its id has none any more."""
-        for group, ticket in self._stale:
-            extra = ticket.extra
-            if ticket.state is State.DEAD and extra is not None:
-                ticket.extra = Extra(None, extra.unique, extra.keep_ms, extra.headers)
-                group.reading.mark(ticket)
+        self.stale = stale
 
 
 class Names:
@@ -138,6 +133,18 @@ class Names:
         """Which job another of these names is the same as."""
         _Look(self._home, id, unique, done).begin()
 
+    def take_over(self, number: int) -> None:
+        """The id of a dead job is another's: it has none any more, and does not end it."""
+
+        def found(pairs: list[Pair]) -> None:
+            for group, ticket in pairs:
+                extra = ticket.extra
+                if extra is not None:
+                    ticket.extra = Extra(None, extra.unique, extra.keep_ms, extra.headers)
+                    group.reading.mark(ticket)
+
+        self.find_all(number, found)
+
     def find_all(self, number: int, done: Callable[[list[Pair]], None]) -> None:
         """Look for a job in all groups."""
         self._find_in(list(self._home.lines.values()), number, done)
@@ -145,21 +152,27 @@ class Names:
     def _find_in(
         self, groups: Sequence[Group], number: int, done: Callable[[list[Pair]], None]
     ) -> None:
-        """Look for a job in several groups."""
+        """Look for a job in several groups; ``done`` gets it as it is then in all of them."""
         found: list[Pair] = []
         left = len(groups)
+        changed = [group.reading.ask() for group in groups]
 
         def of(group: Group, ticket: Ticket | None) -> None:
             nonlocal left
             left -= 1
             if ticket is not None:
                 found.append((group, ticket))
-            if not left:
-                # As they are now: one may have gone since it was found.
-                done([pair for pair in found if pair[1].state is not State.GONE])
+            if left:
+                return
+            for asked, numbers in zip(groups, changed, strict=True):
+                asked.reading.answered(numbers)
+            if any(number in numbers for numbers in changed):
+                self._find_in(groups, number, done)
+            else:
+                done([(in_group, in_group.known(ticket)) for in_group, ticket in found])
 
         for group in groups:
-            group.find(number, partial(of, group))
+            group.reading.store.find(number, partial(of, group))
 
 
 class _Look:
@@ -172,7 +185,7 @@ class _Look:
         unique: str | None,
         done: Callable[[Same], None],
     ) -> None:
-        self._stale: list[Pair] = []
+        self._stale: int | None = None
         self._home = home
         self._id = id
         self._unique = unique
@@ -199,7 +212,7 @@ class _Look:
         if is_live or (dead and max(dead) + home.options.dedup_ms > home.now_ms()):
             self._done(Same((number, str(self._id))))
             return
-        self._stale = pairs
+        self._stale = number if pairs else None
         self._look_for_unique()
 
     def _look_for_unique(self) -> None:

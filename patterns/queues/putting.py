@@ -257,8 +257,9 @@ class Batch:
             places.append(place)
         home.check_room(len(new))
         for index in new:
-            if index in self._same:
-                self._same[index].take_over()
+            same = self._same.get(index)
+            if same is not None and same.stale is not None:
+                home.names.take_over(same.stale)
         load = Load(home, [self._specs[index] for index in new])
         self.is_loaded = True
         notes = [Note(name, load.numbers[place]) for name, place in fresh.items()]

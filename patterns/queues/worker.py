@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from patterns.errors import ConfigError, MeshError, PayloadTooLarge
@@ -42,7 +43,7 @@ from patterns.queues.source import (
     Then,
 )
 
-__all__ = ["Held", "Source", "Worker", "WorkerPort"]
+__all__ = ["Ends", "Held", "Source", "Worker", "WorkerPort"]
 
 _RESULT_BYTES = 64 * 1024
 """Results in one message: a single larger one goes alone."""
@@ -70,6 +71,16 @@ class WorkerPort(Protocol):
         """Its lease ends soon; once for each lease."""
 
 
+@dataclass(slots=True)
+class Ends:
+    """What has become of jobs of one queue here."""
+
+    done: int = 0
+    retried: int = 0
+    dead: int = 0
+    lost: int = 0
+
+
 class Worker:
     """``lease`` is in seconds, and the same as in the headers of the streams; ``rate`` in jobs/s;
     ``max_in_flight`` None: as many as run at once, and what was done in the last 0.1 s, at most
@@ -90,8 +101,7 @@ class Worker:
         self.port = port
         self._now = port.now
         self.lease = lease
-        self.lost = 0
-        """Jobs whose lease ended before they were."""
+        self.ends = {queue: Ends() for queue in order.queues}
         self._warning = warning_of(lease)
         self._queues = frozenset(order.queues)
         self._demand = Demand(
@@ -179,12 +189,14 @@ class Worker:
         if self._may_end(held):
             delay_ms = round(min(max(delay, 0.0) * 1000, MAX_DELAY_MS))
             held.source.send([RETRY, held.number, delay_ms, reason[:MAX_REASON_CHARS]])
+            self.ends[held.queue].retried += 1
             self._settle(held)
 
     def dead(self, held: Held, reason: str) -> None:
         """Give it up: it is kept for people."""
         if self._may_end(held):
             held.source.send([DEAD, held.number, reason[:MAX_REASON_CHARS]])
+            self.ends[held.queue].dead += 1
             self._settle(held)
 
     def touch(self, held: Held) -> None:
@@ -268,7 +280,7 @@ class Worker:
 
     def came_late(self, jobs: list[Held]) -> None:
         """Their leases were over when they came."""
-        self.lost += len(jobs)
+        self.ends[jobs[0].queue].lost += len(jobs)
         for held in jobs:
             held.state = LOST
         self._demand.ended(len(jobs))
@@ -289,6 +301,7 @@ class Worker:
         if held.state == COMMITTING:
             held.state = HELD
             if error is None:
+                self.ends[held.queue].done += 1
                 self._settle(held)
         then(error)
 
@@ -298,7 +311,7 @@ class Worker:
         self.port.fence(held, reason)
 
     def _forget(self, held: Held) -> None:
-        self.lost += 1
+        self.ends[held.queue].lost += 1
         held.state = LOST_RUNNING
         del held.source.held[held.number]
 
@@ -322,6 +335,7 @@ class Worker:
         for source in dirty:
             source.is_dirty = False
             if source.done:
+                self.ends[source.queue].done += len(source.done)
                 self._demand.ended(len(source.done))
                 _send_done(source)
             if source.touches:
@@ -369,6 +383,15 @@ class Worker:
         """Take jobs again."""
         self._demand.is_paused = False
         self._wake()
+
+    @property
+    def lost(self) -> int:
+        """Jobs whose lease ended before they were."""
+        return sum(ends.lost for ends in self.ends.values())
+
+    def held(self, queue: str) -> int:
+        """Jobs of a queue that are here."""
+        return sum(len(source.held) for source in self._sources if source.queue == queue)
 
     @property
     def in_flight(self) -> int:

@@ -29,10 +29,11 @@ Examples:
 
 @click.command(epilog=EPILOG, short_help="Show the signatures and texts of methods.")
 @click.argument("wanted", metavar="SERVICE|NODE", shell_complete=complete_services_and_peers)
+@click.option("--all", "show_all", is_flag=True, help="Methods of the mesh itself, too.")
 @json_option("an object with the methods and the nodes")
 @mesh_options
 @pass_options
-def describe(options: Options, wanted: str, as_json: bool) -> int:
+def describe(options: Options, wanted: str, show_all: bool, as_json: bool) -> int:
     """Show what can be called: signatures, what is written about them, how they answer, and how
     many run at once; then the nodes that serve it, their versions, groups and subscriptions.
 
@@ -43,7 +44,7 @@ def describe(options: Options, wanted: str, as_json: bool) -> int:
         node.wait_for(timeout=options.timeout)
         service, peers = _whom(node, wanted)
         answers = ask_now(node, peers, "describe", service, timeout=options.timeout)
-    methods = gather(answers)
+    methods = gather(answers, show_all=show_all or service is not None)
     answered = sum(not answer.trouble for answer in answers)
     if as_json:
         print_json({"service": service, **document(methods, answers)})

@@ -28,7 +28,12 @@ Examples:
 
 
 @click.command(epilog=EPILOG, short_help="List the nodes of the mesh.")
-@click.option("--all", "show_all", is_flag=True, help="Observers, the failed and the left too.")
+@click.option(
+    "--all",
+    "show_all",
+    is_flag=True,
+    help="Observers, the failed and the left too, and services of the mesh itself.",
+)
 @click.option("--watch", "is_watching", is_flag=True, help="Go on until Ctrl-C, with each change.")
 @json_option("an array of peers; with --watch, one peer per change and line")
 @mesh_options
@@ -48,9 +53,11 @@ def peers(options: Options, show_all: bool, is_watching: bool, as_json: bool) ->
         node.wait_for(timeout=options.timeout)
         found = _list(node, show_all)
         if as_json:
-            print_json([as_document(peer) for peer in found])
+            print_json([as_document(peer, show_all=show_all) for peer in found])
         elif found:
-            print_table(COLUMNS, [as_row(peer) for peer in found], details=DETAILS)
+            print_table(
+                COLUMNS, [as_row(peer, show_all=show_all) for peer in found], details=DETAILS
+            )
         else:
             explain_nobody(node, options.timeout)
 
@@ -71,7 +78,7 @@ def _keep_table(node: mesh.Node, show_all: bool) -> None:
     with live_table(COLUMNS, details=DETAILS) as show, node.watch() as events:
 
         def redraw() -> None:
-            show([as_row(peer) for peer in _list(node, show_all)])
+            show([as_row(peer, show_all=show_all) for peer in _list(node, show_all)])
 
         redraw()
         # SINCE goes on while nothing happens, and of observers no event tells.
@@ -84,10 +91,10 @@ def _print_changes(node: mesh.Node, show_all: bool, as_json: bool) -> None:
 
     def look() -> None:
         for peer in sorted(node.peers(all=True), key=lambda peer: (peer.name, peer.id)):
-            document = as_document(peer)  # peers are equal if their ids are
+            document = as_document(peer, show_all=show_all)  # peers are equal if their ids are
             if (show_all or not peer.is_observer) and shown.get(peer.id) != document:
                 shown[peer.id] = document
-                _print_change(peer, as_json)
+                _print_change(peer, show_all, as_json)
 
     with node.watch() as events:
         look()
@@ -95,11 +102,11 @@ def _print_changes(node: mesh.Node, show_all: bool, as_json: bool) -> None:
             look()
 
 
-def _print_change(peer: mesh.Peer, as_json: bool) -> None:
+def _print_change(peer: mesh.Peer, show_all: bool, as_json: bool) -> None:
     if as_json:
-        print_json(as_document(peer), is_line=True)
+        print_json(as_document(peer, show_all=show_all), is_line=True)
     else:
-        cells = dict(zip(COLUMNS, as_row(peer), strict=True))
+        cells = dict(zip(COLUMNS, as_row(peer, show_all=show_all), strict=True))
         since = f"{peer.since.astimezone():%H:%M:%S}" if peer.since is not None else ""
         details = "  ".join(f"{name}: {cells[name]}" for name in DETAILS if cells[name])
         print_text(f"{since}  {cells['state']:<12}  {peer}  {peer.address}  {details}".rstrip())

@@ -12,6 +12,7 @@ import mesh
 from mesh.cli import errors
 from mesh.cli.options import Options, json_option, mesh_options, pass_options
 from mesh.cli.output import print_json, print_table
+from mesh.cli.peer_view import is_shown
 
 __all__ = ["services"]
 
@@ -36,14 +37,15 @@ class _Service:
 
 
 @click.command(epilog=EPILOG, short_help="List what can be called, and on how many nodes.")
+@click.option("--all", "show_all", is_flag=True, help="Those of the mesh itself, such as queues.")
 @json_option("an array of services; each method has the number of nodes that serve it")
 @mesh_options
 @pass_options
-def services(options: Options, as_json: bool) -> None:
+def services(options: Options, show_all: bool, as_json: bool) -> None:
     """List the services of the mesh, their methods, and how many alive nodes serve them."""
     with options.node() as node:
         node.wait_for(timeout=options.timeout)
-        found = sorted(_gather(node.peers()).items())
+        found = sorted(_gather(node.peers(), show_all).items())
         if as_json:
             print_json(
                 [
@@ -64,12 +66,14 @@ def services(options: Options, as_json: bool) -> None:
             )
 
 
-def _gather(peers: Iterable[mesh.Peer]) -> dict[str, _Service]:
+def _gather(peers: Iterable[mesh.Peer], show_all: bool) -> dict[str, _Service]:
     found: dict[str, _Service] = {}
     for peer in peers:
         if peer.state != "alive":
             continue
         for name, methods in peer.services.items():
+            if not is_shown(name, show_all=show_all):
+                continue
             service = found.setdefault(name, _Service())
             service.nodes += 1
             service.methods.update(methods)

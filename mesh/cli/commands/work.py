@@ -35,7 +35,7 @@ EPILOG = """\b
 Examples:
   meshctl work -q emails -- ./send.sh
   meshctl work -q urgent -q bulk --concurrency 8 -- ./send.sh --verbose
-  meshctl work -q thumbnails --hard-limit 60 --result -- sh -c 'jq -r .url | xargs curl -sI'
+  meshctl work -q thumbnails --hard-limit 60 --result -- python3 shrink.py
 
 \b
 The exit code decides:

@@ -9,7 +9,14 @@ from mesh.cli.bodies import Bodies, body_options
 from mesh.cli.options import Options, json_option, mesh_options, pass_options
 from mesh.cli.output import print_json, print_text
 from mesh.cli.queues.looking import print_jobs
-from mesh.cli.queues.opening import Opened, ask_first, group_option, name_argument, opened
+from mesh.cli.queues.opening import (
+    Opened,
+    ask_first,
+    examples,
+    group_option,
+    name_argument,
+    opened,
+)
 from mesh.cli.queues.showing import job_document, job_text
 from mesh.cli.text import count_of
 from mesh.cli.value_command import ValueCommand
@@ -40,7 +47,10 @@ def _told(count: int, what: str, as_json: bool) -> None:
         click.echo(f"{what} {count_of(count, 'job')}")
 
 
-@click.command(short_help="Try dead jobs again.")
+@click.command(
+    epilog=examples("meshctl queue kick emails 100", "meshctl queue kick emails --id 1a2b3c4d-7"),
+    short_help="Try dead jobs again.",
+)
 @name_argument
 @click.argument("number", metavar="[N]", type=click.IntRange(min=1), required=False)
 @click.option("--id", metavar="ID", help="This one; also one that is delayed.")
@@ -73,7 +83,10 @@ def _kick(it: Opened, number: int | None, id: str | None, group: str | None, as_
     return errors.OK
 
 
-@click.command(short_help="Hand out no more jobs.")
+@click.command(
+    epilog=examples("meshctl queue pause emails", "meshctl queue pause emails --group audit"),
+    short_help="Hand out no more jobs.",
+)
 @name_argument
 @_group
 @mesh_options
@@ -87,7 +100,7 @@ def pause(options: Options, name: str, group: str | None) -> None:
         it.run(it.queue.pause(group))
 
 
-@click.command(short_help="Hand out jobs again.")
+@click.command(epilog=examples("meshctl queue resume emails"), short_help="Hand out jobs again.")
 @name_argument
 @_group
 @mesh_options
@@ -98,7 +111,10 @@ def resume(options: Options, name: str, group: str | None) -> None:
         it.run(it.queue.resume(group))
 
 
-@click.command(short_help="Take no more jobs, and hand out those that there are.")
+@click.command(
+    epilog=examples("meshctl queue drain emails", "meshctl queue drain emails --undo"),
+    short_help="Take no more jobs, and hand out those that there are.",
+)
 @name_argument
 @click.option("--undo", is_flag=True, help="Take jobs again.")
 @mesh_options
@@ -109,7 +125,9 @@ def drain(options: Options, name: str, undo: bool) -> None:
         it.run(it.queue.undrain() if undo else it.queue.drain())
 
 
-@click.command(short_help="Delete all jobs that wait.")
+@click.command(
+    epilog=examples("meshctl queue empty emails --yes"), short_help="Delete all jobs that wait."
+)
 @name_argument
 @_group
 @_yes
@@ -123,7 +141,9 @@ def empty(options: Options, name: str, group: str | None, is_sure: bool, as_json
         _told(it.run(it.queue.empty(group)), "deleted", as_json)
 
 
-@click.command(short_help="Delete a job.")
+@click.command(
+    epilog=examples("meshctl queue cancel emails 1a2b3c4d-7"), short_help="Delete a job."
+)
 @name_argument
 @click.argument("id")
 @mesh_options

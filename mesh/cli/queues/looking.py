@@ -16,7 +16,7 @@ from mesh.cli import errors
 from mesh.cli.loops import run_until_signal
 from mesh.cli.options import Options, json_option, mesh_options, pass_options
 from mesh.cli.output import live_table, print_json, print_table, print_text, reader_is_gone
-from mesh.cli.queues.opening import Opened, group_option, name_argument, opened
+from mesh.cli.queues.opening import Opened, examples, group_option, name_argument, opened
 from mesh.cli.queues.showing import (
     GROUP_COLUMNS,
     HOME_COLUMNS,
@@ -53,7 +53,10 @@ Examples:
 """
 
 
-@click.command(short_help="List the queues of the mesh.")
+@click.command(
+    epilog=examples("meshctl queue ls", "meshctl queue ls --json | jq -r '.[].queue'"),
+    short_help="List the queues of the mesh.",
+)
 @json_option("an array of queues, each with its groups and homes")
 @mesh_options
 @pass_options
@@ -96,7 +99,10 @@ async def _ask(
     return await asyncio.gather(*map(ask, names))
 
 
-@click.command(short_help="Show how a queue is, at all of its homes together.")
+@click.command(
+    epilog=examples("meshctl queue stats emails", "meshctl queue stats emails --watch"),
+    short_help="Show how a queue is, at all of its homes together.",
+)
 @name_argument
 @click.option("--watch", "is_watching", is_flag=True, help="Go on until Ctrl-C, each second.")
 @json_option("an object; with --watch, one per line")
@@ -135,7 +141,12 @@ def _print_stats(found: QueueStats, as_json: bool) -> None:
     print_table(HOME_COLUMNS, home_rows(found))
 
 
-@click.command(short_help="Show the first jobs in a state, without taking them.")
+@click.command(
+    epilog=examples(
+        "meshctl queue peek emails", "meshctl queue peek emails --state delayed --limit 3 --json"
+    ),
+    short_help="Show the first jobs in a state, without taking them.",
+)
 @name_argument
 @click.option(
     "--state",
@@ -174,7 +185,9 @@ def print_jobs(it: Opened, state: str, limit: int, group: str | None, as_json: b
         errors.note(f"no {state} jobs in the queue {it.queue.name!r}")
 
 
-@click.command(short_help="Show where a job is.")
+@click.command(
+    epilog=examples("meshctl queue status emails 1a2b3c4d-7"), short_help="Show where a job is."
+)
 @name_argument
 @click.argument("id")
 @json_option("an array, with one object for each group of workers")
@@ -205,7 +218,10 @@ def status(options: Options, name: str, id: str, as_json: bool) -> int:
     return errors.OK
 
 
-@click.command(short_help="Print the result of a job, as soon as there is one.")
+@click.command(
+    epilog=examples("meshctl queue result emails 1a2b3c4d-7 --timeout 60"),
+    short_help="Print the result of a job, as soon as there is one.",
+)
 @name_argument
 @click.argument("id")
 @group_option("Of this group of workers, where several have copies.")

@@ -18,7 +18,7 @@ from mesh.cli.options import Options
 from mesh.queues.faces import ANY_HOME, AsyncQueue
 from patterns.queues.naming import check_queue
 
-__all__ = ["Opened", "ask_first", "duration", "group_option", "name_argument", "opened"]
+__all__ = ["Opened", "ask_first", "duration", "examples", "group_option", "name_argument", "opened"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,6 +51,11 @@ def opened(options: Options, name: str, hosts: str = ANY_HOME) -> Iterator[Opene
             yield Opened(node, queue)
         except (mesh.NoProvider, mesh.BadRequest) as error:
             raise click.ClickException(str(error)) from None
+
+
+def examples(*lines: str) -> str:
+    """An epilog of command lines."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def name_argument(function: F) -> F:

@@ -19,11 +19,11 @@ __all__ = ["serve"]
 EPILOG = """\b
 Examples:
   meshctl queue serve emails --store sqlite:///jobs.db
-  meshctl queue serve emails thumbnails --store sqlite:////var/lib/mesh/jobs.db --keep-results 1h
+  meshctl queue serve a b --store sqlite:////var/lib/jobs.db --keep-results 1h
   meshctl queue serve alerts --max-length 10000 --overflow drop-oldest --ttl 5m
 
-Several homes may have a queue: workers draw from all of them. Producers put here by
-node.queue("emails", hosts="queues"), or by 'meshctl queue put'.
+Several homes may have a queue: workers draw from all of them. Producers put
+here by node.queue("emails", hosts="queues"), or by 'meshctl queue put'.
 """
 
 

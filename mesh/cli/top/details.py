@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mesh.cli.peer_view import is_shown
 from mesh.cli.reading import items_of, text_of, texts_of
 from mesh.cli.text import bytes_of
 from mesh.cli.top.nodes import Seen
@@ -32,7 +33,7 @@ def _latest(nodes: Iterable[Seen]) -> list[tuple[Seen, Any]]:
 # Methods: all nodes that serve one together, and all that call it.
 
 
-def method_rows(nodes: Iterable[Seen]) -> list[Row]:
+def method_rows(nodes: Iterable[Seen], *, show_all: bool = True) -> list[Row]:
     """One for each method that is served, or was called."""
     answering = _latest(nodes)
     served: dict[str, list[Change]] = {}
@@ -45,7 +46,8 @@ def method_rows(nodes: Iterable[Seen]) -> list[Row]:
         for one in items_of(state, "calls"):
             name = text_of(one, "method")
             called.setdefault(name, []).append(change.of("calls", method=name))
-    names = [name for name in dict.fromkeys((*served, *called)) if name][:MAX_ROWS]
+    known = dict.fromkeys((*served, *called))
+    names = [name for name in known if name and is_shown(name, show_all=show_all)][:MAX_ROWS]
     return [_method(name, served.get(name, []), called.get(name, [])) for name in names]
 
 

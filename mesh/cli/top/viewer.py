@@ -114,7 +114,7 @@ class Viewer:
 
     def _all_rows(self, seen: Sequence[Seen]) -> list[Row]:
         if self.view == "methods":
-            return details.method_rows(seen)
+            return details.method_rows(seen, show_all=self.show_all)
         if self.view == "listening":
             return details.listening_rows(seen)
         if self.view == "links":

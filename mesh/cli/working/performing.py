@@ -23,6 +23,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from mesh.cli import errors
+from mesh.cli.configured import HEADER, is_of_job
 from mesh.cli.values import parse_word, to_json
 from mesh.cli.working.program import Ending, Limits, Program
 from mesh.queues.specs import MAX_JOB_BYTES
@@ -43,9 +44,6 @@ TOUCHES = 3
 
 MAX_REASON_LINES = 20
 """Of what the program said last: a traceback's end."""
-
-_OWN_PREFIX = "MESH_JOB_", "MESH_HEADER_", "MESH_QUEUE", "MESH_ATTEMPTS"
-"""What we are the worker of another queue by is nothing to our programs."""
 
 _NO_NAME = re.compile("[^A-Z0-9_]")
 
@@ -163,11 +161,12 @@ def _body(data: Any, *, is_raw: bool) -> bytes:
 
 
 def _environment(job: HeldJob) -> dict[str, str | bytes]:
+    # What we are the worker of another queue by is nothing to our programs.
     environment: dict[str, str | bytes] = {
-        name: value for name, value in os.environ.items() if not name.startswith(_OWN_PREFIX)
+        name: value for name, value in os.environ.items() if not is_of_job(name)
     }
     for name, value in job.headers.items():
-        environment[f"MESH_HEADER_{_NO_NAME.sub('_', name.upper())}"] = value
+        environment[f"{HEADER}_{_NO_NAME.sub('_', name.upper())}"] = value
     if job.key is not None:
         environment["MESH_JOB_KEY"] = job.key
     environment["MESH_JOB_ID"] = job.id

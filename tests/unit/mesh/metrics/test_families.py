@@ -49,6 +49,10 @@ def state() -> dict[str, Any]:
         shop.publish("news.today", 1)
         sim.run(shop.groupcast("crew", 1))
         sim.run(calc.groupcast("crew", 1))
+        queue = calc.queue("emails")
+        calc.worker("emails", group="senders")(lambda job: None)
+        sim.run(shop.service("_mesh", peer=calc.id)["state"](["queues"]))  # measured from now on
+        sim.run(queue.put_many(range(3)))
         sim.advance(1.0)
         asked = shop.service("_mesh", peer=calc.id)["state"](list(PARTS))
         found: dict[str, Any] = sim.run(asked)
@@ -125,6 +129,20 @@ def test_a_call_is_told_with_result_and_duration(state: dict[str, Any]) -> None:
     assert made[(*own, "calc.add", "succeeded")] == 1
     counts, _ = values([snapshot(state)], "mesh_made_call_duration_seconds")[*own, "calc.add"]
     assert sum(counts) == 1
+
+
+def test_a_queue_is_told_at_its_home_and_at_its_worker(state: dict[str, Any]) -> None:
+    own = ("m", "calc")
+    jobs = values([snapshot(state)], "mesh_queue_jobs")
+    assert jobs[(*own, "emails", "senders", "ready")] == 0
+    assert values([snapshot(state)], "mesh_queue_workers")[(*own, "emails", "senders")] == 1
+    assert values([snapshot(state)], "mesh_queue_jobs_put_total")[(*own, "emails")] == 3
+    assert values([snapshot(state)], "mesh_queue_jobs_done_total")[(*own, "emails")] == 3
+    handled = values([snapshot(state)], "mesh_worker_jobs_total")
+    assert handled[(*own, "emails", "senders", "done")] == 3
+    assert handled[(*own, "emails", "senders", "lost")] == 0
+    took = values([snapshot(state)], "mesh_worker_job_duration_seconds")
+    assert sum(took[(*own, "emails", "senders")][0]) == 3
 
 
 def test_both_directions_of_a_link_are_told(state: dict[str, Any]) -> None:

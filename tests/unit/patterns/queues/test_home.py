@@ -169,7 +169,8 @@ def test_the_id_of_a_dead_job_stays_until_another_takes_it_after_the_window() ->
     (second,) = bench.put(job(id="order-1"))
     assert second.is_new
     bench.asked(bench.home.people.kick_one, first)
-    bench.work_off()
+    bench.home.group("").take(worker, 1)
+    assert bench.home.finish(bench.home.group(""), worker, [first]) == []
     assert bench.asked(bench.home.number_of, "order-1") == second.number
 
 
@@ -211,7 +212,8 @@ def test_a_job_that_died_in_one_group_and_was_kicked_still_frees_its_name() -> N
     assert bench.notes() == set()
 
 
-def test_a_name_is_free_though_a_put_that_took_it_over_fails() -> None:
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_name_is_free_if_a_put_that_took_it_over_fails_and_else_not(fails: bool) -> None:
     bench = Bench()
     for name in ("a", "b"):
         bench.home.group(name)
@@ -225,21 +227,26 @@ def test_a_name_is_free_though_a_put_that_took_it_over_fails() -> None:
         bench.store.commit()
         if bench.store.last_number > ticket.number:
             break
-    bench.store.commit(fails=True)
+    bench.store.commit(fails=fails)
     bench.pump()
-    assert isinstance(ends[0], StoreFailed)
-    assert bench.notes() == set()
+    assert isinstance(ends[0], StoreFailed) is fails
+    assert bench.notes() == (set() if fails else {"unique:u"})
 
 
-def test_a_note_that_a_crash_left_behind_is_no_job() -> None:
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_a_note_that_a_crash_left_behind_is_no_job(is_dead: bool) -> None:
     bench = Bench()
     bench.home.group("a")
     bench.home.group("b")
     bench.put(job(unique="u", id="i"))
     worker = Holder("worker", 10.0)
     for name in ("a", "b"):
+        line = bench.home.group(name)
         (ticket,) = bench.take(worker, group=name)
-        bench.home.finish(bench.home.group(name), worker, [ticket.number])
+        if is_dead:
+            bench.home.bury(line, worker, ticket.number, "hopeless")
+        else:
+            bench.home.finish(line, worker, [ticket.number])
     bench.store.commit()  # the ends, and not yet who was the last
     bench.lose_power()
     assert bench.notes() == {"unique:u", "id:i"}
@@ -320,6 +327,20 @@ def test_what_has_expired_goes_without_being_asked_for() -> None:
     assert kept
 
 
+def test_a_dead_job_that_is_kicked_when_it_has_expired_goes() -> None:
+    bench = Bench()
+    number = bench.put_one(ttl_ms=1_000)
+    worker = Holder("worker", 60.0)
+    bench.take(worker)
+    bench.home.bury(bench.home.group(""), worker, number, "hopeless")
+    bench.restart()
+    bench.wait(5.0)
+    assert bench.counts() == (0, 0, 1)
+    assert bench.asked(bench.home.people.kick, None, 1) == 1
+    bench.wait(2.0)
+    assert bench.counts() == (0, 0, 0)
+
+
 def test_a_worker_may_finish_what_expires_while_it_works() -> None:
     bench = Bench(ttl=5.0)
     number = bench.put_one()
@@ -343,17 +364,18 @@ def test_a_delayed_job_is_due_and_a_lease_ends_in_time() -> None:
     assert ready == [2.5, 3.4]
     assert bench.home.counters.leases_lost == 1
     assert bench.home.finish(bench.home.group(""), worker, [number]) == [number]
-    bench.take(worker)
-    bench.home.retry(bench.home.group(""), worker, number, 700, "no luck")
+    patient = Holder("patient", 60.0)
+    bench.take(patient)
+    bench.home.retry(bench.home.group(""), patient, number, 700, "no luck")
     bench.wait(1.0)
     assert ready[2:] == [4.7]
 
 
 def test_delayed_jobs_are_due_after_a_restart() -> None:
     bench = Bench()
-    number = bench.put_one(delay_ms=5_000)
+    number = bench.put_one(delay_ms=500)
     bench.restart()
-    bench.wait(5.1)
+    bench.wait(0.6)
     assert bench.work_off() == [number]
 
 
@@ -629,6 +651,37 @@ def test_who_has_a_job_that_is_deleted_hears_that() -> None:
     assert bench.home.finish(line, worker, [number]) == [number]
 
 
+def test_what_happens_to_a_job_while_it_is_looked_for_counts() -> None:
+    bench = Bench()
+    numbers = [bench.put_one() for _ in range(3)]
+    line, worker = bench.home.group(""), Holder("worker", 60.0)
+    ends: list[bool] = []
+    for _ in range(2):
+        bench.home.people.delete(numbers[2], ends.append)
+    bench.pump()
+    assert ends == [True, False]
+    assert bench.counts() == (2, 0, 0)
+    (ticket,) = line.take(worker, 1)
+    bench.home.people.delete(99, lambda _: line.finish_many(worker, [ticket.number]))
+    bench.home.people.delete(ticket.number, ends.append)
+    bench.pump()
+    assert ends[2:] == [False]
+    assert bench.counts() == (1, 0, 0)
+
+
+def test_a_dead_job_that_changes_while_it_is_looked_for_is_not_missed() -> None:
+    bench = Bench()
+    number = bench.put_one()
+    line, worker = bench.home.group(""), Holder("worker", 60.0)
+    line.take(worker, 1)
+    bench.home.bury(line, worker, number, "hopeless")
+    kicked: list[int] = []
+    bench.home.people.edit(None, number, b"y", lambda _: None)
+    bench.home.people.kick(None, 10, kicked.append)
+    bench.pump()
+    assert kicked == [1]
+
+
 def test_a_job_is_edited_while_it_waits_or_is_dead() -> None:
     bench = Bench()
     number = bench.put_one()
@@ -784,9 +837,11 @@ def test_a_commit_into_a_full_queue_or_of_a_lost_job_changes_nothing() -> None:
     number = bench.put_one()
     worker = Holder("worker", 2.0)
     bench.take(worker)
-    ends = commit(bench, worker, number, job(), job(), home=full)
+    ends: list[MeshError | None] = []
+    puts = [(bench.home, [job()]), (full, [job(), job()])]
+    bench.home.commit(bench.home.group(""), worker, number, None, puts, ends.append)
     assert isinstance(ends[0], QueueFull)
-    assert full.under_way == 0
+    assert full.under_way == bench.home.under_way == 0
     slow = commit(bench, worker, number, job(unique="u"), home=full)
     bench.clock.step(0.0)
     while bench.clock.step(3.0):
