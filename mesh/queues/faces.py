@@ -7,12 +7,13 @@ asked, this node among them, and what they say is put together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from mesh.queues.asking import ask_all, ask_one, nobody
 from mesh.queues.jobs import AsyncJob, Job, Jobs
+from mesh.queues.options import PutOptions
 from mesh.queues.specs import make_specs, wire_of
 from mesh.queues.views import JobView, QueueStats, gather_stats, view_of
 from mesh.runtime import ThreadWaiter
@@ -72,7 +73,7 @@ class AsyncQueue:
 
     # Jobs.
 
-    async def put(self, data: Any = None, **options: Any) -> AsyncJob:
+    async def put(self, data: Any = None, **options: Unpack[PutOptions]) -> AsyncJob:
         """Put one job; returns when it is safe: in memory here, or on the disk (``store=``).
 
         ``priority``    0, the most urgent, to 2**32 - 1 (1024); first in first out inside one
@@ -97,7 +98,9 @@ class AsyncQueue:
             return (await self._put_there(specs, options))[0]
         return (await self.keeper.intake.put(self, specs))[0]
 
-    async def put_many(self, data: Iterable[Any], **options: Any) -> Sequence[AsyncJob]:
+    async def put_many(
+        self, data: Iterable[Any], **options: Unpack[PutOptions]
+    ) -> Sequence[AsyncJob]:
         """Put several jobs with the same options, in one commit: all of them or none.
 
         Their handles are made when one is looked at; until then what becomes of the jobs is kept
@@ -114,7 +117,7 @@ class AsyncQueue:
     def _now(self) -> datetime:
         return self.node.host.wall_clock()
 
-    async def _put_there(self, specs: Alike, options: dict[str, Any]) -> list[AsyncJob]:
+    async def _put_there(self, specs: Alike, options: Mapping[str, Any]) -> list[AsyncJob]:
         names = (options.get(name) for name in ("key", "unique", "id"))
         key = next((name for name in names if name is not None), None)
         if key is None:
@@ -274,17 +277,17 @@ class Queue:
         self._queue = queue
         self.name = queue.name
 
-    def put(self, data: Any = None, **options: Any) -> Job:
+    def put(self, data: Any = None, **options: Unpack[PutOptions]) -> Job:
         """Put one job; returns when it is safe. As ``AsyncQueue.put``."""
         return Job(self, self._put((thread_codec().pack(data),), options)[0])
 
-    def put_many(self, data: Iterable[Any], **options: Any) -> Sequence[Job]:
+    def put_many(self, data: Iterable[Any], **options: Unpack[PutOptions]) -> Sequence[Job]:
         """Put several jobs with the same options, in one commit: all of them or none. As
         ``AsyncQueue.put_many``."""
         bodies = list(map(thread_codec().pack, data))
         return Jobs(self, self._put(bodies, options)) if bodies else ()
 
-    def _put(self, bodies: Sequence[bytes], options: dict[str, Any]) -> Sequence[AsyncJob]:
+    def _put(self, bodies: Sequence[bytes], options: Mapping[str, Any]) -> Sequence[AsyncJob]:
         queue = self._queue
         self.node._check_thread("queue.put")
         specs = make_specs(bodies, queue._now, options)

@@ -6,11 +6,12 @@ On the wire a job is ``[body, options]``, ``options`` a map of what is not as us
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from mesh.engine.packing import check_headers
+from mesh.queues.options import PutOptions
 from patterns.errors import BadName, BadRequest, ConfigError, MeshError, PayloadTooLarge
 from patterns.keys import Key, key_bytes
 from patterns.queues.checks import MAX_JOB_BYTES
@@ -61,12 +62,17 @@ def _check_size(size: int) -> None:
 
 
 def make_specs(
-    bodies: Sequence[bytes], now: Callable[[], datetime], options: dict[str, Any]
+    bodies: Sequence[bytes], now: Callable[[], datetime], options: Mapping[str, Any]
 ) -> Alike:
     """Jobs with the same options, one at least. Raises ConfigError, BadName, BadPayload,
     PayloadTooLarge."""
     _check_size(max(map(len, bodies)))
-    like = _like(now, **options) if options else _USUAL_SPEC
+    like = _USUAL_SPEC
+    if options:
+        if wrong := options.keys() - _OPTIONS:
+            known = ", ".join(sorted(_OPTIONS))
+            raise TypeError(f"a job has no option {sorted(wrong)[0]!r}: it is one of {known}")
+        like = _like(now, **options)
     if len(bodies) > 1 and like.is_named:
         raise ConfigError("id= and unique= are for one job each: use put()")
     return Alike(bodies, like)
@@ -105,6 +111,7 @@ def _like(
 
 
 _USUAL_SPEC = JobSpec(b"")
+_OPTIONS = PutOptions.__annotations__.keys()
 
 
 _FIELDS = ("priority", "delay_ms", "ttl_ms", "key", "id", "unique", "keep_result_ms", "headers")

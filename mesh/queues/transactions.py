@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from mesh.queues.asking import error_of
+from mesh.queues.options import PutOptions
 from mesh.queues.specs import make_specs, wire_of
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import ConfigError
@@ -38,7 +39,7 @@ class AsyncTransaction:
         self._puts: list[tuple[str, JobSpec]] = []
         self._result: bytes | None = None
 
-    def put(self, queue: str, data: Any = None, **options: Any) -> None:
+    def put(self, queue: str, data: Any = None, **options: Unpack[PutOptions]) -> None:
         """A job for a queue; options as in ``queue.put``. Raises what that raises for bad ones."""
         if len(self._puts) >= MAX_PUTS:
             raise ConfigError(f"a transaction puts at most {MAX_PUTS} jobs")

@@ -1,4 +1,4 @@
-"""A queue is kept where its program says: also in a store that the program has made."""
+"""What is said of a queue and of a job: also a store that the program has made."""
 
 from __future__ import annotations
 
@@ -30,3 +30,14 @@ def test_what_is_no_store_is_told_at_once(store: object) -> None:
     node = mesh.AsyncNode("shop")
     with pytest.raises(mesh.ConfigError, match="None for memory"):
         node.queue("orders", store=store)  # type: ignore[arg-type]
+
+
+def test_an_option_that_a_job_does_not_have_is_told() -> None:
+    with SimMesh(seed=1) as sim:
+        shop = sim.node("shop")
+
+        async def body() -> None:
+            with pytest.raises(TypeError, match="no option 'prio': it is one of at, delay"):
+                await shop.queue("orders").put(1, prio=2)  # type: ignore[call-arg]
+
+        sim.run(body())
