@@ -180,9 +180,7 @@ class Line:
         changed."""
         return self.end_many(holder, numbers)[1]
 
-    def end_many(
-        self, holder: Holder, numbers: Sequence[int]
-    ) -> tuple[list[Ticket], list[int]]:
+    def end_many(self, holder: Holder, numbers: Sequence[int]) -> tuple[list[Ticket], list[int]]:
         """The same; returns those that are done as well."""
         held, here = holder.held, self._here
         found = [held.pop(number, None) for number in numbers]
