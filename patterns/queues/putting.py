@@ -25,7 +25,7 @@ from patterns.queues.jobspec import Alike, JobSpec, NewPuts, Put
 from patterns.queues.names import Claim, id_note, unique_note
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore
-from patterns.queues.ticket import DEFAULT_PRIORITY, NEVER, Extra, Ticket
+from patterns.queues.ticket import NEVER, Extra, Ticket
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Load", "PutThen", "Putting"]
 
 PutThen = Callable[[Sequence[Put] | MeshError], None]
-
-
-_USUAL = (DEFAULT_PRIORITY, 0, NEVER, None, 0, "", None)
 
 
 class Load:
@@ -75,6 +72,8 @@ class Load:
     def _rest(self, spec: JobSpec, now: int) -> tuple[Any, ...]:
         """What a ticket is made of, behind the time when it was put; nothing if all is usual."""
         home = self._home
+        if spec.is_usual and home.options.ttl_ms is None:
+            return ()
         due_ms, expires_ms, extra = 0, NEVER, None
         if spec.delay_ms > 0:
             due_ms = now + spec.delay_ms
@@ -88,8 +87,7 @@ class Load:
             if keep_ms is None:
                 keep_ms = home.options.keep_ms
             extra = Extra(spec.id, spec.unique, keep_ms, spec.headers)
-        rest = spec.priority, due_ms, expires_ms, spec.key, 0, "", extra
-        return () if rest == _USUAL else rest
+        return spec.priority, due_ms, expires_ms, spec.key, 0, "", extra
 
     def answered(self, error: MeshError | None) -> None:
         """They are safe, and in their lines; or nothing of them is there."""

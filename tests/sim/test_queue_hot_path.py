@@ -52,7 +52,7 @@ class Bench:
         self.done = 0
         worker = sim.node("worker")
 
-        @worker.worker("emails", inline=True)
+        @worker.worker("emails", inline=True, max_in_flight=1_000)
         def work(job: mesh.HeldJob) -> None:
             self.done += 1
 
