@@ -110,7 +110,6 @@ class Keeper:
 
     async def put(self, specs: Sequence[JobSpec]) -> Sequence[Put]:
         """Returns when they are safe. Raises QueueFull, QueueClosed, StoreFailed."""
-        self.intake.flush()
         puts = await self.ask(self.home.put, specs)
         if isinstance(puts, MeshError):
             raise puts
@@ -149,6 +148,7 @@ class Keeper:
 
     async def ask(self, question: Callable[..., object], *args: Any) -> Any:
         """What a home answers by a callback, now or later: one value, or the first of several."""
+        self.intake.flush()  # what has been put is there
         answers: list[Any] = []
         waiter: asyncio.Future[None] | None = None
 
@@ -246,6 +246,7 @@ class Keeper:
 
     async def hand_out(self) -> None:
         """What is in memory alone is worked on, while there is somebody to do that."""
+        self.intake.flush()
         if self.url is not None:
             return
         await until(lambda: not (self._ways and any(g.length for g in self.home.lines.values())))
@@ -257,6 +258,7 @@ class Keeper:
 
     def stop(self) -> list[str]:
         """At once; what is lost with this process, for people."""
+        self.intake.flush()
         self.home.close()
         if self.url is not None:
             return []

@@ -16,7 +16,7 @@ from patterns.keys import Key, key_bytes
 from patterns.queues.jobspec import Alike, JobSpec
 from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
 
-__all__ = ["MAX_JOB_BYTES", "MAX_NAME_BYTES", "job_of", "make_specs", "wire_of"]
+__all__ = ["MAX_JOB_BYTES", "MAX_NAME_BYTES", "job_of", "make_like", "make_specs", "wire_of"]
 
 MAX_JOB_BYTES = 1024 * 1024
 """Of a job's packed data: what is larger belongs where many can read it, and its address into a
@@ -59,13 +59,18 @@ def _check_size(size: int) -> None:
         )
 
 
+def make_like(body: bytes, now: Callable[[], datetime], options: dict[str, Any]) -> JobSpec:
+    """What a job with this body is like, without it. Raises as ``make_specs``."""
+    _check_size(len(body))
+    return _like(now, **options) if options else _USUAL_SPEC
+
+
 def make_specs(
     bodies: Sequence[bytes], now: Callable[[], datetime], options: dict[str, Any]
 ) -> Alike:
     """Jobs with the same options, one at least. Raises ConfigError, BadName, BadPayload,
     PayloadTooLarge."""
-    _check_size(max(map(len, bodies)))
-    like = _like(now, **options) if options else _USUAL_SPEC
+    like = make_like(max(bodies, key=len), now, options)
     if len(bodies) > 1 and like.is_named:
         raise ConfigError("id= and unique= are for one job each: use put()")
     return Alike(bodies, like)

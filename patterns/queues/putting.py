@@ -24,7 +24,7 @@ from patterns.queues.group import Group
 from patterns.queues.jobspec import Alike, JobSpec, NewPuts, Put
 from patterns.queues.names import Claim, id_note, unique_note
 from patterns.queues.notes import Note
-from patterns.queues.stores import LineStore
+from patterns.queues.stores import LineStore, Store, Then
 from patterns.queues.ticket import NEVER, Extra, Ticket
 
 if TYPE_CHECKING:
@@ -40,13 +40,10 @@ class Load:
 
     __slots__ = ("_home", "due_ms", "jobs", "lines", "numbers")
 
-    def __init__(self, home: Home, specs: Sequence[JobSpec]) -> None:
+    def __init__(self, home: Home, specs: Sequence[JobSpec], numbers: range | None = None) -> None:
         self._home = home
-        store, count = home.store, len(specs)
-        last = store.last_number
-        store.last_number = last + count
-        self.numbers = range(last + 1, last + 1 + count)
-        home.under_way += count
+        self.numbers = reserve(home.store, len(specs)) if numbers is None else numbers
+        home.under_way += len(self.numbers)
         self.due_ms = NEVER
         """When the first of those that are delayed is due."""
         tickets = self._tickets(specs)
@@ -110,6 +107,13 @@ class Load:
                 home.on_event("put", "", number, "")
 
 
+def reserve(store: Store, count: int) -> range:
+    """The next numbers, which are given to nobody else."""
+    last = store.last_number
+    store.last_number = last + count
+    return range(last + 1, last + 1 + count)
+
+
 def _twin(ticket: Ticket) -> Ticket:
     """The same job in the line of another group."""
     return Ticket(
@@ -148,6 +152,16 @@ class Putting:
             then(NewPuts(home.store.id, load.numbers) if error is None else error)
 
         home.store.put(load.jobs, (), answered)
+
+    def put_reserved(self, specs: Alike, numbers: range, then: Then) -> None:
+        """See ``Home.put_reserved``."""
+        load = Load(self._home, specs, numbers)
+
+        def answered(error: StoreFailed | None) -> None:
+            load.answered(error)
+            then(error)
+
+        self._home.store.put(load.jobs, (), answered)
 
     def _put_batch(self, batch: Batch, then: PutThen) -> None:
         try:
