@@ -92,7 +92,7 @@ COUNTS = "SELECT state, count(*) FROM job WHERE line = ? GROUP BY state"
 
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPSERTS = [
-    (count, f"INSERT OR REPLACE INTO job VALUES {', '.join([_ROW] * count)}")
+    (count, f"INSERT OR REPLACE INTO job VALUES {', '.join([_ROW] * count)}")  # noqa: S608
     for count in (64, 8, 1)
 ]
 """For so many rows at once: half the time, and the interpreter is not asked for between them."""

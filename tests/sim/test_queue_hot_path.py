@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-import mesh
+from mesh.queues.held import HeldJob
 from mesh.testing import SimMesh
 from tests.sim.test_hot_paths import Steps
 
@@ -28,12 +28,12 @@ HEADROOM = 1.1
 """How they fall into messages is not always the same."""
 
 BOUNDS = {
-    "put_many": 0,
-    "put": 0,
-    "put to done": 0,
+    "put_many": 122,
+    "put": 819,
+    "put to done": 387,
 }
 """Steps for each job. ``put to done`` is what follows ``put_many``, at the home and at the worker
-together, some of the simulation's included."""
+together, some 60 of the simulation's included; ``put`` is all of it for those put one by one."""
 
 BODY = b"x" * 64
 
@@ -53,7 +53,7 @@ class Bench:
         worker = sim.node("worker")
 
         @worker.worker("emails", inline=True, max_in_flight=1_000)
-        def work(job: mesh.HeldJob) -> None:
+        def work(job: HeldJob) -> None:
             self.done += 1
 
         self.node = sim.node("jobs")
@@ -100,4 +100,5 @@ def test_jobs_that_are_put_together_take_as_many_steps_as_before(sim: SimMesh) -
 
 def test_a_job_that_is_put_alone_takes_as_many_steps_as_before(sim: SimMesh) -> None:
     bench = Bench(sim)
-    check("put", bench.steps(bench.put)[0])
+    # At the end of the turn they go on together.
+    check("put", sum(bench.steps(bench.put)))

@@ -321,9 +321,7 @@ def test_a_kill_loses_nothing_that_was_told_to_be_stored(path: Path) -> None:
         check_what_is_left(path, said)
 
 
-def test_a_line_that_was_dropped_is_not_there_at_the_next_start(
-    desk: Desk, tmp_path: Path
-) -> None:
+def test_a_line_that_was_dropped_is_not_there_at_the_next_start(desk: Desk, tmp_path: Path) -> None:
     path = tmp_path / "dropped.db"
     store = SqliteStore(path)
     store.open()
