@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from mesh.queues.asking import ask_all, ask_one, nobody
 from mesh.queues.jobs import AsyncJob, Job, Jobs
 from mesh.queues.options import PutOptions
-from mesh.queues.specs import make_specs, wire_of
+from mesh.queues.specs import make_like, make_specs, wire_of
 from mesh.queues.views import JobView, QueueStats, gather_stats, view_of
 from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
@@ -93,10 +93,11 @@ class AsyncQueue:
         it is not put. With ``hosts=`` as a call does; after CallTimeout and PeerLost it may have
         been put, and ``id=`` makes it safe to put it again.
         """
-        specs = make_specs((thread_codec().pack(data),), self._now, options)
+        body = thread_codec().pack(data)
+        like = make_like(body, self._now, options)
         if self._hosts is not None:
-            return (await self._put_there(specs, options))[0]
-        return (await self.keeper.intake.put(self, specs))[0]
+            return (await self._put_there(Alike((body,), like), options))[0]
+        return await self.keeper.intake.put(self, body, like)
 
     async def put_many(
         self, data: Iterable[Any], **options: Unpack[PutOptions]
@@ -112,7 +113,7 @@ class AsyncQueue:
         specs = make_specs(bodies, self._now, options)
         if self._hosts is not None:
             return await self._put_there(specs, options)
-        return await self.keeper.intake.put(self, specs)
+        return await self.keeper.intake.put_many(self, specs)
 
     def _now(self) -> datetime:
         return self.node.host.wall_clock()

@@ -11,7 +11,6 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from mesh.queues.held import HeldJob, data_of, unreadable
@@ -159,23 +158,24 @@ class Handling:
             return None
 
     def _run_inline(self) -> None:
-        until = monotonic() + TURN
+        now = self._desk.host.clock.now
+        until = now() + TURN
         if self._most is None:
-            self._run_each(until)
+            self._run_each(now, until)
         else:
-            while self._units and monotonic() < until:
+            while self._units and now() < until:
                 self._work(self._units.popleft())
         if self._waiting or self._units:
             self._pump_soon()
         self._collect()
 
-    def _run_each(self, until: float) -> None:
+    def _run_each(self, now: Callable[[], float], until: float) -> None:
         """One by one. This is the hot path: what is done and returns nothing, as most do, is told
         all together."""
         desk, function, waiting = self._desk, self._function, self._waiting
         unpack = thread_codec().unpack_all
         done: list[Held] = []
-        while waiting and monotonic() < until:
+        while waiting and now() < until:
             held = waiting.popleft()
             if held.state:
                 self._report([held], None, None)

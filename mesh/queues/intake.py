@@ -1,8 +1,11 @@
 """``Intake``: how jobs come into a queue that is at home here, and their producers' ends.
 
-Surprise: where a put waits for the disk, those of one turn of the loop go to the home together at
-its end. They would be one commit anyway; so they cost what one costs. Where the queue may be full
-each goes alone, for there may be room for some.
+Jobs that are put one by one go to the home together, at the end of the turn of the loop. They have
+their numbers at once, and their order; and on a disk they would be one commit anyway. So they cost
+what those of a ``put_many`` do.
+
+Surprise: in memory such a job is safe as soon as it is here, so nobody waits for that. Where the
+queue may be full each goes to the home alone, which says whether there is room.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING
 from mesh.queues.jobs import AsyncJob, AsyncJobs
 from patterns.errors import MeshError
 from patterns.port import Waiter
+from patterns.queues.errors import StoreFailed
 from patterns.queues.jobspec import Alike, JobSpec, NewPuts, Put
 from patterns.queues.outcome import Outcome
 
@@ -25,7 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Intake"]
 
-Single = tuple["AsyncQueue", bytes, Waiter]
+GATHERED = 1_000
+"""Jobs that are gathered in one turn, at most: who puts in a loop that never waits has no other."""
+
+Waiting = tuple[Waiter, AsyncJob]
 
 
 class Intake:
@@ -34,17 +41,28 @@ class Intake:
     def __init__(self, home: Home, host: Host, is_slow: bool) -> None:
         self._home = home
         self._host = host
-        self._is_gathering = is_slow and home.options.max_length is None
-        self._gathered: list[Single] = []
+        self._is_slow = is_slow
+        self._is_gathering = home.options.max_length is None
+        self._bodies: list[bytes] = []
         self._like: JobSpec | None = None
-        """How those that are gathered are."""
+        """How those are that have been gathered."""
+        self._last = 0
+        """The number of the last of them."""
+        self._waiting: list[Waiting] = []
 
-    async def put(self, queue: AsyncQueue, specs: Alike) -> Sequence[AsyncJob]:
-        """Returns when they are safe. Raises QueueFull, QueueClosed, StoreFailed."""
-        if self._is_gathering:
-            waiter: asyncio.Future[Sequence[AsyncJob]] = self._host.loop.create_future()
-            self.begin(queue, specs, waiter)
-            return await waiter
+    async def put(self, queue: AsyncQueue, data: bytes, like: JobSpec) -> AsyncJob:
+        """One job; returns when it is safe. Raises QueueFull, QueueClosed, StoreFailed."""
+        if self._is_gathering and not like.is_named:
+            job = self._gather(queue, data, like)
+            if self._is_slow:
+                waiter = self._host.loop.create_future()
+                self._waiting.append((waiter, job))
+                await waiter
+            return job
+        return (await self.put_many(queue, Alike((data,), like)))[0]
+
+    async def put_many(self, queue: AsyncQueue, specs: Alike) -> Sequence[AsyncJob]:
+        """Several, together; the same."""
         end = _End(self._host.loop)
         self.begin(queue, specs, end)
         return end.jobs or await end.wait()
@@ -52,15 +70,12 @@ class Intake:
     def begin(self, queue: AsyncQueue, specs: Alike, waiter: Waiter) -> None:
         """``waiter`` gets their producer's ends when they are safe, or the error. Raises QueueFull
         and QueueClosed."""
-        like = specs.like
-        if self._is_gathering and len(specs.bodies) == 1 and not like.is_named:
-            self._home.check_open()
-            if self._like is not like:
-                self.flush()
-                self._like = like
-            if not self._gathered:
-                self._host.clock.call_soon(self.flush)
-            self._gathered.append((queue, specs.bodies[0], waiter))
+        if self._is_gathering and len(specs.bodies) == 1 and not specs.like.is_named:
+            job = self._gather(queue, specs.bodies[0], specs.like)
+            if self._is_slow:
+                self._waiting.append((waiter, job))
+            else:
+                waiter.set_result((job,))
             return
         self.flush()
 
@@ -75,29 +90,38 @@ class Intake:
 
         self._home.put(specs, then)
 
+    def _gather(self, queue: AsyncQueue, body: bytes, like: JobSpec) -> AsyncJob:
+        home = self._home
+        number = home.reserve()
+        if number != self._last + 1 or like is not self._like or len(self._bodies) >= GATHERED:
+            self.flush()
+            self._like = like
+        self._last = number
+        if not self._bodies:
+            self._host.clock.call_soon(self.flush)
+        self._bodies.append(body)
+        job = AsyncJob(queue, home.id_of(number), True, None, is_told=True)
+        home.outcomes.handles.add(number, job)
+        return job
+
     def flush(self) -> None:
         """What was gathered goes to the home: before others, so all have the order in which they
         were put."""
-        like, gathered = self._like, self._gathered
-        if like is None or not gathered:
+        bodies, like, waiting = self._bodies, self._like, self._waiting
+        if like is None or not bodies:
             return
-        self._gathered = []
+        self._bodies, self._waiting = [], []
 
-        def then(puts: Sequence[Put] | MeshError) -> None:
-            if isinstance(puts, MeshError):
-                _refuse(gathered, puts)
-                return
-            add = self._home.outcomes.handles.add
-            for (queue, _, waiter), (number, id, _) in zip(gathered, puts, strict=True):
+        def then(error: StoreFailed | None) -> None:
+            for waiter, job in waiting:
                 if not waiter.done():
-                    job = AsyncJob(queue, id, True, None, is_told=True)
-                    add(number, job)
-                    waiter.set_result((job,))
+                    if error is None:
+                        waiter.set_result((job,))
+                    else:
+                        waiter.set_exception(error)
 
-        try:
-            self._home.put(Alike([body for _, body, _ in gathered], like), then)
-        except MeshError as error:
-            _refuse(gathered, error)
+        numbers = range(self._last + 1 - len(bodies), self._last + 1)
+        self._home.put_reserved(Alike(bodies, like), numbers, then)
 
     def _handles(self, queue: AsyncQueue, puts: Sequence[Put]) -> Sequence[AsyncJob]:
         handles = self._home.outcomes.handles
@@ -129,12 +153,6 @@ class Intake:
                 job.tell(outcome)
 
         self._home.outcomes.follow(number, tell)
-
-
-def _refuse(gathered: list[Single], error: MeshError) -> None:
-    for _, _, waiter in gathered:
-        if not waiter.done():
-            waiter.set_exception(error)
 
 
 class _End:

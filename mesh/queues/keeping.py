@@ -120,7 +120,6 @@ class Keeper:
 
     async def put(self, specs: Sequence[JobSpec]) -> Sequence[Put]:
         """Returns when they are safe. Raises QueueFull, QueueClosed, StoreFailed."""
-        self.intake.flush()
         puts = await self.ask(self.home.put, specs)
         if isinstance(puts, MeshError):
             raise puts
@@ -161,6 +160,7 @@ class Keeper:
 
     async def ask(self, question: Callable[..., object], *args: Any) -> Any:
         """What a home answers by a callback, now or later: one value, or the first of several."""
+        self.intake.flush()  # what has been put is there
         answers: list[Any] = []
         waiter: asyncio.Future[None] | None = None
 
@@ -271,6 +271,7 @@ class Keeper:
     async def hand_out(self) -> None:
         """What is in memory alone is worked on, while there is somebody to do that; of what is in a
         file that which workers have."""
+        self.intake.flush()
         groups = self.home.lines.values()
         if self.url is None:
             await until(lambda: not (self._ways and any(group.length for group in groups)))
@@ -285,6 +286,7 @@ class Keeper:
 
     def stop(self) -> list[str]:
         """At once; what is lost with this process, for people."""
+        self.intake.flush()
         self.home.close()
         if self.url is not None:
             return []

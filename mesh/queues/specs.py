@@ -18,7 +18,15 @@ from patterns.queues.checks import MAX_JOB_BYTES
 from patterns.queues.jobspec import Alike, JobSpec
 from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
 
-__all__ = ["MAX_JOB_BYTES", "MAX_NAME_BYTES", "STREAM_WINDOW", "job_of", "make_specs", "wire_of"]
+__all__ = [
+    "MAX_JOB_BYTES",
+    "MAX_NAME_BYTES",
+    "STREAM_WINDOW",
+    "job_of",
+    "make_like",
+    "make_specs",
+    "wire_of",
+]
 
 STREAM_WINDOW = 4 * 1024 * 1024
 """Bytes that a home may have on the way to a worker, or it to a home: the largest job, or commit,
@@ -61,18 +69,23 @@ def _check_size(size: int) -> None:
         )
 
 
+def make_like(body: bytes, now: Callable[[], datetime], options: Mapping[str, Any]) -> JobSpec:
+    """What a job with this body is like, without it. Raises as ``make_specs``."""
+    _check_size(len(body))
+    if not options:
+        return _USUAL_SPEC
+    if wrong := options.keys() - _OPTIONS:
+        known = ", ".join(sorted(_OPTIONS))
+        raise TypeError(f"a job has no option {sorted(wrong)[0]!r}: it is one of {known}")
+    return _like(now, **options)
+
+
 def make_specs(
     bodies: Sequence[bytes], now: Callable[[], datetime], options: Mapping[str, Any]
 ) -> Alike:
     """Jobs with the same options, one at least. Raises ConfigError, BadName, BadPayload,
     PayloadTooLarge."""
-    _check_size(max(map(len, bodies)))
-    like = _USUAL_SPEC
-    if options:
-        if wrong := options.keys() - _OPTIONS:
-            known = ", ".join(sorted(_OPTIONS))
-            raise TypeError(f"a job has no option {sorted(wrong)[0]!r}: it is one of {known}")
-        like = _like(now, **options)
+    like = make_like(max(bodies, key=len), now, options)
     if len(bodies) > 1 and like.is_named:
         raise ConfigError("id= and unique= are for one job each: use put()")
     return Alike(bodies, like)

@@ -182,12 +182,11 @@ class MemoryLine:
 
     def mark_many(self, tickets: Sequence[Ticket]) -> None:
         """Several have been taken, or are gone: they were not dead, and do not wait."""
-        mine = self.tickets
-        for ticket in tickets:
-            if ticket.state is GONE:
-                mine.pop(ticket.number, None)
-            else:
-                mine[ticket.number] = ticket
+        # Those that are taken are here already, as they are.
+        if tickets and tickets[0].state is GONE:
+            gone = self.tickets.pop
+            for ticket in tickets:
+                gone(ticket.number, None)
 
     def will_expire(self, ticket: Ticket) -> None:
         """One that waits, and is of no use some day."""

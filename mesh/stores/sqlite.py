@@ -30,7 +30,7 @@ from mesh.stores.sqlite_line import SqliteLine
 from patterns.queues.errors import StoreFailed
 from patterns.queues.notes import Note
 from patterns.queues.stores import LineStore, Run, RunLater, Then
-from patterns.queues.ticket import GONE, Ticket
+from patterns.queues.ticket import GONE, RESERVED, Ticket
 
 __all__ = ["SqliteStore"]
 
@@ -39,7 +39,7 @@ logger = get_logger("mesh.queues")
 MARK_WAIT = 0.01
 """Seconds for which a change that nobody waits for, the end of a job above all, may wait for a put
 to share its commit. A crash meanwhile makes that job be handed out again, as one before its end
-does."""
+does. That a job was taken waits for so long, at least, for its end: then it need not be written."""
 
 TRY_AGAIN = 1.0
 """Seconds until what could not be written is written again."""
@@ -88,6 +88,9 @@ class SqliteStore:
         # What the next group is made of.
         self._new_lines: list[tuple[int, str, str] | tuple[int]] = []
         self._changed: dict[tuple[int, int], tuple[SqliteLine, Ticket]] = {}
+        self._taken: list[tuple[SqliteLine, Sequence[Ticket]]] = []
+        self._taken_before: list[tuple[SqliteLine, Sequence[Ticket]]] = []
+        """Marked because they were taken: these have waited ``MARK_WAIT``, or a part of it."""
         self._added: list[tuple[SqliteLine, Sequence[Ticket]]] = []
         self._noted: dict[_NoteKey, Note | None] = {}
         """In the order in which they were noted, or dropped: None."""
@@ -184,11 +187,14 @@ class SqliteStore:
 
     def mark_many(self, line: SqliteLine, tickets: Sequence[Ticket]) -> None:
         """The same for several."""
-        id, changed = line.id, self._changed
-        for ticket in tickets:
-            changed[id, ticket.number] = line, ticket
-        if tickets:
-            self._write_later()
+        if not tickets:
+            return
+        if tickets[0].state is RESERVED:
+            self._taken.append((line, tickets))
+        else:
+            id = line.id
+            self._changed.update([((id, ticket.number), (line, ticket)) for ticket in tickets])
+        self._write_later()
 
     def note(self, name: str, note: Note) -> None:
         """Keep a note of a queue, instead of any of its name. Raises ValueError as ``put``."""
@@ -254,14 +260,25 @@ class SqliteStore:
             self._run(self._begin)
 
     def _write_later(self) -> None:
-        if not (self._is_due or self._is_due_later or self._is_writing or self._is_closed):
+        if not (self._is_due_later or self._is_closed):
             self._is_due_later = True
             self._run_later(MARK_WAIT, self._write_waiting)
 
     def _write_waiting(self) -> None:
         self._is_due_later = False
+        self._mark_taken(self._taken_before)
+        self._taken_before, self._taken = self._taken, []
         if self._changed or self._noted:
             self._write_soon()
+        if self._taken_before:
+            self._write_later()
+
+    def _mark_taken(self, taken: Sequence[tuple[SqliteLine, Sequence[Ticket]]]) -> None:
+        # Whatever else has become of one since has been marked since.
+        for line, tickets in taken:
+            for ticket in tickets:
+                if ticket.state is RESERVED:
+                    self._changed[line.id, ticket.number] = line, ticket
 
     def _begin(self) -> None:
         self._is_due = False
@@ -271,6 +288,9 @@ class SqliteStore:
 
     def _group(self, *, is_last: bool = False) -> _Group:
         """Rows of all that is to be written, as it is now."""
+        if self._reads or is_last:
+            self._mark_taken([*self._taken_before, *self._taken])
+            self._taken_before, self._taken = [], []
         offset_ms = self.offset_ms
         commit = Commit(self.last_number, self._new_lines)
         if self._sweep_ms is not None:

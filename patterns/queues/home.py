@@ -24,14 +24,14 @@ from patterns.queues.errors import LeaseLost, QueueClosed, QueueFull
 from patterns.queues.figures import Counters, QueueStats, Rates, gather
 from patterns.queues.group import Group
 from patterns.queues.groups import Groups
-from patterns.queues.jobspec import HomeOptions, JobSpec, default_id
+from patterns.queues.jobspec import Alike, HomeOptions, JobSpec, default_id
 from patterns.queues.line import Ending, Holder
 from patterns.queues.names import Names, id_note
 from patterns.queues.notes import Note
 from patterns.queues.outcomes import JobStatus, Outcome, Outcomes, Progress, Watcher
 from patterns.queues.people import People
 from patterns.queues.putting import PutThen, Putting
-from patterns.queues.stores import Store
+from patterns.queues.stores import Store, Then
 from patterns.queues.ticket import NEVER, Ticket
 from patterns.queues.upkeep import Upkeep
 
@@ -170,6 +170,18 @@ class Home:
         ``then`` is not called. See ``patterns.queues.putting``.
         """
         self.putting.put(specs, then)
+
+    def reserve(self) -> int:
+        """The number of a job without names that will be put by ``put_reserved`` in this turn: so
+        what is put one by one costs no more than what is put together. Raises QueueClosed."""
+        self.check_open()
+        store = self.store
+        store.last_number += 1
+        return store.last_number
+
+    def put_reserved(self, specs: Alike, numbers: range, then: Then) -> None:
+        """Put jobs whose numbers have been reserved. ``max_length`` is not looked at."""
+        self.putting.put_reserved(specs, numbers, then)
 
     # Workers.
 

@@ -79,6 +79,7 @@ class JobSpec:
         "headers",
         "id",
         "is_named",
+        "is_usual",
         "keep_result_ms",
         "key",
         "priority",
@@ -109,6 +110,12 @@ class JobSpec:
         self.headers = headers
         self.is_named = id is not None or unique is not None
         self.has_extra = self.is_named or keep_result_ms is not None or headers is not None
+        self.is_usual = (
+            priority == DEFAULT_PRIORITY
+            and not (delay_ms or self.has_extra)
+            and ttl_ms is None
+            and key is None
+        )
 
 
 class Alike(Sequence[JobSpec]):

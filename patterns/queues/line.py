@@ -92,6 +92,9 @@ class Line:
 
     def put_many(self, tickets: Sequence[Ticket]) -> None:
         """The same for several."""
+        if len(tickets) == 1:
+            self._wait(tickets[0])
+            return
         now = self._now()
         ready = [ticket for ticket in tickets if ticket.due_ms <= now]
         if len(ready) != len(tickets):

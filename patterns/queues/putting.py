@@ -24,8 +24,8 @@ from patterns.queues.group import Group
 from patterns.queues.jobspec import Alike, JobSpec, NewPuts, Put
 from patterns.queues.names import Same, id_note, unique_note
 from patterns.queues.notes import Note
-from patterns.queues.stores import LineStore
-from patterns.queues.ticket import DEFAULT_PRIORITY, NEVER, Extra, Ticket
+from patterns.queues.stores import LineStore, Store, Then
+from patterns.queues.ticket import NEVER, Extra, Ticket
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
@@ -35,21 +35,15 @@ __all__ = ["Batch", "Load", "PutThen", "Putting", "check_names"]
 PutThen = Callable[[Sequence[Put] | MeshError], None]
 
 
-_USUAL = (DEFAULT_PRIORITY, 0, NEVER, None, 0, "", None)
-
-
 class Load:
     """Jobs of one queue on their way to its store. What is there of them counts from now on."""
 
     __slots__ = ("_home", "due_ms", "jobs", "lines", "numbers")
 
-    def __init__(self, home: Home, specs: Sequence[JobSpec]) -> None:
+    def __init__(self, home: Home, specs: Sequence[JobSpec], numbers: range | None = None) -> None:
         self._home = home
-        store, count = home.store, len(specs)
-        last = store.last_number
-        store.last_number = last + count
-        self.numbers = range(last + 1, last + 1 + count)
-        home.under_way += count
+        self.numbers = reserve(home.store, len(specs)) if numbers is None else numbers
+        home.under_way += len(self.numbers)
         self.due_ms = NEVER
         """When the first of those that are delayed is due."""
         tickets = self._tickets(specs)
@@ -75,6 +69,8 @@ class Load:
     def _rest(self, spec: JobSpec, now: int) -> tuple[Any, ...]:
         """What a ticket is made of, behind the time when it was put; nothing if all is usual."""
         home = self._home
+        if spec.is_usual and home.options.ttl_ms is None:
+            return ()
         due_ms, expires_ms, extra = 0, NEVER, None
         if spec.delay_ms > 0:
             due_ms = now + spec.delay_ms
@@ -88,8 +84,7 @@ class Load:
             if keep_ms is None:
                 keep_ms = home.options.keep_ms
             extra = Extra(spec.id, spec.unique, keep_ms, spec.headers)
-        rest = spec.priority, due_ms, expires_ms, spec.key, 0, "", extra
-        return () if rest == _USUAL else rest
+        return spec.priority, due_ms, expires_ms, spec.key, 0, "", extra
 
     def answered(self, error: MeshError | None) -> None:
         """They are safe, and in their lines; or nothing of them is there."""
@@ -110,6 +105,13 @@ class Load:
         if home.on_event is not None:
             for number in self.numbers:
                 home.on_event("put", "", number, "")
+
+
+def reserve(store: Store, count: int) -> range:
+    """The next numbers, which are given to nobody else."""
+    last = store.last_number
+    store.last_number = last + count
+    return range(last + 1, last + 1 + count)
 
 
 def _twin(ticket: Ticket) -> Ticket:
@@ -151,6 +153,16 @@ class Putting:
             then(NewPuts(home.store.id, load.numbers) if error is None else error)
 
         home.store.put(load.jobs, (), answered)
+
+    def put_reserved(self, specs: Alike, numbers: range, then: Then) -> None:
+        """See ``Home.put_reserved``."""
+        load = Load(self._home, specs, numbers)
+
+        def answered(error: StoreFailed | None) -> None:
+            load.answered(error)
+            then(error)
+
+        self._home.store.put(load.jobs, (), answered)
 
     def _put_batch(self, batch: Batch) -> None:
         try:

@@ -49,8 +49,8 @@ class LineStore(Protocol):
         """It has changed, or is gone."""
 
     def mark_many(self, tickets: Sequence[Ticket]) -> None:
-        """Several have been taken, or are gone. It is called with each batch of jobs, so it is made
-        to be quick."""
+        """Several have been taken, all of them, or are gone. It is called with each batch of jobs,
+        so it is made to be quick."""
 
     def page(
         self,

@@ -42,7 +42,7 @@ class TicketStore(Protocol):
         """It is new, has changed, or is gone: what it is when it is written counts."""
 
     def mark_many(self, tickets: Sequence[Ticket]) -> None:
-        """Several have been taken, or are gone."""
+        """Several have been taken, all of them, or are gone."""
 
     def page(
         self,
