@@ -374,6 +374,12 @@ class Home:
         """The opposite."""
         self.is_draining = False
 
+    def adopt(self, options: HomeOptions) -> None:
+        """Be kept like this from now on; what is there stays as it was put."""
+        self.options = options
+        for group in self.lines.values():
+            group.max_attempts = options.max_attempts
+
     def hold(self) -> None:
         """Hand out no more, for the home is about to end. What workers have they may finish; after
         a restart all is as it was."""
