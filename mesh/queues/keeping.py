@@ -72,6 +72,9 @@ class Keeper:
         self.name = name
         self.url = url
         self._options = options
+        self.is_declared = True
+        """Whether the program says how it is kept; else it is as usual, for it began with a
+        transaction, or was found in the file."""
         offset_ms = queues.offset_ms
         self.home = Home(name, store, queues.host.clock, options, offset_ms=offset_ms)
         self.home.open(groups)
@@ -90,6 +93,14 @@ class Keeper:
 
         self.home.stats(answered)
         return self._ages
+
+    def declare(self, options: HomeOptions) -> None:
+        """It began by itself, and the program says now how it is to be kept."""
+        self.is_declared = True
+        self._options = options
+        self.intake.flush()
+        self.home.adopt(options)
+        self.intake = Intake(self.home, self._host, is_slow=self.url is not None)
 
     def has(self, options: HomeOptions) -> bool:
         """Whether it is kept like this."""

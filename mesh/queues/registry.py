@@ -101,9 +101,12 @@ class Queues:
             store = self._store(url)
             groups = [group for queue, group in self._found[url] if queue == name]
             keeper = Keeper(self, name, url, store, groups, options or HomeOptions())
+            keeper.is_declared = options is not None
             keeper.attach()
             self.keepers[name] = keeper
             self._look_soon()
+        elif options is not None and keeper.url == url and not keeper.is_declared:
+            keeper.declare(options)
         elif keeper.url != url or (options is not None and not keeper.has(options)):
             raise ConfigError(
                 f"the queue {name!r} is kept here in another way: say it once, or the same"
@@ -119,7 +122,15 @@ class Queues:
         run = self._run_simulated if self.host.is_simulated else self._run
         store.start(run, clock.call_later, self.offset_ms)
         self._stores[url] = store
+        clock.call_soon(functools.partial(self._keep_rest, url))
         return store
+
+    def _keep_rest(self, url: Where) -> None:
+        """Queues that a transaction began have jobs in the file, and nobody else says them."""
+        for name in sorted({name for name, _ in self._found[url]} - self.keepers.keys()):
+            if self.host.is_closed:
+                return
+            self.keep(name, url, None)
 
     def _run(self, function: Callable[[], None]) -> None:
         try:

@@ -224,6 +224,10 @@ class SqliteStore:
         self._reads.append(read)
         self._write_soon()
 
+    def answer(self, answer: Callable[[], None]) -> None:
+        """Tell soon what need not be read."""
+        self._run(answer)
+
     def find_note(self, name: str, note: str, done: Callable[[Note | None], None]) -> None:
         """Look for one; None when it is not there."""
         asked, offset_ms = (name, note), self.offset_ms

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mesh.stores import rows
-from patterns.queues.ticket import State, Ticket
+from patterns.queues.ticket import NEVER, State, Ticket
 from patterns.queues.window import PAGE_BYTES, Place
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class SqliteLine:
 
     def find(self, number: int, done: Callable[[Ticket | None], None]) -> None:
         """Look for one; None when it is not there."""
+        if not 0 <= number <= NEVER:
+            # No question for the file: one that cannot be asked would hold up all that follow.
+            self._store.answer(functools.partial(done, None))
+            return
         self._read(rows.FIND, (number,), lambda found: done(found[0] if found else None))
 
     def oldest(self, limit: int, done: Callable[[Sequence[Ticket]], None]) -> None:

@@ -51,7 +51,7 @@ class Together:
                     "must be kept in one store, which is that of the job that is done"
                 )
             home.check_open()
-            check_names(specs)
+            check_names(home, specs)
             merged.setdefault(home, []).extend(specs)
         self._left += len(merged)
         for home, specs in merged.items():

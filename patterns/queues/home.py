@@ -43,6 +43,9 @@ TICK_MS = 1_000
 FORGET_MS = 60_000
 """Between looks for notes whose time is over; until then they only take room."""
 
+MAX_DIGITS = 18
+"""Of the number of a job: what a store can count."""
+
 LOADING_MS = 50
 """Until the line is asked again when the first of its delayed jobs is being read."""
 
@@ -117,6 +120,13 @@ class Home:
     def id_of(self, number: int) -> str:
         """The id of a job that was given none."""
         return default_id(self.store.id, number)
+
+    def own_number(self, id: str) -> int | None:
+        """The number of the job that has that id if it was given none, here or in another queue of
+        the store; None for an id of any other form."""
+        digits = id.rpartition("-")[2]
+        is_number = 0 < len(digits) <= MAX_DIGITS and digits.isascii() and digits.isdigit()
+        return int(digits) if is_number and id == self.id_of(int(digits)) else None
 
     def check_open(self) -> None:
         """Raises QueueClosed when it takes no jobs."""
@@ -338,13 +348,13 @@ class Home:
 
     def number_of(self, id: str, done: Callable[[int | None], None]) -> None:
         """The job of that id; None when none is known."""
-        store_id, _, digits = id.rpartition("-")
-        if store_id == self.store.id and digits.isascii() and digits.isdigit():
-            done(int(digits))
-            return
+        number = self.own_number(id)
+        own = None if number is None or number > self.store.last_number else number
 
         def found(note: Note | None) -> None:
-            done(None if note is None or note.until_ms <= self.now_ms() else note.number)
+            # First, for the job of another queue of this store may have lent its id.
+            is_known = note is not None and note.until_ms > self.now_ms()
+            done(note.number if note is not None and is_known else own)
 
         self.store.find_note(self.name, id_note(id), found)
 
@@ -372,6 +382,12 @@ class Home:
     def undrain(self) -> None:
         """The opposite."""
         self.is_draining = False
+
+    def adopt(self, options: HomeOptions) -> None:
+        """Be kept like this from now on; what is there stays as it was put."""
+        self.options = options
+        for group in self.lines.values():
+            group.max_attempts = options.max_attempts
 
     def hold(self) -> None:
         """Hand out no more, for the home is about to end. What workers have they may finish; after

@@ -194,8 +194,22 @@ class _Look:
     def begin(self) -> None:
         if self._id is None:
             self._look_for_unique()
+            return
+        number = self._home.own_number(self._id)
+        if number is None:
+            self._look_for_id(self._id)
         else:
-            self._home.store.find_note(self._home.name, id_note(self._id), self._by_id)
+            self._home.names.find_all(number, partial(self._of_own, number, self._id))
+
+    def _of_own(self, number: int, id: str, pairs: list[Pair]) -> None:
+        if any(ticket.extra is None or ticket.extra.id is None for _, ticket in pairs):
+            # It has no note, but this is what it is called.
+            self._done(Same((number, id)))
+        else:
+            self._look_for_id(id)
+
+    def _look_for_id(self, id: str) -> None:
+        self._home.store.find_note(self._home.name, id_note(id), self._by_id)
 
     def _by_id(self, note: Note | None) -> None:
         if note is None or note.until_ms <= self._home.now_ms():

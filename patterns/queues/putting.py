@@ -141,7 +141,7 @@ class Putting:
         home = self._home
         home.check_open()
         if _are_named(specs):
-            check_names(specs)
+            check_names(home, specs)
             Batch(home, specs, self._put_batch, then).look_up()
             return
         if home.options.max_length is not None:
@@ -328,9 +328,15 @@ class Batch:
         return known
 
 
-def check_names(specs: Sequence[JobSpec]) -> None:
-    """Raises BadName for one that no store can keep."""
+def check_names(home: Home, specs: Sequence[JobSpec]) -> None:
+    """Raises BadName for one that no store can keep, or that a job without a name will have."""
     for spec in specs:
+        number = None if spec.id is None else home.own_number(spec.id)
+        if number is not None and number > home.store.last_number:
+            raise BadName(
+                f"id {spec.id!r} is what this store will call a job that is given no id: give "
+                "another, which does not begin with the name of the store"
+            )
         for name in (spec.id, spec.unique):
             try:
                 (name or "").encode()

@@ -540,3 +540,37 @@ async def test_who_asks_for_a_result_while_the_job_ends_gets_it(
             wrong = [r for n, r in enumerate(results) if r != n and queue is kept]
             assert wrong == []
             assert all(r == n or isinstance(r, mesh.JobGone) for n, r in enumerate(results))
+
+
+@runs
+async def test_a_queue_that_began_with_a_transaction_is_there_after_a_restart(
+    make_async: MakeAsync, tmp_path: Path
+) -> None:
+    url = url_of(tmp_path / "jobs.db")
+    node = make_async("home")
+    queue = node.queue("mail", store=url)
+
+    @node.worker("mail")
+    async def begin(job: mesh.HeldJob) -> None:
+        async with node.transaction(job) as transaction:
+            transaction.put("next", job.data, delay=0.05)
+
+    async with started(node):
+        await queue.put("late")
+        await counted(queue, done=1)
+    home, worker = make_async("home"), make_async("worker")
+    home.queue("mail", store=url)
+    seen = Ledger()
+
+    @worker.worker("next")
+    async def handle(job: mesh.HeldJob) -> None:
+        seen.add(job.data)
+
+    async with started(home, worker):
+        assert await seen.wait(1) == ["late"]
+        # The program may still say how it is kept, once.
+        home.queue("next", store=url, max_length=9)
+        assert len(await home.queue("next", store=url, max_length=9).put_many(range(5))) == 5
+        await counted(home.queue("next", store=url, max_length=9), done=6)
+        with pytest.raises(mesh.ConfigError, match="in another way"):
+            home.queue("next", store=url, max_length=6)

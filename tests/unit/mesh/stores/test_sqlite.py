@@ -359,3 +359,13 @@ def test_a_backlog_of_large_jobs_is_read_in_parts(
     holder, taken = Holder("w", 60.0), list[int]()
     desk.until(lambda: taken.extend(numbers(big.take(holder, 1))) or len(taken) == 7)
     assert taken == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_number_that_no_job_can_have_does_not_hold_up_what_is_read_next(
+    desk: Desk, store: SqliteStore
+) -> None:
+    line = store.line("emails", "")
+    put(desk, store, line, Ticket(1, b"", 0))
+    for number in (10**30, 2**63, -1):
+        assert asked(desk, partial(line.find, number)) is None
+    assert asked(desk, partial(line.find, 1)) is not None

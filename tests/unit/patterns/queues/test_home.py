@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from patterns.errors import BadRequest, ConfigError, MeshError
+from patterns.errors import BadName, BadRequest, ConfigError, MeshError
 from patterns.queues.errors import LeaseLost, QueueClosed, QueueFull, StoreFailed
 from patterns.queues.home import Home
 from patterns.queues.jobspec import HomeOptions, JobSpec, Put
@@ -855,3 +855,40 @@ def test_a_commit_into_a_full_queue_or_of_a_lost_job_changes_nothing() -> None:
     bench.take(worker)
     with pytest.raises(ConfigError, match="store of its own"):
         commit(bench, worker, number, job(), home=elsewhere.home)
+
+
+# Ids that look like those of jobs without one.
+
+
+def number_of(bench: Bench, id: str) -> int | None:
+    found: list[int | None] = []
+    bench.home.number_of(id, found.append)
+    bench.pump()
+    return found[0]
+
+
+def test_the_id_of_a_job_of_another_queue_names_the_job_that_was_given_it() -> None:
+    bench = Bench()
+    bench.store.last_number = 7  # of which some are in another queue of this store
+    lent = bench.home.id_of(3)
+    (named,) = bench.put(job(id=lent))
+    assert (named.is_new, named.number) == (True, 8)
+    assert number_of(bench, lent) == 8
+    assert not bench.put(job(id=lent))[0].is_new
+
+
+def test_an_id_never_names_two_jobs() -> None:
+    bench = Bench()
+    first, _ = bench.put(job(), job())
+    (same,) = bench.put(job(id=first.id))
+    assert (same.is_new, same.number) == (False, first.number)
+    with pytest.raises(BadName, match="will call"):
+        bench.put(job(id=bench.home.id_of(3)))
+    assert bench.put(job())[0].number == 3
+
+
+@pytest.mark.parametrize("digits", ["", "0x1", "01", "9" * 30, "\u0663", "5"])
+def test_what_is_the_id_of_no_job_is_known_to_be_none(digits: str) -> None:
+    bench = Bench()
+    bench.put(job())
+    assert number_of(bench, f"{bench.store.id}-{digits}") is None
