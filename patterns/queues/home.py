@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from patterns.errors import MeshError
 from patterns.port import Clock, Timer
+from patterns.queues.checks import MAX_NUMBER
 from patterns.queues.commits import Commit
 from patterns.queues.errors import LeaseLost, QueueClosed, QueueFull
 from patterns.queues.figures import Counters, QueueStats, Rates, gather
@@ -331,7 +332,8 @@ class Home:
         """The job of that id; None when none is known."""
         store_id, _, digits = id.rpartition("-")
         if store_id == self.store.id and digits.isascii() and digits.isdigit():
-            done(int(digits))
+            number = int(digits)
+            done(number if number <= MAX_NUMBER else None)  # what no store can look for
             return
 
         def found(note: Note | None) -> None:
