@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, overload
 from mesh.logs import get_logger
 from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
-from patterns.errors import MeshError, NodeClosed, NoProvider, Overloaded, PeerLost, Timeout
+from patterns.errors import (
+    BadPayload,
+    MeshError,
+    NodeClosed,
+    NoProvider,
+    Overloaded,
+    PeerLost,
+    Timeout,
+)
 from patterns.queues.errors import JobFailed, JobGone
 from patterns.queues.outcome import Outcome
 
@@ -163,7 +171,7 @@ class AsyncJob:
 
         ``group`` is needed where several groups of workers have copies. Raises JobFailed when it
         was given up, JobGone when it ended and its outcome is not kept, was deleted or has expired,
-        and Timeout.
+        BadPayload when it cannot be decoded here, and Timeout.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -178,8 +186,12 @@ class AsyncJob:
             )
         if outcome.kind == "gone":
             raise JobGone(f"the job {self.id} of {self.queue.name!r} was {outcome.reason}")
-        packed = outcome.packed
-        return None if packed is None else thread_codec().unpack_all(packed, 1)[0]
+        if outcome.packed is None:
+            return None
+        try:
+            return thread_codec().unpack_all(outcome.packed, 1)[0]
+        except (ValueError, IndexError) as error:
+            raise BadPayload(f"the result of {self.id} cannot be decoded: {error}") from None
 
     async def _outcome(self, group: str | None) -> Outcome:
         while True:
@@ -369,7 +381,13 @@ class Jobs(Sequence[Job]):
 
 def _progress_of(outcome: Outcome) -> Progress:
     done, of, packed = outcome.progress or (0, 0, None)
-    return Progress(done, of, None if packed is None else thread_codec().unpack_all(packed, 1)[0])
+    data = None
+    if packed is not None:
+        try:
+            data = thread_codec().unpack_all(packed, 1)[0]
+        except Exception as error:  # noqa: BLE001  a registered decoder may raise anything
+            logger.warning("what was told of the progress of a job cannot be decoded: %s", error)
+    return Progress(done, of, data)
 
 
 def _status_of(told: list[Any]) -> JobStatus:

@@ -21,7 +21,9 @@ from mesh.queues.views import told_outcome
 from mesh.streaming import generator_method, handler_method
 from mesh.tunnels import AsyncStream
 from patterns.errors import BadName, BadRequest, MeshError
+from patterns.queues.checks import lease_in
 from patterns.queues.counter import Counter, Customer
+from patterns.queues.errors import LeaseLost
 from patterns.queues.figures import QueueStats
 from patterns.queues.group import Group
 from patterns.queues.home import Home
@@ -50,6 +52,10 @@ ASKED_AT_ONCE = 4096
 
 MAX_WORKERS = 4096
 """Streams of workers."""
+
+MAX_UNREAD = STREAM_WINDOW
+"""Bytes that a worker has not read, beyond its window, when it says more that must be answered: no
+jobs wait above ``QUEUED_BYTES``, so one that reads has never so much."""
 
 MAX_ID_CHARS = 255
 MAX_TITLE_CHARS = 200
@@ -209,6 +215,8 @@ class Keeper:
             while True:
                 for message in await stream.receive_some():
                     customer.on_message(message)
+                    if stream.core.queued_bytes > MAX_UNREAD:
+                        raise ValueError("it reads nothing of what it is told")
         except ValueError as error:
             stream.abort(f"it does not keep to the protocol: {error}")
         except MeshError as error:
@@ -221,7 +229,7 @@ class Keeper:
         """Raises BadRequest for headers that make no sense."""
         headers, core = stream.headers, stream.core
         try:
-            lease = float(headers.get("lease", ""))
+            lease = lease_in(float(headers.get("lease", "")))  # before a group is made for it
             line = self.home.group(check_group(headers.get("group", "")))
             counter = self._counters.get(line)
             if counter is None:
@@ -258,6 +266,9 @@ class Keeper:
             customer.committed(ref, told)
 
         try:
+            if number not in customer.holder.held:
+                # Before its queues are made: who holds nothing is to change nothing here.
+                raise LeaseLost(f"job {number} is not this worker's any more: nothing was put")
             self._check_may_put(peer, {queue for queue, _, _ in wires})
             puts = [
                 (self._queues.keep_beside(self, queue).home, [job_of([body, options])])

@@ -44,6 +44,9 @@ LAST_WORDS = 0.3
 STORE_WAIT = 1.0
 """Seconds for what is left to be written at the end."""
 
+MAX_BESIDE = 64
+"""Queues that workers' transactions begin at a home: each is in the record that all members have of
+it, and a full one would have no room for what the home itself serves."""
 
 Where = str | Store | None
 """A file, by its URL; a store of the program's own; memory."""
@@ -81,6 +84,8 @@ class Queues:
         self._stores: dict[Where, Store] = {}
         self._found: dict[Where, list[tuple[str, str]]] = {}
         """The queues and groups that were in each."""
+        self._beside = 0
+        """Queues that are at home here since a worker's transaction put into them."""
         self.desks: list[Desk] = []
         self._waiters: set[asyncio.Future[None]] = set()
         self._is_looking = False
@@ -175,9 +180,18 @@ class Queues:
 
     def keep_beside(self, keeper: Keeper, name: str) -> Keeper:
         """The queue of that name at home here; a new one is in the store of ``keeper``. Raises
-        BadName."""
+        BadName, and ConfigError when too many have begun like this."""
         known = self.keepers.get(name)
-        return known if known is not None else self.keep(name, keeper.url, None)
+        if known is not None:
+            return known
+        if self._beside >= MAX_BESIDE:
+            raise ConfigError(
+                f"the queue {name!r:.80} is not at home here, and transactions of workers have "
+                f"begun {MAX_BESIDE} queues already: say node.queue() at the home of {keeper.name!r}"
+            )
+        kept = self.keep(name, keeper.url, None)
+        self._beside += 1
+        return kept
 
     # Workers.
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from mesh.engine.packing import check_headers
 from mesh.queues.options import PutOptions
-from patterns.errors import BadName, BadRequest, ConfigError, MeshError, PayloadTooLarge
-from patterns.keys import Key, key_bytes
-from patterns.queues.checks import MAX_JOB_BYTES
+from patterns.errors import BadName, BadPayload, BadRequest, ConfigError, MeshError, PayloadTooLarge
+from patterns.keys import MAX_KEY_BYTES, Key, key_bytes
+from patterns.queues.checks import MAX_HEADERS, MAX_JOB_BYTES
 from patterns.queues.jobspec import Alike, JobSpec
 from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
 
 __all__ = [
+    "MAX_HEADERS_BYTES",
     "MAX_JOB_BYTES",
     "MAX_NAME_BYTES",
     "STREAM_WINDOW",
@@ -35,6 +36,10 @@ and some batches."""
 MAX_NAME_BYTES = 255
 """Of ``id`` and ``unique``: they are looked up for each job that has one."""
 
+MAX_HEADERS_BYTES = 8 * 1024
+"""Of the names and texts of a job's headers: a worker ends a stream that brings it longer ones, and
+a batch of jobs must fit its window with all of theirs."""
+
 MAX_SECONDS = 100 * 366 * 86400.0
 """A hundred years; so that all times are whole numbers of milliseconds."""
 
@@ -47,10 +52,18 @@ def seconds_ms(name: str, value: float, *, least: float = 0.0) -> int:
     return math.ceil(value * 1000)
 
 
+def _size(text: str) -> int:
+    """Raises BadPayload."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise BadPayload(f"{text!a:.80}: half a surrogate pair cannot travel") from None
+
+
 def _name(what: str, value: str | None) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not 0 < len(value.encode()) <= MAX_NAME_BYTES:
+    if not isinstance(value, str) or not 0 < _size(value) <= MAX_NAME_BYTES:
         raise BadName(f"{what}={value!r:.80}: give a text of 1 to {MAX_NAME_BYTES} bytes")
     return value
 
@@ -59,6 +72,19 @@ def _priority(value: int) -> int:
     if type(value) is not int or not 0 <= value <= MAX_PRIORITY:
         raise ConfigError(f"priority={value!r}: give a whole number from 0 to {MAX_PRIORITY}")
     return value
+
+
+def _headers(headers: object) -> dict[str, str] | None:
+    if headers is None or headers == {}:
+        return None
+    checked = check_headers(headers)
+    size = sum(_size(name) + _size(text) for name, text in checked.items())
+    if len(checked) > MAX_HEADERS or size > MAX_HEADERS_BYTES:
+        raise PayloadTooLarge(
+            f"{len(checked)} headers of {size} bytes: a job has at most {MAX_HEADERS}, of "
+            f"{MAX_HEADERS_BYTES} bytes together; what is longer belongs into its data"
+        )
+    return checked
 
 
 def _check_size(size: int) -> None:
@@ -119,7 +145,7 @@ def _like(
         _name("id", id),
         _name("unique", unique),
         keep_ms,
-        check_headers(headers) if headers else None,
+        _headers(headers),
     )
 
 
@@ -157,9 +183,8 @@ def job_of(wire: Any) -> JobSpec:
             if type(value) is not int or not 0 <= value <= MAX_SECONDS * 1000:
                 raise BadRequest(f"{field}={value!r:.80}: give whole milliseconds")
         key = options.get("key")
-        if key is not None and (type(key) is not bytes or not key):
-            raise BadRequest(f"key={key!r:.80}: give bytes")
-        headers = options.get("headers")
+        if key is not None and (type(key) is not bytes or len(key) > MAX_KEY_BYTES):
+            raise BadRequest(f"key={key!r:.80}: give bytes, at most {MAX_KEY_BYTES}")
         _check_size(len(body))
         return JobSpec(
             body,
@@ -170,7 +195,7 @@ def job_of(wire: Any) -> JobSpec:
             _name("id", options.get("id")),
             _name("unique", options.get("unique")),
             options.get("keep_result_ms"),
-            check_headers(headers) if headers else None,
+            _headers(options.get("headers")),
         )
     except BadRequest:
         raise

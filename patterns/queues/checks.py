@@ -23,6 +23,7 @@ __all__ = [
     "headers_in",
     "int_in",
     "ints_in",
+    "lease_in",
     "runs_in",
     "runs_of",
     "text_in",
@@ -108,6 +109,13 @@ def headers_in(value: object, what: str) -> dict[str, str]:
         text_in(name, MAX_NAME_CHARS, what)
         text_in(text, MAX_NAME_CHARS, what)
     return value
+
+
+def lease_in(seconds: float) -> float:
+    """How long a worker may have a job."""
+    if not MIN_LEASE <= seconds <= MAX_LEASE:
+        raise BadMessage(f"a lease of {seconds!r} s: from {MIN_LEASE:g} to {MAX_LEASE:g}")
+    return seconds
 
 
 def runs_of(numbers: Iterable[int]) -> list[int]:

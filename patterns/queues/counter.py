@@ -25,17 +25,16 @@ from patterns.queues.checks import (
     MAX_CREDIT,
     MAX_DELAY_MS,
     MAX_JOB_BYTES,
-    MAX_LEASE,
     MAX_NAME_CHARS,
     MAX_NUMBER,
     MAX_PUTS,
     MAX_REASON_CHARS,
-    MIN_LEASE,
     BadMessage,
     bytes_in,
     fields_in,
     int_in,
     ints_in,
+    lease_in,
     runs_in,
     text_in,
 )
@@ -276,8 +275,7 @@ class Counter:
         it was False, ``resume`` is called later. Raises BadMessage for a lease that cannot be, and
         Overloaded when there are too many.
         """
-        if not MIN_LEASE <= lease <= MAX_LEASE:
-            raise BadMessage(f"a lease of {lease!r} s: from {MIN_LEASE:g} to {MAX_LEASE:g}")
+        lease_in(lease)
         if len(self._customers) >= MAX_CUSTOMERS:
             raise Overloaded(f"{MAX_CUSTOMERS} workers take jobs of {self.home.name} here already")
         holder = Holder(text_in(worker, MAX_NAME_CHARS, "the worker's name"), lease)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from patterns.errors import BadName, BadRequest, ConfigError, MeshError
+from patterns.queues.checks import MAX_NUMBER
 from patterns.queues.errors import LeaseLost, QueueClosed, QueueFull, StoreFailed
 from patterns.queues.home import Home
 from patterns.queues.jobspec import HomeOptions, JobSpec, Put
@@ -68,6 +69,13 @@ def test_a_default_id_names_the_job() -> None:
     assert put.id == f"{bench.store.id}-{put.number}"
     assert bench.asked(bench.home.number_of, put.id) == put.number
     assert bench.asked(bench.home.number_of, "nobody's") is None
+
+
+@pytest.mark.parametrize("number", [MAX_NUMBER + 1, 2**63, 10**240])
+def test_a_number_that_no_store_can_hold_is_the_id_of_no_job(number: int) -> None:
+    # A file that is asked for one would fail, ask again, and answer nothing else.
+    bench = Bench()
+    assert bench.asked(bench.home.number_of, f"{bench.store.id}-{number}") is None
 
 
 def test_a_draining_queue_takes_nothing_and_hands_out_what_it_has() -> None:

@@ -1,0 +1,161 @@
+"""What members can do to a queue that they may use: nothing to who else uses it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import mesh
+from mesh.queues.keeping import MAX_UNREAD
+from mesh.queues.registry import MAX_BESIDE
+from mesh.queues.specs import MAX_HEADERS_BYTES
+from mesh.testing import SimMesh
+from patterns.queues import messages as m
+from patterns.queues.naming import service_of
+
+
+class Scene:
+    """A home of the queue ``mail``, and a member who speaks to it as it likes."""
+
+    def __init__(self) -> None:
+        self.sim = SimMesh(seed=1)
+        self.home = self.sim.node("home")
+        self.queue = self.home.queue("mail")
+        self.evil = self.sim.node("evil")
+
+    async def work(self, **headers: str) -> mesh.AsyncStream:
+        await self.evil.wait_for("home")
+        headers = {"lease": "60", "worker": "evil", **headers}
+        return await self.evil.open_stream(f"{service_of('mail')}.work", headers=headers)
+
+    async def draw(self) -> tuple[mesh.AsyncStream, int]:
+        """A stream with a job, and its number."""
+        stream = await self.work()
+        await stream.send([m.TOUCH, []])
+        await stream.send([m.CREDIT, 1])
+        while (message := await stream.receive())[0] != m.JOBS:
+            continue
+        return stream, message[2][0]
+
+    def run(self, body: Any) -> None:
+        with self.sim:
+            self.sim.run(body)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"headers": {str(number): "" for number in range(129)}},
+        {"headers": {"a": "x" * MAX_HEADERS_BYTES}},
+        {"headers": {"a": "é" * (MAX_HEADERS_BYTES // 2)}},
+        {"key": b"k" * 1025},
+    ],
+)
+def test_a_job_that_no_worker_would_take_is_not_put(scene: Scene, options: Any) -> None:
+    async def body() -> None:
+        await scene.evil.wait_for("home")
+        with pytest.raises(mesh.MeshError):
+            await scene.queue.put(1, **options)
+        with pytest.raises(mesh.RemoteError, match="BadRequest"):
+            await scene.evil.call("_queue-mail.put", [[b"\x01", options]])
+        assert (await scene.queue.stats()).put == 0
+
+    scene.run(body())
+
+
+def test_a_batch_with_the_longest_headers_and_keys_reaches_its_worker(scene: Scene) -> None:
+    def make() -> mesh.AsyncNode:
+        node = mesh.AsyncNode("worker")
+
+        @node.worker("mail")
+        def handle(job: mesh.HeldJob) -> int:
+            return job.attempts
+
+        return node
+
+    async def body() -> None:
+        headers = {"a": "x" * (MAX_HEADERS_BYTES - 1)}
+        jobs = [
+            await scene.queue.put(1, headers=headers, key=f"{number:01024}", priority=0)
+            for number in range(256)
+        ]
+        scene.sim.add(make)
+        assert [await job.result(30) for job in jobs] == [1] * 256
+
+    scene.run(body())
+
+
+def test_a_commit_of_what_is_not_held_makes_no_queues(scene: Scene) -> None:
+    async def body() -> None:
+        stream = await scene.work()
+        await stream.receive()
+        await stream.send([m.COMMIT, 1, 99, None, [["other", b"\x01", {}]]])
+        assert (await stream.receive())[2][0] == "LeaseLost"
+        assert "other" not in scene.home.queues.keepers
+
+    scene.run(body())
+
+
+def test_commits_begin_so_many_queues_and_the_home_can_serve_on(scene: Scene) -> None:
+    async def body() -> None:
+        await scene.queue.put(1)
+        stream, number = await scene.draw()
+        for ref, count in enumerate((MAX_BESIDE, 1)):
+            puts = [[f"q{ref}-{at}", b"\x01", {}] for at in range(count)]
+            await stream.send([m.COMMIT, ref, number, None, puts])
+            answer = await stream.receive()
+            if ref == 0:
+                assert answer == [m.COMMITTED, 0, None]
+                await scene.queue.put(2)
+                stream.abort("to have the next")
+                stream, number = await scene.draw()
+        assert answer[2][0] == "ConfigError"
+        scene.home.queue("mine")
+
+    scene.run(body())
+
+
+def test_who_reads_nothing_of_what_it_is_told_is_cut_off(scene: Scene) -> None:
+    async def body() -> None:
+        stream = await scene.work()
+        asked = list(range(10_000))
+        most = 4 * MAX_UNREAD // 20_000
+        with pytest.raises(mesh.StreamAborted, match="reads nothing"):
+            for _ in range(most):
+                await stream.send([m.TOUCH, asked])
+            await asyncio.sleep(1)
+            await stream.send([m.TOUCH, []])
+
+    scene.run(body())
+
+
+@pytest.mark.parametrize("lease", ["nan", "inf", "-1", "0", "much", ""])
+def test_a_worker_that_is_refused_makes_no_group(scene: Scene, lease: str) -> None:
+    async def body() -> None:
+        with pytest.raises(mesh.RemoteError, match="BadRequest"):
+            await (await scene.work(lease=lease, group="other")).receive()
+        assert list((await scene.queue.stats()).groups) == [""]
+
+    scene.run(body())
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01"])
+def test_what_cannot_be_decoded_is_told_to_who_waits_for_it(scene: Scene, data: bytes) -> None:
+    async def body() -> None:
+        job = await scene.queue.put(1)
+        stream, number = await scene.draw()
+        await stream.send([m.PROGRESS, number, 1, 2, data])
+        await asyncio.sleep(1)
+        assert job.progress == mesh.Progress(1, 2)
+        await stream.send([m.DONE, [number, 1], {number: data}])
+        with pytest.raises(mesh.BadPayload, match="result"):
+            await job.result(10)
+
+    scene.run(body())
