@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 HEAVY = (
-    "click", "difflib", "email", "http", "importlib.metadata", "mesh.queues", "mesh.stores",
-    "multiprocessing", "nacl", "rich", "sqlite3", "tempfile", "tomllib", "unittest", "uvloop",
-    "zeroconf", "zmq.asyncio",
+    "click", "difflib", "email", "http", "importlib.metadata", "mesh.queues.faces",
+    "mesh.queues.registry", "mesh.stores", "multiprocessing", "nacl", "rich", "sqlite3", "tempfile",
+    "tomllib", "unittest", "uvloop", "zeroconf", "zmq.asyncio",
 )  # fmt: skip
 """For commands, slips in names, identities, queues, tables, policies, ``mesh.Node``'s loop and
 mDNS."""
