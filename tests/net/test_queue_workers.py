@@ -308,7 +308,7 @@ async def test_a_job_whose_lease_is_lost_is_cancelled_here_and_handled_elsewhere
         assert story == [(True, 0.0, True), "again"]
         assert soon == [False]
         assert await (await queue.put(2)).result(5) == "second"
-        assert node.queues._desks[0].worker.in_flight <= 10
+        assert node.queues.desks[0].worker.in_flight <= 10
         assert (await queue.stats()).leases_lost == 2
 
 
@@ -347,7 +347,7 @@ async def test_a_plain_handler_that_sleeps_beyond_its_lease_breaks_nothing_else(
         assert (await queue.stats()).leases_lost >= 2
         jobs = await queue.put_many(range(20))
         assert [await one.result(5) for one in jobs] == [["slow", n] for n in range(20)]
-        (desk,) = slow.queues._desks
+        (desk,) = slow.queues.desks
         # Nothing is thought to be held for ever.
         await until_async(lambda: not desk.worker._demand.held)
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
