@@ -86,7 +86,8 @@ class Keeper:
         self.home.open(groups)
         self.intake = Intake(self.home, queues.host, is_slow=url is not None)
         self._counters: dict[Group, Counter] = {}
-        self._ways: set[AsyncStream] = set()
+        self._ways: dict[AsyncStream, Group] = {}
+        """The streams of workers, and whose jobs each takes."""
         self._people = People(self)
         self._ages: dict[str, float | None] = {}
 
@@ -210,7 +211,7 @@ class Keeper:
 
     async def _work(self, stream: AsyncStream) -> None:
         customer = self._join(stream)
-        self._ways.add(stream)
+        self._ways[stream] = customer.line
         try:
             while True:
                 for message in await stream.receive_some():
@@ -222,7 +223,7 @@ class Keeper:
         except MeshError as error:
             logger.debug("a worker of %r has gone: %s", self.name, error)
         finally:
-            self._ways.discard(stream)
+            self._ways.pop(stream, None)
             customer.leave(has_fallen_silent(stream.core.handle))
 
     def _join(self, stream: AsyncStream) -> Customer:
@@ -287,6 +288,14 @@ class Keeper:
             denial = guard.denial(peer, "call", f"{service_of(queue)}.put")
             if denial is not None:
                 raise denial
+
+    def drop_group(self, name: str, done: Callable[[int], None]) -> None:
+        """A group goes with all its jobs. Its workers begin anew, and make it anew."""
+        group = self.home.lines[name]
+        self.home.drop_group(name, done)
+        self._counters.pop(group, None)
+        for stream in [stream for stream, of in self._ways.items() if of is group]:
+            stream.close()
 
     # The end.
 

@@ -31,7 +31,7 @@ async def main():
 
     @node.worker("first", concurrency=4)
     async def handle(job):
-        if job.data % 2:
+        if job.data < 2:
             await asyncio.sleep(60)  # held
         async with node.transaction(job) as transaction:
             transaction.put("second", job.data)
@@ -121,6 +121,10 @@ async def main():
                     break
         go_on.set()  # what is done now is written when there is room again
         assert await held.result(10) == "kept"
+        try:
+            await queue.put([99, bytes(800 * KIB)])  # and now it fails with this
+        except mesh.StoreFailed:
+            failed.append(99)
         limit(resource.RLIM_INFINITY)
         for number in range(100, 105):
             while True:
@@ -150,7 +154,7 @@ async def test_a_full_disk_fails_puts_loses_nothing_and_has_room_again(
         script.end()
     put, failed, text, held = json.loads(out)
     assert len(put) > 10
-    assert len(failed) == 3
+    assert len(failed) == 4
     assert str(path) in text
     node = make_async("home")
     queue = node.queue("mail", store=url_of(path))

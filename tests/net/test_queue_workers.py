@@ -467,6 +467,36 @@ async def test_each_group_gets_each_job_and_the_first_takes_over_what_was_there(
 
 
 @runs
+async def test_workers_of_a_group_that_is_deleted_make_it_anew(make_async: MakeAsync) -> None:
+    home, worker = make_async("home"), make_async("worker")
+    queue = home.queue("orders")
+    seen = Ledger()
+    lost: list[bool] = []
+
+    @worker.worker("orders", group="books", max_in_flight=1)
+    async def handle(job: mesh.HeldJob) -> None:
+        seen.add(job.data)
+        if job.data == "long":
+            try:
+                await asyncio.sleep(60)
+            finally:
+                lost.append(job.is_lost)
+
+    async with started(home, worker):
+        jobs = [await queue.put("long"), await queue.put("behind")]
+        await seen.wait(1)
+        assert await queue.delete_group("books") == 2
+        for job in jobs:
+            with pytest.raises(mesh.JobGone, match="deleted"):
+                await job.result(5)
+        await until_async(lambda: queue.keeper.home.lines.keys() == {"books"})
+        await queue.put("new")
+        assert await seen.wait(2) == ["long", "new"]
+        assert lost == [True]
+        assert len(queue.keeper._counters) == 1
+
+
+@runs
 async def test_one_worker_draws_from_several_queues_in_order_or_by_weight(
     make_async: MakeAsync,
 ) -> None:

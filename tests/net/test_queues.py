@@ -527,7 +527,7 @@ async def test_who_asks_for_a_result_while_the_job_ends_gets_it(
     async with started(home, producer):
         await producer.wait_for("home", timeout=10)
         for queue in (kept, soon):
-            jobs = await queue.put_many(range(500))
+            jobs = await queue.put_many(range(100))
             asking = [asyncio.create_task(job.result(20)) for job in jobs]
             await asyncio.sleep(0.05)
 

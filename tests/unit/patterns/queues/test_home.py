@@ -484,6 +484,58 @@ def test_an_outcome_is_kept_as_long_as_was_asked_for_also_through_a_restart() ->
     assert bench.notes() == set(), "what is over is forgotten"
 
 
+def test_a_job_that_ends_while_it_is_looked_for_is_found_by_its_outcome() -> None:
+    bench = Bench(keep_results=100.0)
+    number = bench.put_one()
+    worker = Holder("worker", 60.0)
+    bench.take(worker)
+    group = bench.home.group("")
+
+    def end() -> None:
+        assert bench.home.finish(group, worker, [number], {number: b"result"}) == []
+
+    # What is asked now has been read when this happens, and is not answered.
+    bench.store.reads.append(lambda: end)
+    outcome = bench.asked(bench.home.outcome, number, None)
+    assert outcome == Outcome("done", number, "", b"result")
+
+
+def test_who_follows_a_job_hears_how_it_has_ended_and_how_it_ends() -> None:
+    bench = Bench()
+    kept, gone, live = bench.put_one(keep_result_ms=5_000), bench.put_one(), bench.put_one()
+    worker = Holder("worker", 60.0)
+    group = bench.home.group("mail")
+    bench.take(worker, group="mail")
+    bench.home.group("books")
+    bench.home.finish(group, worker, [kept, gone], {kept: b"result"})
+    bench.pump()
+    heard: dict[int, list[Outcome]] = {number: [] for number in (kept, gone, live, 99)}
+    for number, outcomes in heard.items():
+        bench.home.outcomes.follow(number, outcomes.append)
+    assert not any(heard.values())
+    bench.pump()
+    told = {
+        number: [(outcome.group, outcome.kind, outcome.packed) for outcome in outcomes]
+        for number, outcomes in heard.items()
+    }
+    never = ("books", "gone", None)
+    assert told == {
+        kept: [never, ("mail", "done", b"result")],
+        gone: [never, ("mail", "gone", None)],
+        live: [never],
+        99: [never, ("mail", "gone", None)],
+    }
+    assert list(bench.home.outcomes.watched) == [live], "nothing waits for what has ended"
+    bench.home.bury(group, worker, live, "no such person")
+    assert [(one.group, one.kind) for one in heard[live]] == [never[:2], ("mail", "dead")]
+    assert not bench.home.outcomes.watched
+    again: list[Outcome] = []
+    bench.home.outcomes.follow(live, again.append)
+    bench.pump()
+    assert [(one.group, one.kind) for one in again] == [never[:2], ("mail", "dead")]
+    assert again[1].reason == "no such person"
+
+
 def test_no_result_is_an_outcome_too_and_a_dead_one_is_told_as_long_as_it_is_there() -> None:
     bench = Bench()
     done, dead = bench.put_one(keep_result_ms=5_000), bench.put_one()
