@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Literal
 
 from patterns.queues.errors import JobGone, LeaseLost
 from patterns.queues.runs import Place, by_priority
 from patterns.queues.ticket import DEAD, DELAYED, GONE, NEVER, READY, RESERVED, Ticket
-from patterns.queues.window import WINDOW, TicketStore, Window
+from patterns.queues.window import SPARE, WINDOW, TicketStore, Window
 
 __all__ = ["Ending", "Holder", "Line"]
 
@@ -69,7 +69,11 @@ class Line:
         self._busy: dict[bytes, int] = {}
         """Of each key the number of the one that is reserved, or waits to be tried again."""
         self._parked: dict[bytes, list[tuple[Place, Ticket]]] = {}
-        """Ready but for their key, as heaps."""
+        """Ready but for their key, as heaps; also some that are gone."""
+        self._in_heaps = 0
+        """All of these."""
+        self._aside: set[int] = set()
+        """Their numbers, without those that are gone."""
         self.reserved = 0
         self.dead = 0
         self.expired = 0
@@ -276,7 +280,27 @@ class Line:
 
     def _park(self, key: bytes, ticket: Ticket) -> None:
         self.ready.aside += 1
+        self._aside.add(ticket.number)
+        self._in_heaps += 1
         heappush(self._parked.setdefault(key, []), (by_priority(ticket), ticket))
+
+    def _left_aside(self, ticket: Ticket) -> None:
+        """One that is ready goes, or becomes another. It may lie aside for as long as its key is
+        busy, so those that are gone are let go of when they are the most."""
+        if ticket.number not in self._aside:
+            return
+        self._aside.discard(ticket.number)
+        self.ready.aside -= 1
+        ticket.state = GONE
+        if self._in_heaps > 2 * len(self._aside) + SPARE:
+            for key, parked in list(self._parked.items()):
+                live = [item for item in parked if item[1].state is READY]
+                if live:
+                    heapify(live)
+                    self._parked[key] = live
+                else:
+                    del self._parked[key]
+            self._in_heaps = len(self._aside)
 
     def _free_key(self, ticket: Ticket) -> None:
         key = ticket.key
@@ -289,11 +313,12 @@ class Line:
         parked = self._parked.get(key)
         while parked:
             _, following = heappop(parked)
+            self._in_heaps -= 1
             if following.state is READY:
+                self._aside.discard(following.number)
                 self.ready.put_back(following)
                 self._is_ready()
                 break
-            self.ready.aside -= 1
         if not parked:
             self._parked.pop(key, None)
 
@@ -379,6 +404,7 @@ class Line:
         holder: Holder | None = None
         if known.state is READY:
             self.ready.left([known])
+            self._left_aside(known)
         elif known.state is DELAYED:
             self.delayed.left([known])
         elif known.state is DEAD:
@@ -400,6 +426,7 @@ class Line:
         edited = copy(known)
         edited.body = body
         if known.state is READY:
+            self._left_aside(known)
             self.ready.exchange(known, edited)
         elif known.state is DELAYED:
             self.delayed.exchange(known, edited)

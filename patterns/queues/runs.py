@@ -196,6 +196,17 @@ class Runs:
             items += [(t.priority, t.number, t) for t in run if t.state is READY]
         return items
 
+    def tidy(self) -> None:
+        """Let go of what has left the state."""
+        for run in self._runs.values():
+            # Most often the first ones have: then there is nothing to be put in order.
+            while run and run[0].state is not READY:
+                self._in_runs -= 1
+                self._forget(run.popleft())
+        live = self.items()
+        if len(live) < len(self):
+            self.keep(sorted(live))
+
     def keep(self, items: Sequence[Item]) -> None:
         """Just these, which are in order."""
         self._heap.clear()

@@ -30,6 +30,9 @@ WINDOW_BYTES = 32 * 1024 * 1024
 PAGE_BYTES = WINDOW_BYTES // 2
 """Of bodies in one page: it ends with the job that is too much, however many were asked for."""
 
+SPARE = 1_000
+"""Jobs that have left the state which are kept at least until they are tidied up."""
+
 _number = attrgetter("number")
 
 _BEFORE_ALL: Place = (-1, -1)
@@ -189,14 +192,22 @@ class Window:
         self.count -= len(tickets)
         if self._is_loading:
             self._gone.update([ticket.number for ticket in tickets])
+        if not self._is_bounded:
+            self._tidy_if_stale()
 
     # What is in memory, and what is not.
 
     def _cut_if_large(self) -> None:
-        if self._is_bounded and (
-            len(self._runs) > 2 * self._size or self._runs.bytes > 2 * WINDOW_BYTES
-        ):
+        runs = self._runs
+        if not self._is_bounded:
+            self._tidy_if_stale()
+        elif len(runs) > 2 * self._size or runs.bytes > 2 * WINDOW_BYTES:
             self._cut()
+
+    def _tidy_if_stale(self) -> None:
+        """What was deleted is met when it would be its turn: where nobody takes any, never."""
+        if len(self._runs) > 2 * (self.count - self.aside) + SPARE:
+            self._runs.tidy()
 
     def _cut(self) -> None:
         """Let go of the last ones in memory: the store has them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mesh.stores.memory import MemoryStore
 from patterns.errors import BadName, BadRequest, ConfigError, MeshError
 from patterns.queues.checks import MAX_NUMBER
 from patterns.queues.errors import LeaseLost, QueueClosed, QueueFull, StoreFailed
@@ -12,7 +13,9 @@ from patterns.queues.jobspec import HomeOptions, JobSpec, Put
 from patterns.queues.line import Holder
 from patterns.queues.outcomes import Outcome
 from patterns.queues.ticket import State
+from patterns.queues.window import SPARE
 from tests.unit.patterns.queues.bench import Bench
+from tests.unit.patterns.queues.sqlitebench import MemoryDesk
 
 
 def job(**options: object) -> JobSpec:
@@ -952,3 +955,52 @@ def test_what_is_the_id_of_no_job_is_known_to_be_none(digits: str) -> None:
     bench = Bench()
     bench.put(job())
     assert number_of(bench, f"{bench.store.id}-{digits}") is None
+
+
+# What is gone is let go of.
+
+
+def holds(bench: Bench) -> int:
+    """Jobs that the line has in memory, those that are gone included."""
+    line = bench.home.group("")
+    parked = sum(map(len, line._parked.values()))
+    return len(line.ready) + len(line.delayed) + parked
+
+
+@pytest.mark.parametrize("key", [None, b"busy"])
+def test_what_makes_room_is_let_go_of_though_nobody_takes_it(key: bytes | None) -> None:
+    bench = Bench(MemoryDesk(MemoryStore()), max_length=10, overflow="drop_oldest")
+    worker = Holder("worker", 3600.0)
+    for _ in range(400):
+        bench.put(*[job(key=key) for _ in range(10)])
+        if key is not None:
+            bench.take(worker)
+    assert bench.home.group("").length == 10
+    assert holds(bench) <= 2 * SPARE
+
+
+@pytest.mark.parametrize("delay_ms", [0, 3_600_000])
+def test_what_has_expired_is_let_go_of_though_nobody_takes_it(delay_ms: int) -> None:
+    bench = Bench(MemoryDesk(MemoryStore()), ttl=1)
+    bench.put(*[job(delay_ms=delay_ms, priority=n % 3) for n in range(2_500)])
+    bench.wait(10.0)
+    assert bench.counts() == (0, 0, 0)
+    assert holds(bench) <= SPARE
+
+
+@pytest.mark.parametrize("end", ["deleted", "edited"])
+def test_what_was_ready_behind_its_key_and_is_gone_hides_no_other_job(end: str) -> None:
+    bench = Bench()
+    _, second, _ = bench.put(*[job(key=b"k") for _ in range(3)])
+    line = bench.home.group("")
+    assert len(bench.take(Holder("worker", 10.0), 3)) == 1
+    ends: list[bool] = []
+    if end == "deleted":
+        bench.home.people.delete(second.number, ends.append)
+    else:
+        bench.home.people.edit(None, second.number, b"y", ends.append)
+    bench.pump()
+    assert ends == [True]
+    bench.take(Holder("other", 10.0), 3)
+    bench.put(job())
+    assert line.ready.count - line.ready.aside == 1, "so a worker without credit hears of it"
