@@ -56,7 +56,7 @@ class Weights:
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         for queue, weight in weights.items():
-            if not 0 < weight < float("inf"):
+            if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
                 raise ConfigError(f"the weight of queue {queue!r} is {weight!r}: it must be > 0")
         self.queues = tuple(weights)
         self._weights = dict(weights)
