@@ -5,6 +5,7 @@ Most nodes have no queues, so what these are made of is imported by the first ve
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +35,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 LEASE = 60.0
 """Seconds for a job, unless its worker says otherwise: what NSQ gives."""
+
+
+def _check_takes_one(name: str, function: Callable[..., Any]) -> None:
+    """Raises ConfigError for a handler that every job would fail on."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return  # of some that are written in C nobody knows
+    try:
+        signature.bind(object())
+    except TypeError as error:
+        raise ConfigError(
+            f"{name}: {function!r} is called with one argument, the job: {error}"
+        ) from None
 
 
 class Queuing(Owning):
@@ -94,6 +109,7 @@ class Queuing(Owning):
 
         def decorate(function: F) -> F:
             handler, is_async = as_handler(f"worker({queues!r})", function)
+            _check_takes_one(f"worker({queues!r})", function)
             options = worker_options(
                 queues,
                 group=group,

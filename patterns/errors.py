@@ -54,6 +54,9 @@ __all__ = [
 class MeshError(Exception):
     """The base of all errors of the mesh."""
 
+    is_answer = False
+    """Whether what raised it works as it should: who asked is told, and no log of that node."""
+
 
 class NoProvider(MeshError):
     """Raised when no reachable node serves the service, or none serves that method of it."""

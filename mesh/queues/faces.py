@@ -15,14 +15,16 @@ from mesh.queues.asking import ask_all, ask_one, nobody
 from mesh.queues.jobs import AsyncJob, Job, Jobs
 from mesh.queues.options import PutOptions
 from mesh.queues.specs import make_like, make_specs, wire_of
-from mesh.queues.views import JobView, QueueStats, gather_stats, view_of
+from mesh.queues.views import STATES, JobView, QueueStats, gather_stats, view_of
 from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import BadRequest, ConfigError, MeshError, NoProvider
 from patterns.queues.errors import JobGone
 from patterns.queues.jobspec import Alike
 from patterns.queues.naming import check_queue, service_of
+from patterns.queues.options import check_whole
 from patterns.queues.outcomes import Outcome
+from patterns.queues.people import MAX_PEEK
 
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
@@ -168,6 +170,10 @@ class AsyncQueue:
     ) -> list[JobView]:
         """The first jobs in a state ("ready", "delayed", "reserved", "dead"), without taking them:
         up to ``limit`` of each home."""
+        if state not in STATES:
+            raise ConfigError(f"state={state!r:.80}: it is one of {', '.join(STATES)}")
+        if check_whole("limit", limit) > MAX_PEEK:
+            raise ConfigError(f"limit={limit}: at most {MAX_PEEK}")
         told = await self._look("peek", state, limit, group)
         return [view_of(self.name, home, one) for home, jobs in told for one in jobs]
 
@@ -213,6 +219,8 @@ class AsyncQueue:
             raise ConfigError("kick(10) or kick(id=...): say how many, or which one")
         if id is not None and group is not None:
             raise ConfigError("kick(id=...) is for all groups: leave group= out")
+        if most is not None:
+            check_whole("most", most)
         what = ("kick", group, most) if id is None else ("kick_one", None, id)
         told = await self._manage(*what)
         return sum(count for _, count in told)
@@ -290,7 +298,7 @@ class Queue:
 
     def _put(self, bodies: Sequence[bytes], options: Mapping[str, Any]) -> Sequence[AsyncJob]:
         queue = self._queue
-        self.node._check_thread("queue.put")
+        self.node._check_thread(f"queue({self.name!r}).put")
         specs = make_specs(bodies, queue._now, options)
         if queue.is_hosted:
             there: list[AsyncJob] = self.wait("put", lambda: queue._put_there(specs, options))
@@ -367,7 +375,7 @@ class Queue:
 
     def wait(self, verb: str, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run a verb on the loop and wait for it."""
-        self.node._check_thread(f"queue.{verb}")
+        self.node._check_thread(f"queue({self.name!r}).{verb}")
         return self.node._wait(make)
 
     def on_loop(self, function: Callable[..., Any], *args: Any) -> Any:

@@ -331,16 +331,16 @@ class Job:
 
     def result(self, timeout: float | None = None, *, group: str | None = None) -> Any:
         """What its handler returned, as soon as that is there. Raises as ``AsyncJob.result``."""
-        return self.queue.wait("result", lambda: self._job.result(timeout, group=group))
+        return self.queue.wait("job(id).result", lambda: self._job.result(timeout, group=group))
 
     def status(self) -> list[JobStatus]:
         """Where it is, in each group of workers; empty when nothing is known of it any more."""
-        statuses: list[JobStatus] = self.queue.wait("status", self._job.status)
+        statuses: list[JobStatus] = self.queue.wait("job(id).status", self._job.status)
         return statuses
 
     def cancel(self) -> bool:
         """Delete it, whatever it does; returns whether it was there."""
-        return bool(self.queue.wait("cancel", self._job.cancel))
+        return bool(self.queue.wait("job(id).cancel", self._job.cancel))
 
     def __repr__(self) -> str:
         return f"<Job {self.id} of {self.queue.name!r}>"

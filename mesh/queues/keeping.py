@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mesh.engine.lookup import has_fallen_silent
@@ -119,7 +119,7 @@ class Keeper:
         host, service = self._host, service_of(self.name)
 
         def method(name: str, function: Any) -> Method:
-            return Method(name, function, concurrency=ASKED_AT_ONCE, inline=True)
+            return Method(name, _answering(function), concurrency=ASKED_AT_ONCE, inline=True)
 
         def here() -> Any:
             return host
@@ -210,7 +210,11 @@ class Keeper:
     # Workers.
 
     async def _work(self, stream: AsyncStream) -> None:
-        customer = self._join(stream)
+        try:
+            customer = self._join(stream)
+        except MeshError as error:
+            error.is_answer = True
+            raise
         self._ways[stream] = customer.line
         try:
             while True:
@@ -323,6 +327,20 @@ class Keeper:
             return []
         length = max((group.length for group in self.home.lines.values()), default=0)
         return [f"{length} jobs of {self.name!r}, which were in memory"] if length else []
+
+
+def _answering(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """What a queue refuses, a full one above all, is no fault here that a log should tell of."""
+
+    @functools.wraps(function)
+    async def answer(*args: Any) -> Any:
+        try:
+            return await function(*args)
+        except MeshError as error:
+            error.is_answer = True
+            raise
+
+    return answer
 
 
 class _Resume:

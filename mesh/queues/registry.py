@@ -187,7 +187,7 @@ class Queues:
         if self._beside >= MAX_BESIDE:
             raise ConfigError(
                 f"the queue {name!r:.80} is not at home here, and transactions of workers have "
-                f"begun {MAX_BESIDE} queues already: say node.queue() at the home of {keeper.name!r}"
+                f"begun {MAX_BESIDE} queues already: say node.queue() where {keeper.name!r} is kept"
             )
         kept = self.keep(name, keeper.url, None)
         self._beside += 1

@@ -16,6 +16,7 @@ from patterns.errors import BadName, BadPayload, BadRequest, ConfigError, MeshEr
 from patterns.keys import MAX_KEY_BYTES, Key, key_bytes
 from patterns.queues.checks import MAX_HEADERS, MAX_JOB_BYTES
 from patterns.queues.jobspec import Alike, JobSpec
+from patterns.queues.options import MAX_SECONDS, check_number
 from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
 
 __all__ = [
@@ -40,16 +41,10 @@ MAX_HEADERS_BYTES = 8 * 1024
 """Of the names and texts of a job's headers: a worker ends a stream that brings it longer ones, and
 a batch of jobs must fit its window with all of theirs."""
 
-MAX_SECONDS = 100 * 366 * 86400.0
-"""A hundred years; so that all times are whole numbers of milliseconds."""
-
 
 def seconds_ms(name: str, value: float, *, least: float = 0.0) -> int:
     """Seconds as whole ms. Raises ConfigError."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not least <= value <= MAX_SECONDS:
-        raise ConfigError(f"{name}={value!r}: give seconds from {least:g}")
-    return math.ceil(value * 1000)
+    return math.ceil(check_number(name, value, least=least) * 1000)
 
 
 def _size(text: str) -> int:

@@ -30,6 +30,7 @@ from patterns.port import Timer
 from patterns.queues.checks import MAX_LEASE, MIN_LEASE
 from patterns.queues.errors import LeaseLost
 from patterns.queues.naming import check_group, check_queue, service_of
+from patterns.queues.options import check_number, check_whole
 from patterns.queues.order import Order, order_of
 from patterns.queues.retry import Dead, Policy, Retry, RetryLater, delay_after
 from patterns.queues.worker import Held, Source, Worker
@@ -46,6 +47,9 @@ logger = get_logger("mesh.queues")
 MAX_SAID = 3 * 1024 * 1024
 """Bytes of one message to a home, whose window is as large: twice the largest result, and more than
 a commit should have, for all else at its home waits while it is written."""
+
+MAX_RATE = 1e9
+"""Jobs a second: more than any."""
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
@@ -93,29 +97,27 @@ def worker_options(
     order = order_of(queues)
     for queue in order.queues:
         check_queue(queue)
-    whole = (("concurrency", concurrency), ("max_in_flight", max_in_flight), ("batch", batch))
-    for name, count in whole:
-        if count is not None and (type(count) is not int or count < 1):
-            raise ConfigError(f"{name}={count!r}: give a whole number from 1")
+    check_whole("concurrency", concurrency)
+    for name, count in (("max_in_flight", max_in_flight), ("batch", batch)):
+        if count is not None:
+            check_whole(name, count)
     if max_in_flight is not None and batch is not None and max_in_flight < batch:
         raise ConfigError(f"max_in_flight={max_in_flight}: less than a batch of {batch}")
-    seconds = (
-        ("lease", lease, MIN_LEASE),
-        ("linger", linger, 0.0),
-        ("time_limit", time_limit, 0.0),
-    )
-    for name, value, least in seconds:
-        if value is not None and not least <= value <= MAX_LEASE:
-            raise ConfigError(f"{name}={value!r}: give seconds, {least:g} to {MAX_LEASE:g}")
-    if rate is not None and not 0 < rate < float("inf"):
-        raise ConfigError(f"rate={rate!r}: give jobs a second, above 0")
+    check_number("lease", lease, least=MIN_LEASE, most=MAX_LEASE)
+    check_number("linger", linger, least=0, most=MAX_LEASE)
+    if time_limit is not None:
+        check_number("time_limit", time_limit, least=0, most=MAX_LEASE)
+    if rate is not None and not check_number("rate", rate, least=0, most=MAX_RATE):
+        raise ConfigError("rate=0: give jobs a second, above 0")
     if time_limit is not None and not is_async:
         raise ConfigError(
             "time_limit= is for async handlers: a plain function cannot be stopped; run a program "
             "by 'meshctl work --hard-limit'"
         )
-    if not isinstance(retry, Retry) and not callable(retry):
+    if not isinstance(retry, Retry) and (isinstance(retry, type) or not callable(retry)):
         raise ConfigError(f"retry={retry!r:.80}: give mesh.Retry(...), or a function")
+    if on_deadline_soon is not None and not callable(on_deadline_soon):
+        raise ConfigError(f"on_deadline_soon={on_deadline_soon!r:.80}: give a function of a job")
     return WorkerOptions(
         order,
         check_group(group),

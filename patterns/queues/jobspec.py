@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, overload
 
 from patterns.errors import ConfigError
+from patterns.queues.options import check_number, check_whole
 from patterns.queues.ticket import DEFAULT_PRIORITY
 
 __all__ = ["MAX_ATTEMPTS", "Alike", "HomeOptions", "JobSpec", "NewPuts", "Put", "default_id"]
@@ -43,14 +44,13 @@ class HomeOptions:
     ) -> None:
         if overflow not in ("reject", "drop_oldest"):
             raise ConfigError(f"overflow={overflow!r}: it is 'reject' or 'drop_oldest'")
-        for name, value in (("max_length", max_length), ("max_attempts", max_attempts)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{name}={value}: at least 1, or None for no limit")
-        if ttl is not None and not ttl > 0:
-            raise ConfigError(f"ttl={ttl}: it is more than 0 s, or None")
-        for name, seconds in (("dedup", dedup), ("keep_results", keep_results)):
-            if not seconds >= 0:
-                raise ConfigError(f"{name}={seconds}: at least 0 s")
+        for name, count in (("max_length", max_length), ("max_attempts", max_attempts)):
+            if count is not None:
+                check_whole(name, count)
+        if ttl is not None:
+            check_number("ttl", ttl, least=0.001)
+        check_number("dedup", dedup, least=0)
+        check_number("keep_results", keep_results, least=0)
         self.max_length = max_length
         self.overflow = overflow
         self.ttl_ms = None if ttl is None else round(ttl * 1000)

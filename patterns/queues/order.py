@@ -56,7 +56,7 @@ class Weights:
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         for queue, weight in weights.items():
-            if not 0 < weight < float("inf"):
+            if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
                 raise ConfigError(f"the weight of queue {queue!r} is {weight!r}: it must be > 0")
         self.queues = tuple(weights)
         self._weights = dict(weights)
@@ -80,10 +80,12 @@ def order_of(queues: str | Sequence[str] | Mapping[str, float]) -> Order:
     """As a user writes it: one name, a list (the first comes first) or a map of weights."""
     if isinstance(queues, str):
         return Strict((queues,))
-    if not queues:
+    if not queues and isinstance(queues, Sequence | Mapping):
         raise ConfigError("a worker needs at least one queue")
     if isinstance(queues, Mapping):
         return Weights(queues)
+    if not isinstance(queues, Sequence):
+        raise ConfigError(f"{queues!r:.80}: give the name of a queue, a list, or a map of weights")
     if len(set(queues)) < len(queues):
         raise ConfigError(f"a queue is named twice: {list(queues)}")
     return Strict(queues)

@@ -7,11 +7,11 @@ range, so that jobs which failed together do not come back together.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from random import Random
 
 from patterns.errors import ConfigError, MeshError
 from patterns.queues.checks import MAX_DELAY_MS
+from patterns.queues.options import check_number, check_whole
 
 __all__ = ["Dead", "Policy", "Retry", "RetryLater", "delay_after"]
 
@@ -58,21 +58,22 @@ class Retry:
         factor: float = 2.0,
         cap: float = 600.0,
         jitter: float = 0.5,
-        fatal: tuple[type[BaseException], ...] = (),
+        fatal: type[BaseException] | tuple[type[BaseException], ...] = (),
     ) -> None:
-        if attempts is not None and attempts < 1:
-            raise ConfigError(f"Retry(attempts={attempts!r}): 1 or more; 1 is no retry")
+        if attempts is not None:
+            check_whole("attempts", attempts)
         for name, value, least in (("base", base, 0), ("factor", factor, 1), ("cap", cap, 0)):
-            if not (isfinite(value) and value >= least):
-                raise ConfigError(f"Retry({name}={value!r}): a number, {least} or more")
-        if not 0 <= jitter <= 1:
-            raise ConfigError(f"Retry(jitter={jitter!r}): from 0 to 1")
+            check_number(name, value, least=least)
+        check_number("jitter", jitter, least=0, most=1)
+        kinds = fatal if isinstance(fatal, tuple) else (fatal,)
+        if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+            raise ConfigError(f"fatal={fatal!r:.200}: give exceptions' types, in a tuple")
         self.attempts = attempts
         self.base = base
         self.factor = factor
         self.cap = min(cap, MAX_DELAY_MS / 1000)
         self.jitter = jitter
-        self.fatal = fatal
+        self.fatal = kinds
 
     def delay(self, error: BaseException, attempts: int, random: Random) -> float | None:
         """Seconds until the next attempt, after so many; None: there is none."""
@@ -103,6 +104,9 @@ def delay_after(
     if isinstance(error, Dead):
         return None
     delay = policy(error, attempts)
-    if delay is not None and not 0 <= delay <= MAX_DELAY_MS / 1000:
+    if delay is None:
+        return None
+    is_number = isinstance(delay, int | float)
+    if not is_number or not 0 <= delay <= MAX_DELAY_MS / 1000:
         raise ConfigError(f"the retry policy returned {delay!r}: seconds, 0 or more, or None")
     return delay

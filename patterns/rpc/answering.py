@@ -55,7 +55,8 @@ class Answering:
 
     def _reply_error(self, route: Any, name: str, call_id: int, error: BaseException) -> None:
         kind, message, trace = error_texts(error)
-        logger.warning("%s raised %s: %s", name, kind, message, exc_info=error)
+        if not getattr(error, "is_answer", False):
+            logger.warning("%s raised %s: %s", name, kind, message, exc_info=error)
         reply = [call_id, m.STATUS_ERROR, kind, message, trace]
         self._port.send_reply(route, self._port.pack(reply))
 

@@ -108,7 +108,8 @@ class StreamServer:
         is_fault = isinstance(error, Exception) and error is not stream.error
         if error is not None and (is_fault or stream.error is None):
             kind, text, trace = error_texts(error)
-            logger.warning("%s raised %s: %s", stream.name, kind, text, exc_info=error)
+            if not getattr(error, "is_answer", False):
+                logger.warning("%s raised %s: %s", stream.name, kind, text, exc_info=error)
             if stream.is_ended:
                 self._streams.abort(stream, f"{kind}: {text}")
             stream.end(None, kind, text, trace)
