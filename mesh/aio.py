@@ -231,13 +231,7 @@ class AsyncNode(
         still work. Raises Timeout after ``timeout`` seconds, which says what still runs; the node
         takes no work even so, and another ``drain`` waits on.
         """
-        host = self.host
-        if host.queues is not None:
-            timeout -= await host.queues.drain(timeout)
-        future = host.loop.create_future()
-        host.handover.drain()
-        host.engine.drain(timeout, future)
-        await future
+        await self.host.drain(timeout)
 
     async def close(self) -> None:
         """Say goodbye and give everything back, within a second. Never raises; idempotent.

@@ -262,6 +262,17 @@ class Host:
         }
         return counters | {name: count for name, count in more.items() if count}
 
+    async def drain(self, timeout: float) -> None:
+        """As ``AsyncNode.drain``; from its first step on the node takes no new work."""
+        drained = self.loop.create_future()
+        self.handover.drain()
+        self.engine.drain(timeout, drained)
+        try:
+            if self.queues is not None:
+                await self.queues.drain(timeout)
+        finally:
+            await drained
+
     async def close(self) -> None:
         """Say goodbye and give everything back, within a second. Idempotent."""
         if asyncio.get_running_loop() is not self.loop:

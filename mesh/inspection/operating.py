@@ -62,14 +62,12 @@ class Operating:
             logger.warning(
                 "%s: %s asked it to drain%s", host.title, request.caller, " and end" * stop
             )
-            host.handover.drain()
             self._wait(float(timeout))
         return {**host.engine.inspection.drain(), "ends": self._ends}
 
     def _wait(self, seconds: float) -> None:
-        waiting = self._waiting = self._host.loop.create_future()
-        waiting.add_done_callback(self._on_end)
-        self._host.engine.drain(seconds, waiting)
+        self._waiting = self._host.loop.create_task(self._host.drain(seconds))
+        self._waiting.add_done_callback(self._on_end)
 
     def _on_end(self, waiting: asyncio.Future[None]) -> None:
         self._waiting = None

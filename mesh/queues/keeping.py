@@ -309,7 +309,9 @@ class Keeper:
         self.intake.flush()
         groups = self.home.lines.values()
         if self.url is None:
-            await until(lambda: not (self._ways and any(group.length for group in groups)))
+            await until(
+                lambda: not (self._ways and any(g.ready.count + g.reserved for g in groups))
+            )
             return
         self.home.hold()
         await until(lambda: not (self._ways and any(group.reserved for group in groups)))

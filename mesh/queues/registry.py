@@ -219,10 +219,9 @@ class Queues:
 
     # The end.
 
-    async def drain(self, timeout: float) -> float:
+    async def drain(self, timeout: float) -> None:
         """No new jobs here; what runs ends; what is in memory is handed out, while somebody takes
-        it. Returns how long that took, never longer than ``timeout`` seconds."""
-        since = self.host.loop.time()
+        it. Never longer than ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 for keeper in self.keepers.values():
@@ -232,7 +231,6 @@ class Queues:
         except TimeoutError:
             logger.warning("%s: jobs still run after %g s", self.title, timeout)
         await self.leave()
-        return min(timeout, self.host.loop.time() - since)
 
     async def leave(self) -> None:
         """What is done is told, what is held goes back: then the ways to homes end."""

@@ -60,7 +60,8 @@ class QueueStats:
     put: int
     done: int
     retried: int
-    dead: int
+    buried: int
+    """Jobs that were given up; those that are dead now are ``dead``."""
     expired: int
     dropped: int
     leases_lost: int
@@ -82,6 +83,10 @@ class QueueStats:
     @property
     def reserved(self) -> int:
         return sum(group.reserved for group in self.groups.values())
+
+    @property
+    def dead(self) -> int:
+        return sum(group.dead for group in self.groups.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,7 @@ def gather_stats(name: str, told: Iterable[tuple[Peer, Mapping[str, Any]]]) -> Q
     }
     return QueueStats(
         name=name,
+        buried=counters.pop("dead"),
         put_rate=sum(home["put_rate"] for home in homes.values()),
         done_rate=sum(home["done_rate"] for home in homes.values()),
         draining=sum(home["is_draining"] for home in homes.values()),
