@@ -26,7 +26,7 @@ __all__ = [
     "status_row",
 ]
 
-COUNTERS = ("put", "done", "retried", "dead", "expired", "dropped", "leases_lost")
+COUNTERS = ("put", "done", "retried", "buried", "expired", "dropped", "leases_lost")
 
 GROUP_COLUMNS = ("queue", "group", "ready", "delayed", "reserved", "dead", "workers", "oldest",
                  "put/s", "done/s", "homes", "note")  # fmt: skip
