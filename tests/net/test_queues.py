@@ -37,6 +37,33 @@ async def test_a_job_that_was_put_is_in_the_file_when_put_returns(
         assert [data for _, data, *_ in seen.seen[1:]] == list(range(5))
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+@runs
+async def test_a_put_that_returns_while_its_node_closes_is_in_the_file_and_none_waits(
+    make_async: MakeAsync, tmp_path: Path, is_named: bool
+) -> None:
+    url = url_of(tmp_path / "jobs.db")
+    node = make_async("home")
+    queue = node.queue("mail", store=url)
+    async with started(node):
+
+        async def put(number: int) -> int:
+            await asyncio.sleep(number * 0.0002)
+            await queue.put(number, id=str(number) if is_named else None)
+            return number
+
+        puts = [asyncio.create_task(put(number)) for number in range(200)]
+        await asyncio.wait(puts[:20], return_when=asyncio.FIRST_COMPLETED)
+    ends = await asyncio.wait_for(asyncio.gather(*puts, return_exceptions=True), 10)
+    assert all(isinstance(end, int | mesh.MeshError) for end in ends)
+    returned = {end for end in ends if isinstance(end, int)}
+    assert 0 < len(returned) < 200
+    again = make_async("home")
+    queue = again.queue("mail", store=url)
+    async with started(again):
+        assert {view.data for view in await queue.peek(limit=1000)} >= returned
+
+
 @runs
 async def test_jobs_are_handed_out_by_priority_and_then_in_order(make_async: MakeAsync) -> None:
     node = make_async("home")
@@ -254,6 +281,9 @@ async def test_how_a_job_ends_is_what_its_producer_is_told(make_async: MakeAsync
         with pytest.raises(mesh.JobGone, match="deleted"):
             await long.result(5)
         assert not await long.cancel()
+        waiting = await queue.put("value", delay=60)
+        assert await waiting.cancel()
+        assert await waiting.status() == []
 
 
 @runs
