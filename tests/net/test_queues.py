@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import mesh
+from tests.net.processes import until_async
 from tests.net.queue_help import Ledger, MakeAsync, counted, quick, started, url_of
 from tests.net.test_async_node import runs
 
@@ -35,6 +37,32 @@ async def test_a_job_that_was_put_is_in_the_file_when_put_returns(
         await seen.wait(6)
         assert seen.seen[0] == (job.id, {"to": "ann"}, {"tenant": "7"}, b"ann", 1)
         assert [data for _, data, *_ in seen.seen[1:]] == list(range(5))
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+@runs
+async def test_a_put_that_returns_while_its_node_closes_is_in_the_file_and_none_waits(
+    make_async: MakeAsync, tmp_path: Path, is_named: bool
+) -> None:
+    url = url_of(tmp_path / "jobs.db")
+    node = make_async("home")
+    queue = node.queue("mail", store=url)
+    returned: set[int] = set()
+
+    async def put(first: int) -> None:
+        for number in itertools.count(first, 8):
+            await queue.put(number, id=str(number) if is_named else None)
+            returned.add(number)
+
+    async with started(node):
+        puts = [asyncio.create_task(put(first)) for first in range(8)]
+        await until_async(lambda: len(returned) > 50)
+    ends = await asyncio.wait_for(asyncio.gather(*puts, return_exceptions=True), 10)
+    assert all(isinstance(end, mesh.MeshError) for end in ends)
+    again = make_async("home")
+    queue = again.queue("mail", store=url)
+    async with started(again):
+        assert {view.data for view in await queue.peek(limit=1000)} >= returned
 
 
 @runs
@@ -254,6 +282,9 @@ async def test_how_a_job_ends_is_what_its_producer_is_told(make_async: MakeAsync
         with pytest.raises(mesh.JobGone, match="deleted"):
             await long.result(5)
         assert not await long.cancel()
+        waiting = await queue.put("value", delay=60)
+        assert await waiting.cancel()
+        assert await waiting.status() == []
 
 
 @runs
