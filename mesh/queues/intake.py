@@ -38,6 +38,10 @@ class Intake:
         self._gathered: list[Single] = []
         self._like: JobSpec | None = None
         """How those that are gathered are."""
+        self._is_slow = is_slow
+        self._under_way: dict[int, list[Waiter]] = {}
+        """Who waits for the disk, by a number of each put."""
+        self._puts = 0
 
     async def put(self, queue: AsyncQueue, specs: Alike) -> Sequence[AsyncJob]:
         """Returns when they are safe. Raises QueueFull, QueueClosed, StoreFailed."""
@@ -63,8 +67,10 @@ class Intake:
             self._gathered.append((queue, specs.bodies[0], waiter))
             return
         self.flush()
+        this = self._begun([waiter])
 
         def then(puts: Sequence[Put] | MeshError) -> None:
+            self._under_way.pop(this, None)
             # At once: what becomes of them must not be missed.
             if waiter.done():
                 return
@@ -73,7 +79,25 @@ class Intake:
             else:
                 waiter.set_result(self._handles(queue, puts))
 
-        self._home.put(specs, then)
+        try:
+            self._home.put(specs, then)
+        except MeshError:
+            self._under_way.pop(this, None)
+            raise
+
+    def _begun(self, waiters: list[Waiter]) -> int:
+        self._puts += 1
+        if self._is_slow:
+            self._under_way[self._puts] = waiters
+        return self._puts
+
+    def give_up(self, error: MeshError) -> None:
+        """The disk does not answer, and the loop is about to end: so nobody waits for ever."""
+        under_way, self._under_way = self._under_way, {}
+        for waiters in under_way.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)
 
     def flush(self) -> None:
         """What was gathered goes to the home: before others, so all have the order in which they
@@ -82,8 +106,10 @@ class Intake:
         if like is None or not gathered:
             return
         self._gathered = []
+        this = self._begun([waiter for _, _, waiter in gathered])
 
         def then(puts: Sequence[Put] | MeshError) -> None:
+            self._under_way.pop(this, None)
             if isinstance(puts, MeshError):
                 _refuse(gathered, puts)
                 return
@@ -97,6 +123,7 @@ class Intake:
         try:
             self._home.put(Alike([body for _, body, _ in gathered], like), then)
         except MeshError as error:
+            self._under_way.pop(this, None)
             _refuse(gathered, error)
 
     def _handles(self, queue: AsyncQueue, puts: Sequence[Put]) -> Sequence[AsyncJob]:
