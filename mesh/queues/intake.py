@@ -49,6 +49,9 @@ class Intake:
         self._last = 0
         """The number of the last of them."""
         self._waiting: list[Waiting] = []
+        self._under_way: dict[int, list[Waiter]] = {}
+        """Who waits for the disk, by a number of each put."""
+        self._puts = 0
 
     async def put(self, queue: AsyncQueue, data: bytes, like: JobSpec) -> AsyncJob:
         """One job; returns when it is safe. Raises QueueFull, QueueClosed, StoreFailed."""
@@ -78,8 +81,10 @@ class Intake:
                 waiter.set_result((job,))
             return
         self.flush()
+        this = self._begun([waiter])
 
         def then(puts: Sequence[Put] | MeshError) -> None:
+            self._under_way.pop(this, None)
             # At once: what becomes of them must not be missed.
             if waiter.done():
                 return
@@ -88,7 +93,25 @@ class Intake:
             else:
                 waiter.set_result(self._handles(queue, puts))
 
-        self._home.put(specs, then)
+        try:
+            self._home.put(specs, then)
+        except MeshError:
+            self._under_way.pop(this, None)
+            raise
+
+    def _begun(self, waiters: list[Waiter]) -> int:
+        self._puts += 1
+        if self._is_slow:
+            self._under_way[self._puts] = waiters
+        return self._puts
+
+    def give_up(self, error: MeshError) -> None:
+        """The disk does not answer, and the loop is about to end: so nobody waits for ever."""
+        under_way, self._under_way = self._under_way, {}
+        for waiters in under_way.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)
 
     def _gather(self, queue: AsyncQueue, body: bytes, like: JobSpec) -> AsyncJob:
         home = self._home
@@ -111,8 +134,10 @@ class Intake:
         if like is None or not bodies:
             return
         self._bodies, self._waiting = [], []
+        this = self._begun([waiter for waiter, _ in waiting])
 
         def then(error: StoreFailed | None) -> None:
+            self._under_way.pop(this, None)
             for waiter, job in waiting:
                 if not waiter.done():
                     if error is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mesh.engine.config import GRACE
 from mesh.logs import get_logger
 from mesh.membership import Peer
+from mesh.queues.intake import Intake
 from mesh.queues.keeping import Keeper
 from mesh.queues.polling import until
 from mesh.queues.working import Desk, WorkerOptions
@@ -87,6 +88,8 @@ class Queues:
         self._beside = 0
         """Queues that are at home here since a worker's transaction put into them."""
         self.desks: list[Desk] = []
+        self._intakes: list[Intake] = []
+        """Those of queues that have been here."""
         self._waiters: set[asyncio.Future[None]] = set()
         self._is_looking = False
         self._since = host.clock.now()
@@ -252,6 +255,7 @@ class Queues:
         for desk in self.desks:
             desk.close()
         lost = [text for keeper in self.keepers.values() for text in keeper.stop()]
+        self._intakes += [keeper.intake for keeper in self.keepers.values()]
         self.keepers.clear()
         for store in self._stores.values():
             store.close(wait=0)
@@ -268,3 +272,8 @@ class Queues:
                     await until(functools.partial(store.close, 0))
         except TimeoutError:
             logger.error("%s: not all that was to be written of its jobs is", self.title)
+            error = NodeClosed(
+                "the node was closed, and the disk has not answered: nobody knows whether it was put"
+            )
+            for intake in self._intakes:
+                intake.give_up(error)

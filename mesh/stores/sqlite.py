@@ -336,10 +336,13 @@ class SqliteStore:
         elif not group.commit.is_swept and self._sweep_ms is None:
             self._sweep_ms = (group.commit.sweep_ms or 0) - self.offset_ms
         self._is_failing = error is not None
-        for then in group.thens:
-            then(None if group.is_written else error)
-        for answer in answers:
-            answer()
+        told = None if group.is_written else error
+        thens: list[Callable[[], None]] = [functools.partial(then, told) for then in group.thens]
+        for answer in thens + answers:
+            try:
+                answer()
+            except Exception:  # the others are to hear of it all the same
+                logger.exception("%s: what was told of a commit was not taken", self.path)
         is_asked = self._new_lines or self._reads or self._sweep_ms is not None
         if self._thens or (error is None and is_asked):
             self._write_soon()

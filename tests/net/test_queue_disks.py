@@ -7,13 +7,16 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mesh
+from mesh.stores import MemoryStore
 from tests.net.processes import Script
 from tests.net.queue_help import MakeAsync, counted, url_of
 from tests.net.test_async_node import runs
@@ -206,3 +209,29 @@ async def test_a_job_that_kills_its_workers_is_dead_in_the_end(
 
         assert await good.result(10) == ["good", 1]
         assert results == [good]
+
+
+class DeadDisk(MemoryStore):
+    """Nothing that is put is answered."""
+
+    def put(self, *what: Any) -> None:
+        self.asked = True
+
+    def close(self, wait: float = 0.0) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("options", [{}, {"max_length": 5}])
+def test_no_put_outlives_its_node_though_the_disk_never_answers(
+    make_node: Callable[..., mesh.Node], options: dict[str, Any]
+) -> None:
+    node, store = make_node("home"), DeadDisk()
+    queue = node.queue("mail", store=store, **options)
+    node.start()
+    with ThreadPoolExecutor() as pool:
+        put = pool.submit(queue.put, 1)
+        while not hasattr(store, "asked"):
+            time.sleep(0.001)
+        node.close()
+        with pytest.raises(mesh.NodeClosed, match="nobody knows"):
+            put.result(10)

@@ -369,3 +369,15 @@ def test_a_number_that_no_job_can_have_does_not_hold_up_what_is_read_next(
     for number in (10**30, 2**63, -1):
         assert asked(desk, partial(line.find, number)) is None
     assert asked(desk, partial(line.find, 1)) is not None
+
+
+def test_who_takes_an_answer_badly_keeps_it_from_nobody(desk: Desk, store: SqliteStore) -> None:
+    line, told = store.line("emails", ""), []
+
+    def breaks(error: StoreFailed | None) -> None:
+        raise ArithmeticError
+
+    store.put([(line, [Ticket(1, b"", 0)])], (), breaks)
+    store.put([(line, [Ticket(2, b"", 0)])], (), told.append)
+    desk.until(lambda: told)
+    assert told == [None]
