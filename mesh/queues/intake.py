@@ -8,13 +8,13 @@ each goes alone, for there may be room for some.
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mesh.queues.jobs import AsyncJob, AsyncJobs
-from patterns.errors import MeshError
+from patterns.errors import MeshError, Overloaded
 from patterns.port import Waiter
+from patterns.queues.handles import Follower
 from patterns.queues.jobspec import Alike, JobSpec, NewPuts, Put
 from patterns.queues.outcome import Outcome
 
@@ -143,19 +143,17 @@ class Intake:
             if is_new:
                 handles.add(number, job)
             else:
-                self.follow(number, job)
+                try:
+                    self.follow(number, job)
+                except Overloaded:
+                    job.asks_itself()  # and is told so then
             jobs.append(job)
         return jobs
 
     def follow(self, number: int, job: AsyncJob) -> None:
-        """A handle hears what becomes, or has become, of its job; while somebody has it."""
-        handle = weakref.ref(job)
-
-        def tell(outcome: Outcome) -> None:
-            if (job := handle()) is not None:
-                job.tell(outcome)
-
-        self._home.outcomes.follow(number, tell)
+        """A handle hears what becomes, or has become, of its job; while somebody has it. Raises
+        Overloaded."""
+        self._home.outcomes.follow(number, Follower(job))
 
 
 def _refuse(gathered: list[Single], error: MeshError) -> None:

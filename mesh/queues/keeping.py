@@ -168,7 +168,7 @@ class Keeper:
 
         question(*args, done)
         if not answers:
-            waiter = self._host.loop.create_future()
+            waiter = self._queues.waiter()  # for a store that is closed does not answer
             await waiter
         return answers[0]
 
@@ -220,13 +220,17 @@ class Keeper:
         def send(message: list[Any]) -> None:
             put(pack(message))
 
+        resume = _Resume()
+
         def may_send() -> bool:
             if core.queued_bytes < QUEUED_BYTES:
                 return True
-            core.when_writable(_Resume(customer))
+            if not resume.is_waiting:  # it may be asked with each job that is put
+                resume.is_waiting = True
+                core.when_writable(resume)
             return False
 
-        customer = counter.join(worker, lease, send, may_send)
+        customer = resume.customer = counter.join(worker, lease, send, may_send)
         customer.on_commit = functools.partial(self._commit, customer, core.handle)
         return customer
 
@@ -292,16 +296,18 @@ class Keeper:
 class _Resume:
     """Waits for room on a stream."""
 
-    __slots__ = ("_customer",)
+    __slots__ = ("customer", "is_waiting")
+    customer: Customer
 
-    def __init__(self, customer: Customer) -> None:
-        self._customer = customer
+    def __init__(self) -> None:
+        self.is_waiting = False
 
     def done(self) -> bool:
         return False
 
     def set_result(self, result: Any) -> None:
-        self._customer.resume()
+        self.is_waiting = False
+        self.customer.resume()
 
     def set_exception(self, error: BaseException) -> None:
         """The stream has ended: so has its customer."""

@@ -7,6 +7,7 @@ import pytest
 from mesh.stores.memory import MemoryStore
 from patterns.errors import BadName, BadRequest, ConfigError, MeshError
 from patterns.queues.errors import LeaseLost, QueueClosed, QueueFull, StoreFailed
+from patterns.queues.handles import Follower
 from patterns.queues.home import Home
 from patterns.queues.jobspec import HomeOptions, JobSpec, Put
 from patterns.queues.line import Holder
@@ -889,3 +890,17 @@ def test_what_was_ready_behind_its_key_and_is_gone_hides_no_other_job(end: str) 
     bench.take(Holder("other", 10.0), 3)
     bench.put(job())
     assert line.ready.count - line.ready.aside == 1, "so a worker without credit hears of it"
+
+
+class Ear:
+    def tell(self, outcome: Outcome) -> None:
+        raise AssertionError("nothing is to be heard")
+
+
+def test_who_follows_a_job_and_is_gone_is_let_go_of() -> None:
+    bench = Bench()
+    (put,) = bench.put(job())
+    for _ in range(1_000):
+        bench.home.outcomes.follow(put.number, Follower(Ear()))
+    bench.pump()
+    assert len(bench.home.outcomes.watched[put.number].watchers) <= 2 * 64
