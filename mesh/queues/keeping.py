@@ -79,7 +79,8 @@ class Keeper:
         self.home.open(groups)
         self.intake = Intake(self.home, queues.host, is_slow=url is not None)
         self._counters: dict[Group, Counter] = {}
-        self._ways: set[AsyncStream] = set()
+        self._ways: dict[AsyncStream, Customer] = {}
+        """The streams of workers."""
         self._people = People(self)
 
     def declare(self, options: HomeOptions) -> None:
@@ -190,7 +191,7 @@ class Keeper:
 
     async def _work(self, stream: AsyncStream) -> None:
         customer = self._join(stream)
-        self._ways.add(stream)
+        self._ways[stream] = customer
         try:
             while True:
                 for message in await stream.receive_some():
@@ -200,7 +201,7 @@ class Keeper:
         except MeshError as error:
             logger.debug("a worker of %r has gone: %s", self.name, error)
         finally:
-            self._ways.discard(stream)
+            del self._ways[stream]
             customer.leave(has_fallen_silent(stream.core.handle))
 
     def _join(self, stream: AsyncStream) -> Customer:
@@ -212,6 +213,7 @@ class Keeper:
             counter = self._counters.get(line)
             if counter is None:
                 counter = self._counters[line] = Counter(self.home, line, self._host.clock)
+                line.on_dropped = functools.partial(self._dropped, line)
         except (ValueError, BadName) as error:
             raise BadRequest(f"a worker of {self.name!r}: {error}") from None
         pack, put = self._host.engine.streams.pack, core.put_message
@@ -233,6 +235,13 @@ class Keeper:
         customer = resume.customer = counter.join(worker, lease, send, may_send)
         customer.on_commit = functools.partial(self._commit, customer, core.handle)
         return customer
+
+    def _dropped(self, line: Group) -> None:
+        """A group was deleted: its workers come again, or they would wait for what never comes."""
+        self._counters.pop(line, None)
+        for stream, customer in list(self._ways.items()):
+            if customer.line is line:
+                stream.close()
 
     def _commit(
         self,

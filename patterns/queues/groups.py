@@ -114,6 +114,7 @@ class Groups:
             home.outcomes.group_dropped(group)
             if not home.is_closed:
                 home.store.drop(home.name, name)
+            group.on_dropped()
             done(count)
 
         home.upkeep.drop(group, gone)
