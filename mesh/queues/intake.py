@@ -11,16 +11,15 @@ queue may be full each goes to the home alone, which says whether there is room.
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mesh.queues.jobs import AsyncJob, AsyncJobs
-from patterns.errors import MeshError
+from patterns.errors import MeshError, Overloaded
 from patterns.port import Waiter
 from patterns.queues.errors import StoreFailed
+from patterns.queues.handles import Follower
 from patterns.queues.jobspec import Alike, JobSpec, NewPuts, Put
-from patterns.queues.outcome import Outcome
 
 if TYPE_CHECKING:
     from mesh.host import Host
@@ -165,19 +164,17 @@ class Intake:
             if is_new:
                 handles.add(number, job)
             else:
-                self.follow(number, job)
+                try:
+                    self.follow(number, job)
+                except Overloaded:
+                    job.asks_itself()  # and is told so then
             jobs.append(job)
         return jobs
 
     def follow(self, number: int, job: AsyncJob) -> None:
-        """A handle hears what becomes, or has become, of its job; while somebody has it."""
-        handle = weakref.ref(job)
-
-        def tell(outcome: Outcome) -> None:
-            if (job := handle()) is not None:
-                job.tell(outcome)
-
-        self._home.outcomes.follow(number, tell)
+        """A handle hears what becomes, or has become, of its job; while somebody has it. Raises
+        Overloaded."""
+        self._home.outcomes.follow(number, Follower(job))
 
 
 class _End:

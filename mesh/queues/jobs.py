@@ -127,6 +127,10 @@ class AsyncJob:
         for call in on_done or ():
             _call(call, self)
 
+    def asks_itself(self) -> None:
+        """Nobody will tell what becomes of it: it has to be asked for."""
+        self._is_told = False
+
     # For its producer.
 
     @property
@@ -231,8 +235,8 @@ class AsyncJob:
         if keeper is None or number is None:
             self._home = await self.queue.home_of(self.id)
         elif not self._is_told:  # two may ask at once
-            self._is_told = True
             keeper.intake.follow(number, self)
+            self._is_told = True
 
     async def status(self) -> list[JobStatus]:
         """Where it is, in each group of workers; empty when nothing is known of it any more."""
@@ -251,18 +255,22 @@ class AsyncJobs(Sequence[AsyncJob]):
     """Jobs that were put together. Their handles are made, all of them, when one is looked at: then
     each hears for itself, and has heard what was to be heard so far."""
 
-    __slots__ = ("__weakref__", "_early", "_handles", "_made", "_puts", "_queue")
+    __slots__ = ("__weakref__", "_early", "_handles", "_made", "_progress", "_puts", "_queue")
 
     def __init__(self, queue: AsyncQueue, puts: NewPuts, handles: Handles) -> None:
         self._queue = queue
         self._puts = puts
         self._handles = handles
         self._early: list[Outcome] = []
+        self._progress: dict[int, Outcome] = {}
         self._made: list[AsyncJob] | None = None
 
     def tell(self, outcome: Outcome) -> None:
         """Something has become of one of them."""
-        self._early.append(outcome)
+        if outcome.kind == "progress":
+            self._progress[outcome.number] = outcome  # there may be any number; the last one counts
+        else:
+            self._early.append(outcome)
 
     def all(self) -> list[AsyncJob]:
         """The handles; on the loop's thread."""
@@ -275,8 +283,9 @@ class AsyncJobs(Sequence[AsyncJob]):
                 add(number, job)
                 made.append(job)
             self._handles.drop_batch(numbers.start)
+            progress, self._progress = self._progress, {}
             early, self._early = self._early, []
-            for outcome in early:
+            for outcome in [*progress.values(), *early]:
                 made[outcome.number - numbers.start].tell(outcome)
         return made
 

@@ -86,8 +86,8 @@ class Keeper:
         self.home.open(groups)
         self.intake = Intake(self.home, queues.host, is_slow=url is not None)
         self._counters: dict[Group, Counter] = {}
-        self._ways: dict[AsyncStream, Group] = {}
-        """The streams of workers, and whose jobs each takes."""
+        self._ways: dict[AsyncStream, Customer] = {}
+        """The streams of workers."""
         self._people = People(self)
         self._ages: dict[str, float | None] = {}
 
@@ -189,7 +189,7 @@ class Keeper:
 
         question(*args, done)
         if not answers:
-            waiter = self._host.loop.create_future()
+            waiter = self._queues.waiter()  # for a store that is closed does not answer
             await waiter
         return answers[0]
 
@@ -215,7 +215,7 @@ class Keeper:
         except MeshError as error:
             error.is_answer = True
             raise
-        self._ways[stream] = customer.line
+        self._ways[stream] = customer
         try:
             while True:
                 for message in await stream.receive_some():
@@ -227,7 +227,7 @@ class Keeper:
         except MeshError as error:
             logger.debug("a worker of %r has gone: %s", self.name, error)
         finally:
-            self._ways.pop(stream, None)
+            del self._ways[stream]
             customer.leave(has_fallen_silent(stream.core.handle))
 
     def _join(self, stream: AsyncStream) -> Customer:
@@ -239,6 +239,7 @@ class Keeper:
             counter = self._counters.get(line)
             if counter is None:
                 counter = self._counters[line] = Counter(self.home, line, self._host.clock)
+                line.on_dropped = functools.partial(self._dropped, line)
         except (ValueError, BadName) as error:
             raise BadRequest(f"a worker of {self.name!r}: {error}") from None
         pack, put = self._host.engine.streams.pack, core.put_message
@@ -247,15 +248,26 @@ class Keeper:
         def send(message: list[Any]) -> None:
             put(pack(message))
 
+        resume = _Resume()
+
         def may_send() -> bool:
             if core.queued_bytes < QUEUED_BYTES:
                 return True
-            core.when_writable(_Resume(customer))
+            if not resume.is_waiting:  # it may be asked with each job that is put
+                resume.is_waiting = True
+                core.when_writable(resume)
             return False
 
-        customer = counter.join(worker, lease, send, may_send)
+        customer = resume.customer = counter.join(worker, lease, send, may_send)
         customer.on_commit = functools.partial(self._commit, customer, core.handle)
         return customer
+
+    def _dropped(self, line: Group) -> None:
+        """A group was deleted: its workers come again, or they would wait for what never comes."""
+        self._counters.pop(line, None)
+        for stream, customer in list(self._ways.items()):
+            if customer.line is line:
+                stream.close()
 
     def _commit(
         self,
@@ -292,14 +304,6 @@ class Keeper:
             denial = guard.denial(peer, "call", f"{service_of(queue)}.put")
             if denial is not None:
                 raise denial
-
-    def drop_group(self, name: str, done: Callable[[int], None]) -> None:
-        """A group goes with all its jobs. Its workers begin anew, and make it anew."""
-        group = self.home.lines[name]
-        self.home.drop_group(name, done)
-        self._counters.pop(group, None)
-        for stream in [stream for stream, of in self._ways.items() if of is group]:
-            stream.close()
 
     # The end.
 
@@ -348,16 +352,18 @@ def _answering(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..
 class _Resume:
     """Waits for room on a stream."""
 
-    __slots__ = ("_customer",)
+    __slots__ = ("customer", "is_waiting")
+    customer: Customer
 
-    def __init__(self, customer: Customer) -> None:
-        self._customer = customer
+    def __init__(self) -> None:
+        self.is_waiting = False
 
     def done(self) -> bool:
         return False
 
     def set_result(self, result: Any) -> None:
-        self._customer.resume()
+        self.is_waiting = False
+        self.customer.resume()
 
     def set_exception(self, error: BaseException) -> None:
         """The stream has ended: so has its customer."""

@@ -101,7 +101,7 @@ class People:
             case "drop", () if group is not None:
                 if group not in home.lines:
                     return None  # it may be at other homes
-                return await self._keeper.ask(self._keeper.drop_group, group)
+                return await self._keeper.ask(self._keeper.home.drop_group, group)
             case "kick", (int(most),):
                 return await self._keeper.ask(people.kick, group, most)
         return await self._manage_one(what, group, args)

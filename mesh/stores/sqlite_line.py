@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.stores import rows
 from patterns.queues.ticket import NEVER, State, Ticket
-from patterns.queues.window import PAGE_BYTES, Place
+from patterns.queues.window import BEFORE_ALL, PAGE_BYTES, Place
 
 if TYPE_CHECKING:
     from mesh.stores.sqlite import SqliteStore
@@ -43,8 +43,9 @@ class SqliteLine:
         done: Callable[[Sequence[Ticket]], None],
     ) -> None:
         """Read the first ``limit`` of a state behind a place, in order."""
-        place, number = (-1, -1) if after is None else after
-        if state is State.DELAYED and place >= 0:
+        place, number = BEFORE_ALL if after is None else after
+        # On the home's clock, which may have begun later, times may be below 0.
+        if state is State.DELAYED and (place, number) != BEFORE_ALL:
             place += self._store.offset_ms
         self._read(rows.PAGE, (int(state), place, number, limit), done)
 

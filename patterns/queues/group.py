@@ -128,6 +128,8 @@ class Group(Line):
     ) -> None:
         self.name = name
         self.on_ready: Callable[[], None] = _nothing
+        self.on_dropped: Callable[[], None] = _nothing
+        """Its workers have to come again, and make it anew."""
         self.workers = 0
         """How many there are; set by who hands jobs out."""
         self.is_dropped = False

@@ -1,6 +1,7 @@
 """Which groups of workers a queue has at its home, and which of them hand out nothing.
 
-A group that was there before hands out nothing until the store has said that it is not paused.
+A group that was there before hands out nothing until the store has said that it is not paused, and
+which keys are held up.
 """
 
 from __future__ import annotations
@@ -38,10 +39,26 @@ class Groups:
             group = self._unknown[name] = self._add(name)
             group.is_paused = True
             home.upkeep.begin(group)
-        if self._unknown:
-            home.store.notes(home.name, paused_note(""), len(self._unknown), self._known)
-        else:
+        if not self._unknown:
             self._add("")
+            return
+        left = 1 + len(self._unknown)
+        paused: list[Note] = []
+
+        def answered() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self._known(paused)
+
+        def noted(notes: Sequence[Note]) -> None:
+            paused.extend(notes)
+            answered()
+
+        groups = list(self._unknown.values())
+        home.store.notes(home.name, paused_note(""), len(groups), noted)
+        for group in groups:
+            home.upkeep.hold_keys(group, answered)
 
     def make(self, name: str) -> Group:
         """See ``Home.group``."""
@@ -97,6 +114,7 @@ class Groups:
             home.outcomes.group_dropped(group)
             if not home.is_closed:
                 home.store.drop(home.name, name)
+            group.on_dropped()
             done(count)
 
         home.upkeep.drop(group, gone)

@@ -16,11 +16,11 @@ from weakref import ref
 
 from patterns.queues.outcome import Outcome
 
-__all__ = ["Handle", "Handles"]
+__all__ = ["Follower", "Handle", "Handles"]
 
 SPARE = 64
 """Batches that nobody has any more whose first numbers are kept at least until they are tidied
-up."""
+up; and so with followers of a job."""
 
 
 class Handle(Protocol):
@@ -28,6 +28,25 @@ class Handle(Protocol):
 
     def tell(self, outcome: Outcome) -> object:
         """Something has become of it."""
+
+
+class Follower:
+    """Tells a handle, as a watcher of its job, for as long as somebody has the handle."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = ref(handle)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody has it any more."""
+        return self._handle() is None
+
+    def __call__(self, outcome: Outcome) -> None:
+        handle = self._handle()
+        if handle is not None:
+            handle.tell(outcome)
 
 
 class _Ref(ref[Handle]):

@@ -284,6 +284,11 @@ class Line:
         self._in_heaps += 1
         heappush(self._parked.setdefault(key, []), (by_priority(ticket), ticket))
 
+    def hold_key(self, ticket: Ticket) -> None:
+        """At the start: this one waits to be tried again, and others of its key wait for it."""
+        if ticket.key is not None:
+            self._busy.setdefault(ticket.key, ticket.number)
+
     def _left_aside(self, ticket: Ticket) -> None:
         """One that is ready goes, or becomes another. It may lie aside for as long as its key is
         busy, so those that are gone are let go of when they are the most."""

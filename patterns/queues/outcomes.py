@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from patterns.errors import Overloaded
 from patterns.queues.group import Group
-from patterns.queues.handles import Handles
+from patterns.queues.handles import SPARE, Follower, Handles
 from patterns.queues.notes import Note
 from patterns.queues.outcome import Kind, Outcome, Progress
 from patterns.queues.ticket import State, Ticket
@@ -64,11 +64,20 @@ class JobStatus:
 class _Watched:
     """One job. ``left`` are the groups in which it has not ended."""
 
-    __slots__ = ("left", "watchers")
+    __slots__ = ("left", "tidy_at", "watchers")
 
     def __init__(self, left: set[Group]) -> None:
         self.left = left
         self.watchers: list[Watcher] = []
+        self.tidy_at = SPARE
+
+    def add(self, watcher: Watcher) -> None:
+        """One more. Each put that is the same as this job comes with one, mostly let go of soon."""
+        watchers = self.watchers
+        if len(watchers) >= self.tidy_at:
+            watchers[:] = [w for w in watchers if not (isinstance(w, Follower) and w.is_over)]
+            self.tidy_at = 2 * len(watchers) + SPARE
+        watchers.append(watcher)
 
 
 class Outcomes:
@@ -93,7 +102,7 @@ class Outcomes:
                     "their results later, by id (keep_result=)"
                 )
             watched = self.watched[number] = _Watched(set(self._home.lines.values()))
-        watched.watchers.append(watcher)
+        watched.add(watcher)
 
     def follow(self, number: int, watcher: Watcher) -> None:
         """``watch`` a job that may have ended: then the watcher soon hears how, of each group."""

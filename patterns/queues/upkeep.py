@@ -52,6 +52,23 @@ class Upkeep:
         if group.waiting:
             group.reading.store.expired(NEVER - 1, 1, found)
 
+    def hold_keys(self, group: Group, done: Callable[[], None]) -> None:
+        """A group was restored: what waits to be tried again holds up its key."""
+
+        def found(tickets: Sequence[Ticket], last: Place | None) -> None:
+            for ticket in tickets:
+                if ticket.attempts:
+                    group.hold_key(ticket)
+            if last is None or self._home.is_closed:
+                done()
+            else:
+                group.reading.jobs(State.DELAYED, last, CHUNK, found)
+
+        if group.delayed.count:
+            group.reading.jobs(State.DELAYED, None, CHUNK, found)
+        else:
+            done()
+
     def sweep(self) -> None:
         """Called each second."""
         if self.is_expiring:

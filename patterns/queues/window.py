@@ -18,7 +18,7 @@ from typing import Protocol
 from patterns.queues.runs import Place, Runs
 from patterns.queues.ticket import GONE, NEVER, READY, State, Ticket
 
-__all__ = ["PAGE_BYTES", "WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window"]
+__all__ = ["BEFORE_ALL", "PAGE_BYTES", "WINDOW", "WINDOW_BYTES", "Place", "TicketStore", "Window"]
 
 WINDOW = 10_000
 """Jobs in memory, of each line and state: a second's work of a fast one. It may be twice that, and
@@ -35,7 +35,8 @@ SPARE = 1_000
 
 _number = attrgetter("number")
 
-_BEFORE_ALL: Place = (-1, -1)
+BEFORE_ALL: Place = (-1, -1)
+"""No job has that place."""
 
 
 class TicketStore(Protocol):
@@ -99,7 +100,7 @@ class Window:
         """So many are in the store, at the start."""
         self.count = count
         if count:
-            self.bound = _BEFORE_ALL
+            self.bound = BEFORE_ALL
             self._read_on()
 
     def __len__(self) -> int:

@@ -91,7 +91,7 @@ def test_the_dead_are_shown_changed_and_tried_again(inside: Inside, home: mesh.N
     assert inside("queue", "result", "emails", id).out == "sent good\n"
     assert inside("queue", "kick", "emails", "5", "--json").json == {"jobs": 0}
     queue.put("bad")
-    until(lambda: queue.stats().dead == 2)
+    until(lambda: queue.stats().buried == 2)
     assert inside("queue", "dead", "emails", "purge", "--yes").out == "deleted 1 job\n"
     wrong = inside("queue", "dead", "emails", "show")
     assert (wrong.code, "which job" in wrong.err) == (2, True)

@@ -814,3 +814,22 @@ async def test_nothing_is_left_of_queues_when_their_node_closes(
         await life(drains)
         assert set(threading.enumerate()) == threads
         assert not [name for name in descriptors() if "jobs.db" in name]
+
+
+@runs
+async def test_a_worker_of_a_group_that_was_deleted_makes_it_anew(make_async: MakeAsync) -> None:
+    home, worker = make_async("home"), make_async("worker")
+    queue = home.queue("mail")
+    seen = Ledger()
+
+    @worker.worker("mail", group="billing")
+    async def bill(job: mesh.HeldJob) -> None:
+        seen.add(job.data)
+
+    async with started(home, worker):
+        await queue.put("before")
+        await seen.wait(1)
+        await queue.delete_group("billing")
+        await queue.put("after")
+        assert await seen.wait(2) == ["before", "after"]
+        assert list((await queue.stats()).groups) == ["billing"]

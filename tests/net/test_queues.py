@@ -385,7 +385,7 @@ async def test_the_dead_are_looked_at_edited_kicked_and_purged(make_async: MakeA
             seen.add((job.data, job.attempts))
 
         jobs = [await queue.put(word) for word in ("one", "two", "three", "four")]
-        await counted(queue, dead=4)
+        await counted(queue, buried=4)
         views = await queue.peek("dead")
         assert [view.data for view in views] == ["one", "two", "three", "four"]
         assert "not a number: one" in views[0].reason
@@ -397,7 +397,7 @@ async def test_the_dead_are_looked_at_edited_kicked_and_purged(make_async: MakeA
         assert await queue.kick(1) == 1
         assert sorted(await seen.wait(2)) == [(1, 1), (4, 1)]
         assert await queue.kick(10) == 2  # they die again
-        stats = await counted(queue, dead=6)
+        stats = await counted(queue, buried=6)
         assert stats.groups[""].dead == 2
         assert await queue.purge() == 2
         assert await queue.peek("dead") == []

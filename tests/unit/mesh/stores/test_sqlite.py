@@ -381,3 +381,19 @@ def test_who_takes_an_answer_badly_keeps_it_from_nobody(desk: Desk, store: Sqlit
     store.put([(line, [Ticket(2, b"", 0)])], (), told.append)
     desk.until(lambda: told)
     assert told == [None]
+
+
+def test_a_page_goes_on_behind_what_was_due_before_the_clock_began(path: Path, desk: Desk) -> None:
+    store = opened(path, desk)
+    line = store.line("emails", "")
+    put(desk, store, line, *[Ticket(n, b"", 0, due_ms=1_000 * n) for n in range(1, 4)])
+    assert store.close()
+    again = SqliteStore(path)
+    again.open()
+    again.start(desk.run, desk.run_later, OFFSET_MS + 60_000)
+    line = again.line("emails", "")
+    first = page(desk, line, State.DELAYED, None, 2)
+    assert numbers(first) == [1, 2]
+    rest = page(desk, line, State.DELAYED, (first[-1].due_ms, first[-1].number), 2)
+    assert numbers(rest) == [3]
+    assert again.close()

@@ -8,6 +8,7 @@ from mesh.stores.memory import MemoryStore
 from patterns.errors import BadName, BadRequest, ConfigError, MeshError
 from patterns.queues.checks import MAX_NUMBER
 from patterns.queues.errors import LeaseLost, QueueClosed, QueueFull, StoreFailed
+from patterns.queues.handles import Follower
 from patterns.queues.home import Home
 from patterns.queues.jobspec import HomeOptions, JobSpec, Put
 from patterns.queues.line import Holder
@@ -1004,3 +1005,35 @@ def test_what_was_ready_behind_its_key_and_is_gone_hides_no_other_job(end: str) 
     bench.take(Holder("other", 10.0), 3)
     bench.put(job())
     assert line.ready.count - line.ready.aside == 1, "so a worker without credit hears of it"
+
+
+class Ear:
+    def tell(self, outcome: Outcome) -> None:
+        raise AssertionError("nothing is to be heard")
+
+
+def test_who_follows_a_job_and_is_gone_is_let_go_of() -> None:
+    bench = Bench()
+    (put,) = bench.put(job())
+    for _ in range(1_000):
+        bench.home.outcomes.follow(put.number, Follower(Ear()))
+    bench.pump()
+    assert len(bench.home.outcomes.watched[put.number].watchers) <= 2 * 64
+
+
+def test_what_waits_to_be_tried_again_holds_up_its_key_through_a_restart() -> None:
+    bench = Bench()
+    first, second = bench.put(job(key=b"k"), job(key=b"k"))
+    bench.put(*[job(delay_ms=1_000) for _ in range(3)])
+    worker = Holder("worker", 10.0)
+    bench.take(worker)
+    bench.home.retry(bench.home.group(""), worker, first.number, 5_000, "later")
+    bench.pump()
+    bench.restart()
+    bench.wait(2.0)
+    worker = Holder("worker", 10.0)
+    assert len(bench.take(worker)) == 3, "those without a key"
+    bench.wait(4.0)
+    assert [ticket.number for ticket in bench.take(worker)] == [first.number]
+    bench.home.finish(bench.home.group(""), worker, [first.number])
+    assert [ticket.number for ticket in bench.take(worker)] == [second.number]
