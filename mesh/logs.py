@@ -41,6 +41,26 @@ EVENTS.update({
     "the tracer provider could not end a span": ("internal_error",),
     "%s; it is tried again each %g s": ("store_failing", "reason", "seconds"),
     "a request for metrics was given up: %r": ("metrics_request_given_up", "reason"),
+    # Work queues.
+    "job %s%s of %r: %s: %s": ("jobs_lost", "job", "others", "queue", "what", "reason"),
+    "job %s of %r is lost here: %s": ("job_lost", "job", "queue", "reason"),
+    "job %s of %r is dead: %s: %s": ("job_dead", "job", "queue", "type", "text"),
+    "job %s of %r is tried again in %.3g s: %s: %s": (
+        "job_retried", "job", "queue", "seconds", "type", "text",
+    ),
+    "the retry policy of %s raised": ("retry_policy_failed", "queues"),
+    "on_deadline_soon of %r raised": ("job_callback_failed", "queue"),
+    "a callback of a job raised": ("job_callback_failed",),
+    "what was told of the progress of a job cannot be decoded: %s": (
+        "progress_unreadable", "reason",
+    ),
+    "no jobs of %r: %s": ("no_jobs", "queue", "reason"),
+    "no jobs of %r from a home: %s": ("no_jobs", "queue", "reason"),
+    "the way to a home of %r ended: %s": ("way_to_home_ended", "queue", "reason"),
+    "drawing from %r went wrong": ("internal_error", "queue"),
+    "a worker of %r has gone: %s": ("worker_gone", "queue", "reason"),
+    "%s: jobs still run after %g s": ("jobs_still_run", "node", "seconds"),
+    "%s: not all that was to be written of its jobs is": ("jobs_not_written", "node"),
     # Members and links. The name of the change is the event: peer_joined, peer_failed, ...
     "%s %s: %s": ("", "peer", "reason"),
     "the link from %s is reset: %s": ("link_reset", "peer", "reason"),

@@ -56,6 +56,9 @@ def scene() -> Scene:
         {"headers": {"a": "x" * MAX_HEADERS_BYTES}},
         {"headers": {"a": "é" * (MAX_HEADERS_BYTES // 2)}},
         {"key": b"k" * 1025},
+        {"id": "\x1b[2J"},
+        {"id": "a\nb"},
+        {"unique": "a\0b"},
     ],
 )
 def test_a_job_that_no_worker_would_take_is_not_put(scene: Scene, options: Any) -> None:
