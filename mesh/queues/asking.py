@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesh.membership import Peer
-from patterns.errors import AccessDenied, BadRequest, MeshError, NoProvider, PeerLost, RemoteError
+from patterns.errors import (
+    AccessDenied,
+    BadPayload,
+    BadRequest,
+    MeshError,
+    NoProvider,
+    PeerLost,
+    RemoteError,
+)
 from patterns.queues.errors import (
     JobFailed,
     JobGone,
@@ -20,7 +28,9 @@ from patterns.queues.naming import service_of
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
 
-__all__ = ["ask_all", "ask_one", "error_of", "nobody"]
+__all__ = ["ask_all", "ask_one", "error_of", "nobody", "understood"]
+
+T = TypeVar("T")
 
 _TYPES: dict[str, type[MeshError]] = {
     kind.__name__: kind
@@ -47,6 +57,17 @@ def error_of(kind: str, text: str) -> MeshError:
     if kind == AccessDenied.__name__:
         return AccessDenied(text, "")  # the text names the rule
     return _TYPES.get(kind, MeshError)(text)
+
+
+def understood(queue: str, read: Callable[[], T]) -> T:
+    """What is read of what homes told. Raises BadPayload for what none would tell."""
+    try:
+        return read()
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, OSError) as error:
+        raise BadPayload(
+            f"a home of the queue {queue!r} told what cannot be understood: it is of another "
+            f"version, or no home ({type(error).__name__}: {error!s:.200})"
+        ) from None
 
 
 def nobody(queue: str, where: str = "") -> NoProvider:

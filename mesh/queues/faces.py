@@ -7,15 +7,24 @@ asked, this node among them, and what they say is put together.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
-from mesh.queues.asking import ask_all, ask_one, nobody
-from mesh.queues.jobs import AsyncJob, Job, Jobs
+from mesh.queues.asking import ask_all, ask_one, nobody, understood
+from mesh.queues.jobs import AsyncJob, Job, Jobs, JobStatus, status_of
 from mesh.queues.options import PutOptions
 from mesh.queues.specs import make_like, make_specs, wire_of
-from mesh.queues.views import STATES, JobView, QueueStats, gather_stats, view_of
+from mesh.queues.views import (
+    STATES,
+    JobView,
+    QueueStats,
+    check_types,
+    gather_stats,
+    outcome_of,
+    view_of,
+)
 from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import BadRequest, ConfigError, MeshError, NoProvider
@@ -136,8 +145,16 @@ class AsyncQueue:
             except NoProvider as error:  # it has just left
                 failure = error
                 continue
-            return [AsyncJob(self, id, is_new, home) for _, id, is_new in puts]
+            return understood(self.name, functools.partial(self._handles, puts, len(wires), home))
         raise failure
+
+    def _handles(self, puts: list[Any], count: int, home: Peer) -> list[AsyncJob]:
+        """Of what was put there. Raises ValueError, TypeError for what is no answer to that."""
+        jobs = [AsyncJob(self, id, is_new, home) for _, id, is_new in puts]
+        check_types([job.id for job in jobs])
+        if len(jobs) != count:
+            raise ValueError(f"{len(jobs)} answers for {count} jobs")
+        return jobs
 
     async def _owners(self, key: Any) -> list[Peer]:
         """Homes among the hosts, the best for a key first; waits a while for one to be there."""
@@ -163,7 +180,8 @@ class AsyncQueue:
 
     async def stats(self) -> QueueStats:
         """How it is, at all of its homes together."""
-        return gather_stats(self.name, await self._look("stats"))
+        told = await self._look("stats")
+        return understood(self.name, lambda: gather_stats(self.name, told))
 
     async def peek(
         self, state: str = "ready", limit: int = 10, *, group: str | None = None
@@ -174,13 +192,18 @@ class AsyncQueue:
             raise ConfigError(f"state={state!r:.80}: it is one of {', '.join(STATES)}")
         if check_whole("limit", limit) > MAX_PEEK:
             raise ConfigError(f"limit={limit}: at most {MAX_PEEK}")
-        told = await self._look("peek", state, limit, group)
-        return [view_of(self.name, home, one) for home, jobs in told for one in jobs]
+        return await self._views("peek", state, limit, group)
 
     async def show(self, id: str) -> list[JobView]:
         """One job, in each group of workers that has not done it; empty: there is none."""
-        told = await self._look("show", id)
-        return [view_of(self.name, home, one) for home, jobs in told for one in jobs]
+        return await self._views("show", id)
+
+    async def _views(self, *what: Any) -> list[JobView]:
+        told = await self._look(*what)
+        return understood(
+            self.name,
+            lambda: [view_of(self.name, home, one) for home, jobs in told for one in jobs],
+        )
 
     async def pause(self, group: str | None = None) -> None:
         """Hand out no more, of all groups or one. It still takes jobs; what is held goes on."""
@@ -200,15 +223,16 @@ class AsyncQueue:
 
     async def empty(self, group: str | None = None) -> int:
         """Delete all that wait, ready or delayed; returns how many. What is held goes on."""
-        return sum(count for _, count in await self._manage("empty", group))
+        return await self._count("empty", group)
 
     async def delete_group(self, name: str) -> int:
         """Delete a group with all its jobs, also those that its workers have; returns how many
         these were. A worker of that group makes it anew. Raises BadRequest where no home has it."""
-        counts = [count for _, count in await self._manage("drop", name) if count is not None]
+        told = await self._manage("drop", name)
+        counts = [count for _, count in told if count is not None]
         if not counts:
             raise BadRequest(f"the queue {self.name!r} has no group {name!r}")
-        return sum(counts)
+        return understood(self.name, lambda: sum(map(int, counts)))
 
     async def kick(
         self, most: int | None = None, *, id: str | None = None, group: str | None = None
@@ -222,8 +246,7 @@ class AsyncQueue:
         if most is not None:
             check_whole("most", most)
         what = ("kick", group, most) if id is None else ("kick_one", None, id)
-        told = await self._manage(*what)
-        return sum(count for _, count in told)
+        return await self._count(*what)
 
     async def delete(self, id: str) -> bool:
         """Delete a job, in whatever state; returns whether there was one."""
@@ -237,7 +260,11 @@ class AsyncQueue:
 
     async def purge(self, group: str | None = None) -> int:
         """Delete all dead jobs; returns how many."""
-        return sum(count for _, count in await self._manage("purge", group))
+        return await self._count("purge", group)
+
+    async def _count(self, *what: Any) -> int:
+        told = await self._manage(*what)
+        return understood(self.name, lambda: sum(int(count) for _, count in told))
 
     async def _look(self, *what: Any) -> list[tuple[Peer, Any]]:
         return await ask_all(self.node, self.name, "look", *what, timeout=self.timeout)
@@ -247,9 +274,12 @@ class AsyncQueue:
 
     # For jobs.
 
-    async def ask_status(self, id: str) -> list[list[Any]]:
+    async def ask_status(self, id: str) -> list[JobStatus]:
         """Where a job is, by group."""
-        return [one for _, statuses in await self._look("status", id) for one in statuses]
+        told = await self._look("status", id)
+        return understood(
+            self.name, lambda: [status_of(one) for _, statuses in told for one in statuses]
+        )
 
     async def home_of(self, id: str) -> Peer:
         """Who keeps a job, or its outcome. Raises JobGone."""
@@ -274,8 +304,7 @@ class AsyncQueue:
         )
         if told is None:
             return None
-        kind, number, of_group, packed, reason, attempts = told
-        return Outcome(kind, number, of_group, packed, reason, attempts)
+        return understood(self.name, lambda: outcome_of(told))
 
 
 class Queue:

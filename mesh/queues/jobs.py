@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, overload
 
 from mesh.logs import get_logger
+from mesh.queues.views import check_types
 from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from patterns.queues.handles import Handles
     from patterns.queues.jobspec import NewPuts
 
-__all__ = ["AsyncJob", "AsyncJobs", "Job", "JobStatus", "Jobs", "Progress"]
+__all__ = ["AsyncJob", "AsyncJobs", "Job", "JobStatus", "Jobs", "Progress", "status_of"]
 
 logger = get_logger("mesh.queues")
 
@@ -240,7 +241,7 @@ class AsyncJob:
 
     async def status(self) -> list[JobStatus]:
         """Where it is, in each group of workers; empty when nothing is known of it any more."""
-        return [_status_of(one) for one in await self.queue.ask_status(self.id)]
+        return await self.queue.ask_status(self.id)
 
     async def cancel(self) -> bool:
         """Delete it, whatever it does; returns whether it was there. A worker that has it is told:
@@ -399,8 +400,10 @@ def _progress_of(outcome: Outcome) -> Progress:
     return Progress(done, of, data)
 
 
-def _status_of(told: list[Any]) -> JobStatus:
+def status_of(told: list[Any]) -> JobStatus:
+    """As a home has told it. Raises ValueError, TypeError and such for what is none."""
     state, group, attempts, reason, put_ms = told
+    check_types((state, group, reason), attempts)
     put_at = None if put_ms is None else datetime.fromtimestamp(put_ms / 1000, UTC)
     return JobStatus(state, group, attempts, reason, put_at)
 

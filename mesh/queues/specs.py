@@ -60,6 +60,8 @@ def _name(what: str, value: str | None) -> str | None:
         return None
     if not isinstance(value, str) or not 0 < _size(value) <= MAX_NAME_BYTES:
         raise BadName(f"{what}={value!r:.80}: give a text of 1 to {MAX_NAME_BYTES} bytes")
+    if not value.isprintable():  # it stands in logs, on terminals and in environments
+        raise BadName(f"{what}={value!a:.80}: without control characters")
     return value
 
 

@@ -203,9 +203,27 @@ def told_outcome(outcome: Outcome) -> list[Any]:
     return [o.kind, o.number, o.group, o.packed, o.reason, o.attempts]
 
 
+def outcome_of(told: list[Any]) -> Outcome:
+    """How a job has ended, as it was told."""
+    kind, number, group, packed, reason, attempts = told
+    check_types((kind, group, reason), number, attempts)
+    if kind not in ("done", "dead", "gone") or not isinstance(packed, bytes | None):
+        raise ValueError(f"{kind!r:.80} is no end of a job")
+    return Outcome(kind, number, group, packed, reason, attempts)
+
+
+def check_types(texts: Iterable[object], *numbers: object) -> None:
+    """Raises TypeError for what a home would not tell."""
+    if not all(type(text) is str for text in texts) or any(type(n) is not int for n in numbers):
+        raise TypeError("a field is of another type")
+
+
 def view_of(queue: str, home: Peer, told: list[Any]) -> JobView:
     """A job as it was told."""
     id, group, state, priority, attempts, reason, put, due, expires, key, headers, body = told
+    check_types((id, group, state, reason), priority, attempts)
+    if not isinstance(headers, dict | None) or not isinstance(key, bytes | None):
+        raise TypeError("a key or headers are of another type")
     try:
         data, is_readable = thread_codec().unpack_all(body, 1)[0], True
     except (ValueError, IndexError):

@@ -167,10 +167,10 @@ class Desk:
         )
         self._draws: dict[tuple[str, str], asyncio.Task[None]] = {}
         """By queue and the home's id."""
-        self._lost: dict[tuple[str, str], list[str]] = {}
-        """In this turn: ids by queue and reason."""
         self._unanswered: dict[Held, tuple[bytes | None, BaseException | None]] = {}
         """What handlers ended with that did not wait for the commits of their jobs."""
+        self._told: dict[tuple[str, str, str], list[Any]] = {}
+        """What is to be logged at the end of the turn: the first job, and how many there are."""
         self.is_closed = False
 
     # The port of ``Worker``.
@@ -188,28 +188,31 @@ class Desk:
         self._handling.hand(held)
 
     def fence(self, held: Held, reason: str) -> None:
-        if not self._lost:
-            self.call_soon(self._tell_lost)
-        self._lost.setdefault((held.queue, reason), []).append(held.id)
+        self._tell(held, "lost here", reason)
         self._handling.fence(held)
-
-    def _tell_lost(self) -> None:
-        """A line for each home that is gone, and not one for each of its jobs."""
-        lost, self._lost = self._lost, {}
-        for (queue, reason), ids in lost.items():
-            logger.warning("%d jobs of %r are lost here (%s): %s", len(ids), queue, ids[0], reason)
 
     def warn(self, held: Held) -> None:
         """Its lease ends soon."""
-        logger.warning(
-            "job %s of %r has %.3g s left of its lease", held.id, held.queue, self._left(held)
-        )
+        self._tell(held, "about to be lost", f"a lease ends in {self._left(held):.1g} s")
         tell = self._options.on_deadline_soon
         if tell is not None:
             try:
                 tell(HeldJob(held, data_of(held), self))
             except Exception:
                 logger.exception("on_deadline_soon of %r raised", held.queue)
+
+    def _tell(self, held: Held, what: str, reason: str) -> None:
+        """One line for all that this happens to in this turn: with a home thousands are lost."""
+        if not self._told:
+            self.host.loop.call_soon(self._tell_all)
+        told = self._told.setdefault((held.queue, what, reason), [held.id, 0])
+        told[1] += 1
+
+    def _tell_all(self) -> None:
+        told, self._told = self._told, {}
+        for (queue, what, reason), (id, count) in told.items():
+            others = f" and {count - 1} others" if count > 1 else ""
+            logger.warning("job %s%s of %r: %s: %s", id, others, queue, what, reason)
 
     def _left(self, held: Held) -> float:
         return max(0.0, held.fence_at - self.now())

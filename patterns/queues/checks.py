@@ -24,6 +24,7 @@ __all__ = [
     "int_in",
     "ints_in",
     "lease_in",
+    "name_in",
     "runs_in",
     "runs_of",
     "text_in",
@@ -99,6 +100,14 @@ def text_in(value: object, most: int, what: str) -> str:
     if type(value) is not str or len(value) > most:
         raise BadMessage(f"{what} is {_shown(value)}, not at most {most} characters")
     return value
+
+
+def name_in(value: object, what: str) -> str:
+    """Text that may stand in a line for people."""
+    name = text_in(value, MAX_NAME_CHARS, what)
+    if not name.isprintable():
+        raise BadMessage(f"{what} has control characters")
+    return name
 
 
 def headers_in(value: object, what: str) -> dict[str, str]:

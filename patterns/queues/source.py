@@ -24,6 +24,7 @@ from patterns.queues.checks import (
     headers_in,
     int_in,
     ints_in,
+    name_in,
     text_in,
 )
 from patterns.queues.demand import Account
@@ -188,7 +189,7 @@ class Source:
         _, store = fields_in(message, 1, "HOME")
         if self.store or not store:
             raise BadMessage("HOME tells no name, or comes twice")
-        self.store = text_in(store, MAX_NAME_CHARS, "the store's name")
+        self.store = name_in(store, "the store's name")
 
     def _on_jobs(self, message: list[Any]) -> None:
         _, now_ms, numbers, attempts, put_ms, bodies, extras = fields_in(message, 6, "JOBS")
@@ -233,7 +234,7 @@ class Source:
                 raise BadMessage("what extras have for a job is no map")
             read: dict[str, Any] = {}
             if (id := extra.get("id")) is not None:
-                read["id"] = text_in(id, MAX_NAME_CHARS, "id")
+                read["id"] = name_in(id, "id")
             if (key := extra.get("key")) is not None:
                 read["key"] = bytes_in(key, MAX_NAME_CHARS, "key")
             if (headers := extra.get("headers")) is not None:

@@ -56,6 +56,9 @@ def scene() -> Scene:
         {"headers": {"a": "x" * MAX_HEADERS_BYTES}},
         {"headers": {"a": "é" * (MAX_HEADERS_BYTES // 2)}},
         {"key": b"k" * 1025},
+        {"id": "\x1b[2J"},
+        {"id": "a\nb"},
+        {"unique": "a\0b"},
     ],
 )
 def test_a_job_that_no_worker_would_take_is_not_put(scene: Scene, options: Any) -> None:
@@ -161,3 +164,54 @@ def test_what_cannot_be_decoded_is_told_to_who_waits_for_it(scene: Scene, data: 
             await job.result(10)
 
     scene.run(body())
+
+
+LIES: list[Any] = [
+    None, 5, {}, {"groups": 5}, {"groups": [{}], "counters": {}}, [[]], [[1] * 12], ["x" * 12],
+    [["id", "", "ready", 1, 1, "", 2**62, None, None, None, None, b"\x01"]],
+    [["ready", "", 1, "", 2**62]], [[1, 2]], [1] * 6, ["done", 1, "", 5, "", 1],
+]  # fmt: skip
+
+
+def test_a_home_that_lies_is_a_typed_error_whatever_it_is_asked() -> None:
+    class Liar:
+        lie: Any = None
+
+        def put(self, jobs: Any) -> Any:
+            return self.lie
+
+        def look(self, *args: Any) -> Any:
+            return self.lie
+
+        manage = result = look
+
+    liar = Liar()
+    with SimMesh(seed=1) as sim:
+        evil, user = sim.node("evil"), sim.node("user")
+        evil.serve(liar, service=service_of("mail"))
+
+        async def body() -> None:
+            await user.wait_for("evil")
+            (peer,) = user.peers()
+            queue = user.queue("mail", hosts="*")
+            questions = [
+                queue.stats,
+                queue.peek,
+                lambda: queue.show("x"),
+                queue.job("x").status,
+                lambda: queue.put(1),
+                lambda: queue.kick(1),
+                queue.purge,
+                lambda: queue.ask_outcome("x", peer, None, 1.0),
+            ]
+            told = 0
+            for liar.lie in LIES:
+                for ask in questions:
+                    try:
+                        await ask()
+                    except mesh.BadPayload as error:
+                        assert "told what cannot be understood" in str(error)  # noqa: PT017
+                        told += 1
+            assert told > len(LIES) * len(questions) * 3 / 4
+
+        sim.run(body())

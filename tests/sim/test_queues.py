@@ -138,3 +138,29 @@ def test_workers_that_die_and_homes_that_are_cut_off_lose_no_job(seed: int) -> N
         sim.run(body())
         runs_of_killed = {span[0] for span in runs.spans}
         assert len(runs_of_killed) == 80
+
+
+def test_jobs_that_are_lost_with_their_home_are_told_of_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with SimMesh(seed=1) as sim:
+        home = sim.node("home")
+        queue = home.queue("mail")
+        worker = sim.node("worker")
+
+        @worker.worker("mail", max_in_flight=500)
+        async def handle(job: mesh.HeldJob) -> None:
+            await asyncio.sleep(50)
+
+        async def body() -> None:
+            await home.wait_for("worker")
+            await queue.put_many(range(500))
+            await asyncio.sleep(1)
+            assert (await queue.stats()).groups[""].reserved == 500
+            sim.kill(home)
+            await asyncio.sleep(20)
+
+        sim.run(body())
+    lines = [r.getMessage() for r in caplog.records if "lost here" in r.getMessage()]
+    assert len(lines) == 1, lines[:3]
+    assert "and 499 others of 'mail'" in lines[0]
