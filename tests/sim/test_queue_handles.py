@@ -77,7 +77,7 @@ def test_jobs_have_the_order_in_which_they_were_put_one_by_one_or_together(sim: 
         ids = [(await queue.put(0)).id]
         ids += [job.id for job in await queue.put_many([1, 2])]
         for number in range(3, 2_500):
-            ids.append((await queue.put(number)).id)  # noqa: PERF401
+            ids.append((await queue.put(number)).id)
         ids.append((await queue.put(2_500, priority=1024, headers={"a": "b"})).id)
         assert (await queue.stats()).ready + len(done) > 0, "who asks finds them"
         numbers = [int(id.rpartition("-")[2]) for id in ids]
