@@ -9,7 +9,8 @@ calls on its own thread. What cannot be written (a full disk) is told to whoever
 was promised before is written again later, for as long as it takes: nothing of it is forgotten.
 
 Surprise: what a job is when its row is made counts, not what it was when it was marked. So a job
-that is taken and done within one group is written once, as a deletion.
+that is taken and done within some ms is written once, as a deletion. What nobody waits for, as the
+end of a job, waits for a put to share its commit, or for ``MARK_WAIT``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Rules, the same for all (``tests/unit/mesh/stores/test_contract.py``):
 * After that they are only *marked*. What one is when it is written counts, in the order of the
   marks, and no mark is ever lost: what cannot be written now is written later.
 * What is marked, noted and put in one turn of the home's thread is one commit: a power failure
-  leaves all of it or none. (Where the put cannot be written, the marks are written later.)
+  leaves all of it or none. (Where the put cannot be written, the marks are written later; that a
+  job was taken may be so, too: it only counts an attempt.)
 * Reading comes after all that was marked before, and shows it. What is read at once ends with the
   job that makes it ``PAGE_BYTES`` or more, for these may be large.
 * Everything is asked and answered on the home's thread.

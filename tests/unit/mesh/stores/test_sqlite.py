@@ -248,6 +248,42 @@ def test_what_comes_while_it_writes_shares_a_commit(
     assert len(commits) <= 5
 
 
+def test_that_jobs_were_taken_is_not_written_when_they_end_at_once(
+    path: Path, desk: Desk, store: SqliteStore
+) -> None:
+    line = store.line("emails", "")
+    tickets = [Ticket(n, b"", 0) for n in range(1, 101)]
+    put(desk, store, line, *tickets)
+    written: list[str] = []
+    store.file.connection.set_trace_callback(written.append)
+    for state in (State.RESERVED, State.GONE):
+        for ticket in tickets:
+            ticket.state = state
+        line.mark_many(tickets)
+    assert put(desk, store, line, Ticket(101, b"", 0)) is None
+    assert sum(text.startswith("DELETE") for text in written) == 1, "all of them together"
+    assert sum(text.startswith("INSERT") for text in written) == 1, "the other one"
+
+
+def test_that_a_job_was_taken_is_written_when_it_goes_on(
+    path: Path, desk: Desk, store: SqliteStore
+) -> None:
+    line = store.line("emails", "")
+    ticket = Ticket(1, b"", 0)
+    put(desk, store, line, ticket)
+    commits: list[str] = []
+    store.file.connection.set_trace_callback(
+        lambda text: commits.append(text) if text == "COMMIT" else None
+    )
+    ticket.state, ticket.attempts = State.RESERVED, 1
+    line.mark_many([ticket])
+    desk.until(lambda: commits)
+    store.file.connection.set_trace_callback(None)
+    found = asked(desk, partial(line.find, 1))
+    assert found is not None
+    assert found.attempts == 1
+
+
 PUTTER = """
 import sys, time
 from mesh.stores import SqliteStore, sqlite_line
