@@ -25,8 +25,9 @@ CREW = {"producer": 2, "keepers": 2, "worker": 4}
 
 SLOW = pytest.mark.slow
 
-NOTICED = 0.5
-"""Seconds after a kill within which its effects may show: a way that has ended is found to have."""
+NOTICED = 3.0
+"""Seconds for which a worker may go on with what it has from a home that was killed: it begins that
+until its loop has come round to hearing of it, on a machine with far more to do than it can."""
 
 
 class Kill:
