@@ -605,3 +605,34 @@ async def test_a_queue_that_began_with_a_transaction_is_there_after_a_restart(
         await counted(home.queue("next", store=url, max_length=9), done=6)
         with pytest.raises(mesh.ConfigError, match="in another way"):
             home.queue("next", store=url, max_length=6)
+
+
+@runs
+async def test_a_handle_finds_its_job_at_a_host_that_was_restarted(
+    make_async: MakeAsync, tmp_path: Path
+) -> None:
+    def host() -> mesh.AsyncNode:
+        node = make_async("keepers")
+        node.queue("mail", store=url_of(tmp_path / "jobs.db"), keep_results=60)
+        return node
+
+    producer = make_async("producer")
+    queue = producer.queue("mail", hosts="keepers")
+    async with started(producer):
+        async with started(host()):
+            await producer.wait_for("keepers", timeout=10)
+            job = await queue.put(1)
+            waiting = asyncio.create_task(job.result())
+            await asyncio.sleep(0.05)
+        with pytest.raises(mesh.PeerLost):
+            await asyncio.wait_for(waiting, 5)
+        with pytest.raises(mesh.NoProvider):
+            await job.result(5)
+        async with started(host()):
+            await producer.wait_for("keepers", timeout=10)
+
+            @producer.worker("mail")
+            async def handle(one: mesh.HeldJob) -> Any:
+                return one.data
+
+            assert await job.result(5) == 1
