@@ -28,6 +28,7 @@ from mesh.queues.views import (
 from mesh.runtime import ThreadWaiter
 from mesh.runtime.thread_codec import thread_codec
 from patterns.errors import BadRequest, ConfigError, MeshError, NoProvider
+from patterns.queues.checks import MAX_PUTS
 from patterns.queues.errors import JobGone
 from patterns.queues.jobspec import Alike
 from patterns.queues.naming import check_queue, service_of
@@ -130,6 +131,8 @@ class AsyncQueue:
         return self.node.host.wall_clock()
 
     async def _put_there(self, specs: Alike, options: Mapping[str, Any]) -> list[AsyncJob]:
+        if len(specs) > MAX_PUTS:
+            raise ConfigError(f"{len(specs)} jobs for other nodes: at most {MAX_PUTS} at once")
         names = (options.get(name) for name in ("key", "unique", "id"))
         key = next((name for name in names if name is not None), None)
         if key is None:
@@ -223,7 +226,7 @@ class AsyncQueue:
 
     async def empty(self, group: str | None = None) -> int:
         """Delete all that wait, ready or delayed; returns how many. What is held goes on."""
-        return await self._count("empty", group)
+        return await self._sum("empty", group)
 
     async def delete_group(self, name: str) -> int:
         """Delete a group with all its jobs, also those that its workers have; returns how many
@@ -246,7 +249,7 @@ class AsyncQueue:
         if most is not None:
             check_whole("most", most)
         what = ("kick", group, most) if id is None else ("kick_one", None, id)
-        return await self._count(*what)
+        return await self._sum(*what)
 
     async def delete(self, id: str) -> bool:
         """Delete a job, in whatever state; returns whether there was one."""
@@ -260,9 +263,9 @@ class AsyncQueue:
 
     async def purge(self, group: str | None = None) -> int:
         """Delete all dead jobs; returns how many."""
-        return await self._count("purge", group)
+        return await self._sum("purge", group)
 
-    async def _count(self, *what: Any) -> int:
+    async def _sum(self, *what: Any) -> int:
         told = await self._manage(*what)
         return understood(self.name, lambda: sum(int(count) for _, count in told))
 

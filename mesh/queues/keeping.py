@@ -21,7 +21,7 @@ from mesh.queues.views import told_outcome
 from mesh.streaming import generator_method, handler_method
 from mesh.tunnels import AsyncStream
 from patterns.errors import BadName, BadRequest, MeshError
-from patterns.queues.checks import lease_in
+from patterns.queues.checks import MAX_PUTS, lease_in
 from patterns.queues.counter import Counter, Customer
 from patterns.queues.errors import LeaseLost
 from patterns.queues.figures import QueueStats
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Keeper"]
 
 logger = get_logger("mesh.queues")
-
-MAX_PUT = 1000
-"""Jobs of one call of ``put``."""
 
 MAX_SECONDS = 30.0
 """For which one question for an outcome waits."""
@@ -145,8 +142,8 @@ class Keeper:
         return result
 
     async def _put(self, jobs: list[Any]) -> list[list[Any]]:
-        if not isinstance(jobs, list) or not 0 < len(jobs) <= MAX_PUT:
-            raise BadRequest(f"put takes a list of 1 to {MAX_PUT} jobs")
+        if not isinstance(jobs, list) or not 0 < len(jobs) <= MAX_PUTS:
+            raise BadRequest(f"put takes a list of 1 to {MAX_PUTS} jobs")
         return [list(put) for put in await self.put([job_of(job) for job in jobs])]
 
     async def _result(self, id: str, group: str | None, seconds: float) -> list[Any] | None:

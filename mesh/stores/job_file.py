@@ -95,6 +95,8 @@ class JobFile:
             connection.close()
             if isinstance(error, sqlite3.Error):
                 what = f"{self.path}: it cannot be used as a file of jobs: {error}"
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                    what = f"{self.path}: another process has it, or another node of this one"
                 raise ConfigError(what) from None
             raise
         self.connection = connection

@@ -87,7 +87,7 @@ def test_the_clock_of_a_new_home_begins_anew_and_times_stay(path: Path, desk: De
 
 def test_one_process_has_a_file(path: Path, desk: Desk, store: SqliteStore) -> None:
     put(desk, store, store.line("emails", ""), Ticket(1, b"", 0))
-    with pytest.raises(ConfigError, match="cannot be used as a file of jobs"):
+    with pytest.raises(ConfigError, match="another process has it"):
         SqliteStore(path).open()
 
 
