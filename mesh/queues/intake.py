@@ -16,7 +16,6 @@ from patterns.errors import MeshError, Overloaded
 from patterns.port import Waiter
 from patterns.queues.handles import Follower
 from patterns.queues.jobspec import Alike, JobSpec, NewPuts, Put
-from patterns.queues.outcome import Outcome
 
 if TYPE_CHECKING:
     from mesh.host import Host

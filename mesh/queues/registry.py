@@ -261,7 +261,7 @@ class Queues:
         except TimeoutError:
             logger.error("%s: not all that was to be written of its jobs is", self.title)
             error = NodeClosed(
-                "the node was closed, and the disk has not answered: nobody knows whether it was put"
+                "the node was closed, and the disk does not answer: nobody knows whether it was put"
             )
             for intake in self._intakes:
                 intake.give_up(error)

@@ -14,6 +14,10 @@ MAX_ATTEMPTS = 16
 """How often a job is handed out whose workers never say what has become of it."""
 
 
+MAX_SECONDS = 100 * 366 * 86400.0
+"""A hundred years: what no store can count would fail each commit, with other jobs in it."""
+
+
 class HomeOptions:
     """How a queue is kept at one home.
 
@@ -46,11 +50,11 @@ class HomeOptions:
         for name, value in (("max_length", max_length), ("max_attempts", max_attempts)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}: at least 1, or None for no limit")
-        if ttl is not None and not ttl > 0:
-            raise ConfigError(f"ttl={ttl}: it is more than 0 s, or None")
+        if ttl is not None and not 0 < ttl <= MAX_SECONDS:
+            raise ConfigError(f"ttl={ttl}: it is more than 0 s, up to a hundred years, or None")
         for name, seconds in (("dedup", dedup), ("keep_results", keep_results)):
-            if not seconds >= 0:
-                raise ConfigError(f"{name}={seconds}: at least 0 s")
+            if not 0 <= seconds <= MAX_SECONDS:
+                raise ConfigError(f"{name}={seconds}: at least 0 s, up to a hundred years")
         self.max_length = max_length
         self.overflow = overflow
         self.ttl_ms = None if ttl is None else round(ttl * 1000)
