@@ -253,7 +253,7 @@ class Queues:
         """At once; returns what is lost, for people. Idempotent."""
         self._watcher.close()
         for desk in self.desks:
-            desk.close()
+            desk.stop()
         lost = [text for keeper in self.keepers.values() for text in keeper.stop()]
         self._intakes += [keeper.intake for keeper in self.keepers.values()]
         self.keepers.clear()

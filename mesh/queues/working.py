@@ -387,6 +387,11 @@ class Desk:
         for draw in list(self._draws.values()):
             draw.cancel()
 
+    def stop(self) -> None:
+        """At once: no timer is left, which would keep the node."""
+        self.close()
+        self.worker.close()
+
     async def wait_closed(self) -> None:
         """Until no task is left."""
         if self._draws:

@@ -142,7 +142,7 @@ class Commit(Together):
 
     def _write(self, loads: list[Load], notes: list[tuple[str, Note]]) -> None:
         home, group = self._home, self._group
-        ticket = group.finish(self._holder, self._number)
+        ticket = group.finish_for_now(self._holder, self._number)
         # With several groups it is found out later anyway who is the last.
         is_only = len(home.lines) == 1
         keep_ms = home.keep(group, ticket, self._packed)
@@ -153,6 +153,7 @@ class Commit(Together):
             for load in loads:
                 load.answered(error)
             if error is None:
+                group.free_key(ticket)
                 if not is_only:
                     home.names.ended(group, ticket, max(keep_ms, home.options.dedup_ms))
                 home.was_done(group, ticket, self._packed)

@@ -182,6 +182,14 @@ class Line:
         self._end(ticket)
         return ticket
 
+    def finish_for_now(self, holder: Holder, number: int) -> Ticket:
+        """The same, but its key is busy until ``free_key``: it may come back. Raises LeaseLost."""
+        ticket = self._let_go(holder, number)
+        ticket.state = GONE
+        self._here.pop(number, None)
+        self._store.mark(ticket)
+        return ticket
+
     def finish_many(self, holder: Holder, numbers: Sequence[int]) -> list[int]:
         """These are done. Returns those that are not the holder's any more: of them nothing is
         changed."""
@@ -202,7 +210,7 @@ class Line:
         self._store.mark_many(done)
         for ticket in done:
             if ticket.key is not None:
-                self._free_key(ticket)
+                self.free_key(ticket)
         return done, lost
 
     def give_back(
@@ -248,7 +256,7 @@ class Line:
         self.dead += 1
         self._here.pop(ticket.number, None)
         self._store.mark(ticket)
-        self._free_key(ticket)
+        self.free_key(ticket)
 
     def _tell(self, tickets: Iterable[Ticket], ending: Ending) -> None:
         """Last of all: who is told finds the line in order."""
@@ -307,7 +315,8 @@ class Line:
                     del self._parked[key]
             self._in_heaps = len(self._aside)
 
-    def _free_key(self, ticket: Ticket) -> None:
+    def free_key(self, ticket: Ticket) -> None:
+        """It has ended, for good or for people: the next one of its key may come."""
         key = ticket.key
         if key is None:
             return
@@ -379,7 +388,7 @@ class Line:
         self._here.pop(ticket.number, None)
         self._store.mark(ticket)
         if ticket.key is not None:
-            self._free_key(ticket)
+            self.free_key(ticket)
 
     # What people do.
 

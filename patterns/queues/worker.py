@@ -28,7 +28,7 @@ from patterns.queues.checks import (
     runs_of,
 )
 from patterns.queues.demand import Demand
-from patterns.queues.errors import LeaseLost
+from patterns.queues.errors import LeaseLost, StoreFailed
 from patterns.queues.fence import warning_of
 from patterns.queues.messages import COMMIT, DEAD, DONE, PROGRESS, RETRY
 from patterns.queues.order import Order
@@ -224,9 +224,10 @@ class Worker:
     ) -> None:
         """It is done, and ``(queue, body, options)`` are put, in one commit at its home.
 
-        ``then(None)``: so it is. ``then((type, text))``: it failed, and the job is as before; or,
-        of type ``PeerLost``, the stream ended before the answer, and nobody knows. Raises
-        LeaseLost, PayloadTooLarge, and MeshError for a job that has had its end.
+        ``then(None)``: so it is. ``then((type, text))``: it failed, and the job is as before; after
+        ``StoreFailed`` it is lost here, for its home hands it out again; or, of type ``PeerLost``,
+        the stream ended before the answer, and nobody knows. Raises LeaseLost, PayloadTooLarge, and
+        MeshError for a job that has had its end.
         """
         sizes = [len(body) for _, body, _ in puts] + [len(result or b"")]
         if len(puts) > MAX_PUTS or max(sizes) > MAX_JOB_BYTES:
@@ -303,6 +304,9 @@ class Worker:
             if error is None:
                 self.ends[held.queue].done += 1
                 self._settle(held)
+            elif error[0] == StoreFailed.__name__:
+                # Its home has made it ready again, and may hand it to this worker at once.
+                self._forget(held)
         then(error)
 
     def lose(self, held: Held, reason: str) -> None:

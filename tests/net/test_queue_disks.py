@@ -17,8 +17,9 @@ import pytest
 
 import mesh
 from mesh.stores import MemoryStore
+from patterns.queues.errors import StoreFailed
 from tests.net.processes import Script
-from tests.net.queue_help import MakeAsync, counted, url_of
+from tests.net.queue_help import MakeAsync, counted, started, url_of
 from tests.net.test_async_node import runs
 from tests.unit.mesh.stores.test_power import shim
 
@@ -235,3 +236,52 @@ def test_no_put_outlives_its_node_though_the_disk_never_answers(
         node.close()
         with pytest.raises(mesh.NodeClosed, match="nobody knows"):
             put.result(10)
+
+
+class FailsOnce(MemoryStore):
+    """Does not write what is put when ``fails``; and then it does again."""
+
+    fails = False
+
+    def put(self, jobs: Any, notes: Any, then: Any) -> None:
+        if self.fails:
+            self.fails = False
+            then(StoreFailed("the disk is full"))
+        else:
+            super().put(jobs, notes, then)
+
+
+@runs
+async def test_a_transaction_that_cannot_be_written_costs_its_own_job_an_attempt_and_no_other(
+    make_async: MakeAsync,
+) -> None:
+    home, worker, store = make_async("home"), make_async("worker"), FailsOnce()
+    queue, following = home.queue("mail", store=store), home.queue("next", store=store)
+    seen: list[tuple[str, int]] = []
+    errors: list[str] = []
+    go_on = asyncio.Event()
+
+    @worker.worker("mail", concurrency=3)
+    async def handle(job: mesh.HeldJob) -> None:
+        seen.append((job.data, job.attempts))
+        if job.data == "other":
+            await go_on.wait()
+            return
+        store.fails = job.data == "first" and job.attempts == 1
+        try:
+            async with worker.transaction(job) as transaction:
+                transaction.put("next", job.data)
+        except mesh.StoreFailed:
+            errors.append(job.data)
+            raise
+
+    async with started(home, worker):
+        await queue.put("other")
+        await queue.put("first", key="k")
+        await queue.put("second", key="k")
+        assert (await counted(following, ready=2)).put == 2
+        go_on.set()
+        stats = await counted(queue, done=3)
+        assert errors == ["first"]
+        assert seen == [("other", 1), ("first", 1), ("first", 2), ("second", 1)]
+        assert stats.retried == stats.leases_lost == 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -835,3 +837,25 @@ async def test_a_worker_of_a_group_that_was_deleted_makes_it_anew(make_async: Ma
         await queue.put("after")
         assert await seen.wait(2) == ["before", "after"]
         assert list((await queue.stats()).groups) == ["billing"]
+
+
+@runs
+async def test_nothing_keeps_a_node_that_had_a_worker_when_it_is_closed(
+    make_async: MakeAsync,
+) -> None:
+    def work(job: mesh.HeldJob) -> None:
+        pass
+
+    async def life() -> weakref.ref[mesh.AsyncNode]:
+        node = make_async("home")
+        queue = node.queue("mail")
+        node.worker("mail")(work)
+        async with started(node):
+            await (await queue.put(1)).result(10)
+        return weakref.ref(node)
+
+    lives = [await life() for _ in range(2)]
+    async with asyncio.timeout(10):
+        while lives[0]() is not None:
+            await asyncio.sleep(0.05)
+            gc.collect()

@@ -1037,3 +1037,10 @@ def test_what_waits_to_be_tried_again_holds_up_its_key_through_a_restart() -> No
     assert [ticket.number for ticket in bench.take(worker)] == [first.number]
     bench.home.finish(bench.home.group(""), worker, [first.number])
     assert [ticket.number for ticket in bench.take(worker)] == [second.number]
+
+
+@pytest.mark.parametrize("option", ["ttl", "dedup", "keep_results"])
+@pytest.mark.parametrize("seconds", [-1.0, 1e12, float("inf"), float("nan")])
+def test_no_time_is_longer_than_a_store_can_count(option: str, seconds: float) -> None:
+    with pytest.raises(ConfigError, match=option):
+        HomeOptions(**{option: seconds})  # type: ignore[arg-type]
