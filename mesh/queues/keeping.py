@@ -106,7 +106,7 @@ class Keeper:
             method("result", self._result),
             method("look", self._people.look),
             method("manage", self._people.manage),
-            generator_method("tail", self._people.tail, here, concurrency=TAILS, inline=True),
+            generator_method("tail", self._people.tail, here, concurrency=2 * TAILS, inline=True),
         ):
             host.engine.serve(service, one)
 

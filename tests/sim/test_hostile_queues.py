@@ -9,6 +9,7 @@ import pytest
 
 import mesh
 from mesh.queues.keeping import MAX_UNREAD
+from mesh.queues.people import TAILS
 from mesh.queues.registry import MAX_BESIDE
 from mesh.queues.specs import MAX_HEADERS_BYTES
 from mesh.testing import SimMesh
@@ -215,3 +216,20 @@ def test_a_home_that_lies_is_a_typed_error_whatever_it_is_asked() -> None:
             assert told > len(LIES) * len(questions) * 3 / 4
 
         sim.run(body())
+
+
+def test_one_more_who_looks_on_is_told_that_there_are_too_many(scene: Scene) -> None:
+    async def body() -> None:
+        await scene.evil.wait_for("home")
+        name = f"{service_of('mail')}.tail"
+        streams = [await scene.evil.open_stream(name) for _ in range(TAILS)]
+        await asyncio.sleep(0.1)
+        await scene.queue.put(1)
+        assert [(await stream.receive())[0] for stream in streams] == ["put"] * TAILS
+        with pytest.raises(mesh.RemoteError, match="Overloaded"):
+            await (await scene.evil.open_stream(name)).receive()
+        streams[0].abort("enough")
+        await asyncio.sleep(0.1)
+        await scene.evil.open_stream(name)
+
+    scene.run(body())

@@ -808,3 +808,16 @@ def test_a_commit_into_a_full_queue_or_of_a_lost_job_changes_nothing() -> None:
     bench.take(worker)
     with pytest.raises(ConfigError, match="store of its own"):
         commit(bench, worker, number, job(), home=elsewhere.home)
+
+
+def test_a_peek_ends_with_so_many_bytes_and_goes_on_behind_them() -> None:
+    bench = Bench()
+    body = bytes(1024 * 1024)
+    numbers = [put.number for put in bench.put(*[JobSpec(body) for _ in range(20)])]
+    shown: list[int] = []
+    after = None
+    for count in (8, 8, 4):
+        tickets, after = bench.asked(bench.home.people.peek, "", State.READY, after, 1000)
+        assert len(tickets) == count
+        shown += [ticket.number for ticket in tickets]
+    assert (shown, after) == (numbers, None)
