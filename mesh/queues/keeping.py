@@ -212,6 +212,8 @@ class Keeper:
             line = self.home.group(check_group(headers.get("group", "")))
             counter = self._counters.get(line)
             if counter is None:
+                for gone in [group for group in self._counters if group.is_dropped]:
+                    del self._counters[gone]
                 counter = self._counters[line] = Counter(self.home, line, self._host.clock)
         except (ValueError, BadName) as error:
             raise BadRequest(f"a worker of {self.name!r}: {error}") from None
