@@ -28,7 +28,7 @@ from mesh.cli.commands.peers import peers
 from mesh.cli.commands.ping import ping
 from mesh.cli.commands.policy import policy
 from mesh.cli.commands.publish import broadcast, pub
-from mesh.cli.commands.queue import queue
+from mesh.cli.commands.queue_command import queue
 from mesh.cli.commands.receive import receive
 from mesh.cli.commands.revoke import revoke
 from mesh.cli.commands.rotate import rotate
