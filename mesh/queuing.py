@@ -104,12 +104,17 @@ class Queuing(Owning):
         from mesh.queues.working import worker_options
 
         self._check_may_serve()
-        inline = self._inline_by_default if inline is None else inline
+        is_inline = self._inline_by_default if inline is None else inline
         policy = Retry() if retry is None else retry
 
         def decorate(function: F) -> F:
             handler, is_async = as_handler(f"worker({queues!r})", function)
             _check_takes_one(f"worker({queues!r})", function)
+            if inline is None and is_inline and not is_async and concurrency != 1:
+                raise ConfigError(
+                    f"worker({queues!r}, concurrency={concurrency!r}): a plain function runs on "
+                    "the loop here, one at a time; say inline=False for threads, or make it async"
+                )
             options = worker_options(
                 queues,
                 group=group,
@@ -121,7 +126,7 @@ class Queuing(Owning):
                 batch=batch,
                 linger=linger,
                 time_limit=time_limit,
-                inline=inline,
+                inline=is_inline,
                 is_async=is_async,
                 on_deadline_soon=on_deadline_soon,
             )

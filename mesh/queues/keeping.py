@@ -127,7 +127,7 @@ class Keeper:
             method("result", self._result),
             method("look", self._people.look),
             method("manage", self._people.manage),
-            generator_method("tail", self._people.tail, here, concurrency=TAILS, inline=True),
+            generator_method("tail", self._people.tail, here, concurrency=2 * TAILS, inline=True),
         ):
             host.engine.serve(service, one)
 
@@ -235,6 +235,8 @@ class Keeper:
             line = self.home.group(check_group(headers.get("group", "")))
             counter = self._counters.get(line)
             if counter is None:
+                for gone in [group for group in self._counters if group.is_dropped]:
+                    del self._counters[gone]
                 counter = self._counters[line] = Counter(self.home, line, self._host.clock)
                 line.on_dropped = functools.partial(self._dropped, line)
         except (ValueError, BadName) as error:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.queues.specs import MAX_JOB_BYTES
 from mesh.queues.views import STATES, told_stats, told_status, told_view
-from patterns.errors import BadRequest
-from patterns.queues.people import MAX_PEEK
+from patterns.errors import BadRequest, Overloaded
+from patterns.queues.people import MAX_PEEK, MAX_PEEK_BYTES
 from patterns.queues.ticket import State, Ticket
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ TAILS = 16
 
 TAIL_EVENTS = 10_000
 
-MAX_PEEK_BYTES = 8 * 1024 * 1024
-"""Of bodies that are shown at once, and one more."""
+PEEKS = 2
+"""At once; others wait. Each reads some 16 MiB from a file."""
 
 
 class People:
@@ -35,6 +35,7 @@ class People:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._tails: set[_Tail] = set()
+        self._peeks = asyncio.Semaphore(PEEKS)
 
     async def look(self, what: str, *args: Any) -> Any:
         """``stats``; ``peek`` state limit group; ``show`` id; ``status`` id."""
@@ -44,7 +45,8 @@ class People:
             case "stats", ():
                 return told_stats(await keeper.ask(home.stats))
             case "peek", (str(state), int(limit), None | str() as group) if state in STATES:
-                return await self._peek(STATES[state], limit, group)
+                async with self._peeks:
+                    return await self._peek(STATES[state], limit, group)
             case "show", (id,):
                 return await self._show(await keeper.number_of(id))
             case "status", (id,):
@@ -130,6 +132,10 @@ class People:
     async def tail(self) -> AsyncIterator[list[Any]]:
         """What happens, as it happens: ``[event, group, id, detail]``; the event ``missed`` tells
         how many were too much to be told."""
+        if len(self._tails) >= TAILS:
+            refusal = Overloaded(f"{TAILS} look on at {self._keeper.name!r} here already: end one")
+            refusal.is_answer = True
+            raise refusal
         home = self._keeper.home
         tail = _Tail(asyncio.get_running_loop())
         self._tails.add(tail)

@@ -45,6 +45,9 @@ LAST_WORDS = 0.3
 STORE_WAIT = 1.0
 """Seconds for what is left to be written at the end."""
 
+MAX_QUEUES = 256
+"""At home at one node: half of what has room in its record, which all members have."""
+
 MAX_BESIDE = 64
 """Queues that workers' transactions begin at a home: each is in the record that all members have of
 it, and a full one would have no room for what the home itself serves."""
@@ -106,6 +109,11 @@ class Queues:
         kept in another way."""
         keeper = self.keepers.get(check_queue(name))
         if keeper is None:
+            if len(self.keepers) >= MAX_QUEUES:
+                raise ConfigError(
+                    f"the queue {name!r:.80} is one too many: {MAX_QUEUES} are at home here; have "
+                    "other nodes keep some, or tell jobs apart by their data, or by key="
+                )
             store = self._store(url)
             groups = [group for queue, group in self._found[url] if queue == name]
             keeper = Keeper(self, name, url, store, groups, options or HomeOptions())

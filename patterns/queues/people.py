@@ -20,10 +20,13 @@ from patterns.queues.window import Place
 if TYPE_CHECKING:
     from patterns.queues.home import Home
 
-__all__ = ["MAX_PEEK", "People"]
+__all__ = ["MAX_PEEK", "MAX_PEEK_BYTES", "People"]
 
 MAX_PEEK = 1_000
-"""Jobs that are shown at once: each may have a body of 1 MiB."""
+"""Jobs that are shown at once."""
+
+MAX_PEEK_BYTES = 8 * 1024 * 1024
+"""Of bodies that are shown at once, and one more: each may have 1 MiB."""
 
 
 class People:
@@ -51,7 +54,8 @@ class People:
         limit: int,
         done: Callable[[list[Ticket], Place | None], None],
     ) -> None:
-        """Look at up to ``limit`` jobs (at most ``MAX_PEEK``) of a state behind a place, in order.
+        """Look at up to ``limit`` jobs (at most ``MAX_PEEK``, and ``MAX_PEEK_BYTES``) of a state
+        behind a place, in order.
 
         ``done`` gets copies, and where to go on, None: there is no more.
         """
@@ -61,15 +65,22 @@ class People:
             done(*_page(of.held(), after, limit))
             return
         shown: list[Ticket] = []
+        size = 0
 
         def found(tickets: Sequence[Ticket], last: Place | None) -> None:
             # What is reserved is ready to the store.
-            known = [of.known(ticket) for ticket in tickets]
-            shown.extend(copy(ticket) for ticket in known if ticket.state is state)
+            nonlocal size
+            for ticket in map(of.known, tickets):
+                if ticket.state is not state:
+                    continue
+                if len(shown) >= limit or size >= MAX_PEEK_BYTES:
+                    done(shown, place_of(shown[-1], state))
+                    return
+                size += len(ticket.body)
+                shown.append(copy(ticket))
             if last is None:
                 done(shown, None)
-            elif len(shown) >= limit:
-                del shown[limit:]
+            elif len(shown) >= limit or size >= MAX_PEEK_BYTES:
                 done(shown, place_of(shown[-1], state))
             else:
                 of.reading.jobs(state, last, limit, found)

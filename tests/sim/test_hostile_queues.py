@@ -9,7 +9,8 @@ import pytest
 
 import mesh
 from mesh.queues.keeping import MAX_UNREAD
-from mesh.queues.registry import MAX_BESIDE
+from mesh.queues.people import TAILS
+from mesh.queues.registry import MAX_BESIDE, MAX_QUEUES
 from mesh.queues.specs import MAX_HEADERS_BYTES
 from mesh.testing import SimMesh
 from patterns.queues import messages as m
@@ -215,3 +216,34 @@ def test_a_home_that_lies_is_a_typed_error_whatever_it_is_asked() -> None:
             assert told > len(LIES) * len(questions) * 3 / 4
 
         sim.run(body())
+
+
+def test_one_more_who_looks_on_is_told_that_there_are_too_many(scene: Scene) -> None:
+    async def body() -> None:
+        await scene.evil.wait_for("home")
+        name = f"{service_of('mail')}.tail"
+        streams = [await scene.evil.open_stream(name) for _ in range(TAILS)]
+        await asyncio.sleep(0.1)
+        await scene.queue.put(1)
+        assert [(await stream.receive())[0] for stream in streams] == ["put"] * TAILS
+        with pytest.raises(mesh.RemoteError, match="Overloaded"):
+            await (await scene.evil.open_stream(name)).receive()
+        streams[0].abort("enough")
+        await asyncio.sleep(0.1)
+        await scene.evil.open_stream(name)
+
+    scene.run(body())
+
+
+def test_a_node_keeps_so_many_queues_and_says_so(scene: Scene) -> None:
+    async def body() -> None:
+        for number in range(MAX_QUEUES - 1):
+            scene.home.queue(f"{number:057}")
+        for _ in range(2):
+            with pytest.raises(mesh.ConfigError, match="one too many"):
+                scene.home.queue("more")
+        # And others still learn of what it serves.
+        await scene.evil.wait_for("home")
+        await scene.evil.call("_queue-mail.look", "stats")
+
+    scene.run(body())

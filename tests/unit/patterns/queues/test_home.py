@@ -1044,3 +1044,16 @@ def test_what_waits_to_be_tried_again_holds_up_its_key_through_a_restart() -> No
 def test_no_time_is_longer_than_a_store_can_count(option: str, seconds: float) -> None:
     with pytest.raises(ConfigError, match=option):
         HomeOptions(**{option: seconds})  # type: ignore[arg-type]
+
+
+def test_a_peek_ends_with_so_many_bytes_and_goes_on_behind_them() -> None:
+    bench = Bench()
+    body = bytes(1024 * 1024)
+    numbers = [put.number for put in bench.put(*[JobSpec(body) for _ in range(20)])]
+    shown: list[int] = []
+    after = None
+    for count in (8, 8, 4):
+        tickets, after = bench.asked(bench.home.people.peek, "", State.READY, after, 1000)
+        assert len(tickets) == count
+        shown += [ticket.number for ticket in tickets]
+    assert (shown, after) == (numbers, None)
