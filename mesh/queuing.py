@@ -14,7 +14,7 @@ from mesh.owning import Owning
 from patterns.errors import ConfigError
 from patterns.names import check_name
 from patterns.queues.jobspec import MAX_ATTEMPTS, HomeOptions
-from patterns.queues.naming import check_queue
+from patterns.queues.naming import ANY_HOME, check_queue
 from patterns.queues.retry import Policy, Retry
 from patterns.rpc.method import as_handler
 
@@ -140,7 +140,7 @@ class Queuing(Owning):
     def _make_queue(
         self, name: str, store: str | Store | None, hosts: str | None, options: dict[str, Any]
     ) -> AsyncQueue:
-        from mesh.queues.faces import ANY_HOME, AsyncQueue
+        from mesh.queues.faces import AsyncQueue
         from mesh.queues.registry import check_store
 
         check_queue(name)

@@ -17,7 +17,6 @@ from mesh.queues.jobs import AsyncJob, Job, Jobs, JobStatus, status_of
 from mesh.queues.options import PutOptions
 from mesh.queues.specs import make_like, make_specs, wire_of
 from mesh.queues.views import (
-    STATES,
     JobView,
     QueueStats,
     check_types,
@@ -31,10 +30,11 @@ from patterns.errors import BadRequest, ConfigError, MeshError, NoProvider
 from patterns.queues.checks import MAX_PUTS
 from patterns.queues.errors import JobGone
 from patterns.queues.jobspec import Alike
-from patterns.queues.naming import check_queue, service_of
+from patterns.queues.naming import ANY_HOME, check_queue, service_of
 from patterns.queues.options import check_whole
 from patterns.queues.outcomes import Outcome
 from patterns.queues.people import MAX_PEEK
+from patterns.queues.ticket import STATES
 
 if TYPE_CHECKING:
     from mesh.aio import AsyncNode
@@ -42,10 +42,7 @@ if TYPE_CHECKING:
     from mesh.node import Node
     from mesh.queues.keeping import Keeper
 
-__all__ = ["ANY_HOME", "AsyncQueue", "Queue"]
-
-ANY_HOME = "*"
-"""As ``hosts=``: whoever keeps the queue already."""
+__all__ = ["AsyncQueue", "Queue"]
 
 ASK_TIMEOUT = 5.0
 """Seconds for a home to answer: to put is to write to a disk."""

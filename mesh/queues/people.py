@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from mesh.queues.specs import MAX_JOB_BYTES
-from mesh.queues.views import STATES, told_stats, told_status, told_view
+from mesh.queues.views import told_stats, told_status, told_view
 from patterns.errors import BadRequest, Overloaded
 from patterns.queues.people import MAX_PEEK, MAX_PEEK_BYTES
-from patterns.queues.ticket import State, Ticket
+from patterns.queues.ticket import STATES, State, Ticket
 
 if TYPE_CHECKING:
     from mesh.queues.keeping import Keeper

@@ -25,11 +25,6 @@ __all__ = [
     "view_of",
 ]
 
-STATES = {
-    state.name.lower(): state for state in (State.READY, State.DELAYED, State.RESERVED, State.DEAD)
-}
-"""As people write them."""
-
 
 @dataclass(frozen=True, slots=True)
 class GroupStats:

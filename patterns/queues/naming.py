@@ -10,9 +10,19 @@ from __future__ import annotations
 from patterns.errors import BadName
 from patterns.names import MAX_NAME_CHARS, check_name
 
-__all__ = ["MAX_QUEUE_NAME_CHARS", "check_group", "check_queue", "queue_of_service", "service_of"]
+__all__ = [
+    "ANY_HOME",
+    "MAX_QUEUE_NAME_CHARS",
+    "check_group",
+    "check_queue",
+    "queue_of_service",
+    "service_of",
+]
 
 _PREFIX = "_queue-"
+
+ANY_HOME = "*"
+"""As ``hosts=``: whoever keeps the queue."""
 
 MAX_QUEUE_NAME_CHARS = MAX_NAME_CHARS - len(_PREFIX)
 """What is left of the name of a service."""

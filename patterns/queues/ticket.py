@@ -17,6 +17,7 @@ __all__ = [
     "NEVER",
     "READY",
     "RESERVED",
+    "STATES",
     "Extra",
     "State",
     "Ticket",
@@ -55,6 +56,12 @@ DELAYED: Final = State.DELAYED
 RESERVED: Final = State.RESERVED
 DEAD: Final = State.DEAD
 GONE: Final = State.GONE
+
+
+STATES = {
+    state.name.lower(): state for state in (State.READY, State.DELAYED, State.RESERVED, State.DEAD)
+}
+"""As people write them."""
 
 
 class Extra:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from time import sleep
+from typing import TYPE_CHECKING
 
 import click
 
@@ -33,10 +34,12 @@ from mesh.cli.queues.showing import (
 )
 from mesh.cli.text import printable
 from mesh.cli.values import to_text
-from mesh.queues.faces import ANY_HOME
-from mesh.queues.views import STATES, QueueStats
-from patterns.queues.naming import check_queue, queue_of_service, service_of
+from patterns.queues.naming import ANY_HOME, check_queue, queue_of_service, service_of
 from patterns.queues.people import MAX_PEEK
+from patterns.queues.ticket import STATES
+
+if TYPE_CHECKING:
+    from mesh.queues.views import QueueStats
 
 __all__ = ["ls", "peek", "result", "stats", "status", "tail"]
 
@@ -67,7 +70,7 @@ def ls(options: Options, as_json: bool) -> int:
         names = sorted(_queues(node.peers()))
         asking = _ask(node.aio, names, options.timeout)
         answers = asyncio.run_coroutine_threadsafe(asking, node.aio.host.loop).result()
-    found = [answer for answer in answers if isinstance(answer, QueueStats)]
+    found = [answer for answer in answers if not isinstance(answer, mesh.MeshError)]
     if as_json:
         print_json([stats_document(one) for one in found])
     elif found:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,8 +15,10 @@ import mesh
 from mesh.cli.completion import complete_queues
 from mesh.cli.durations import parse_duration
 from mesh.cli.options import Options
-from mesh.queues.faces import ANY_HOME, AsyncQueue
-from patterns.queues.naming import check_queue
+from patterns.queues.naming import ANY_HOME, check_queue
+
+if TYPE_CHECKING:
+    from mesh.queues.faces import AsyncQueue
 
 __all__ = ["Opened", "ask_first", "duration", "examples", "group_option", "name_argument", "opened"]
 

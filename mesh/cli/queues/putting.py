@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,9 +16,11 @@ from mesh.cli.output import print_json
 from mesh.cli.queues.looking import print_result
 from mesh.cli.queues.opening import Opened, duration, name_argument, opened
 from mesh.cli.value_command import ValueCommand
-from mesh.queues.faces import ANY_HOME
-from mesh.queues.jobs import AsyncJob
+from patterns.queues.naming import ANY_HOME
 from patterns.queues.ticket import DEFAULT_PRIORITY, MAX_PRIORITY
+
+if TYPE_CHECKING:
+    from mesh.queues.jobs import AsyncJob
 
 __all__ = ["put"]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from mesh.cli.text import relative
 from mesh.cli.values import to_json
-from mesh.queues.jobs import JobStatus
-from mesh.queues.views import GroupStats, JobView, QueueStats
+
+if TYPE_CHECKING:
+    from mesh.queues.jobs import JobStatus
+    from mesh.queues.views import GroupStats, JobView, QueueStats
 
 __all__ = [
     "GROUP_COLUMNS",
@@ -113,7 +116,7 @@ def stats_document(stats: QueueStats) -> dict[str, Any]:
         "done_rate": stats.done_rate,
         "draining": stats.draining,
         "groups": [
-            {"group": name, **{slot: getattr(group, slot) for slot in GroupStats.__slots__}}
+            {"group": name, **{field.name: getattr(group, field.name) for field in fields(group)}}
             for name, group in sorted(stats.groups.items())
         ],
         "homes": [{"id": peer.id, "name": peer.name, **home} for peer, home in stats.homes.items()],
