@@ -52,7 +52,7 @@ __all__ = [
 PROBLEM, WARNING = "problem", "warning"
 
 OF_JOB = ("MESH_JOB_ID", "MESH_JOB_KEY", "MESH_QUEUE", "MESH_ATTEMPTS")
-HEADER = "MESH_HEADER"
+HEADER = "MESH_HEADER_"
 
 KNOWN = (
     "MESH_NAME",
@@ -199,7 +199,7 @@ def _check_profile(report: Report, path: Path, name: str) -> None:
 
 def is_of_job(name: str) -> bool:
     """Whether a variable is what ``meshctl work`` gives to its programs, of any job."""
-    return name in OF_JOB or name.startswith(f"{HEADER}_")
+    return name in OF_JOB or name.startswith(HEADER)
 
 
 def _variables(report: Report, environment: Mapping[str, str]) -> None:

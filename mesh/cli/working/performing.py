@@ -166,7 +166,7 @@ def _environment(job: HeldJob) -> dict[str, str | bytes]:
         name: value for name, value in os.environ.items() if not is_of_job(name)
     }
     for name, value in job.headers.items():
-        environment[f"{HEADER}_{_NO_NAME.sub('_', name.upper())}"] = value
+        environment[HEADER + _NO_NAME.sub("_", name.upper())] = value
     if job.key is not None:
         environment["MESH_JOB_KEY"] = job.key
     environment["MESH_JOB_ID"] = job.id
