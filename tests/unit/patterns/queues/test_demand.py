@@ -171,7 +171,7 @@ def test_as_much_is_fetched_ahead_as_was_done_in_a_tenth_of_a_second() -> None:
     world.run(3.0)
     assert 18 <= most[0] <= 26  # 2, and 20 in a tenth of a second
     side.takes = lambda: 0.0
-    desk.put(3_000)
+    desk.put(3 * MAX_ADAPTIVE)
     world.run(1.0)
     assert most[0] == MAX_ADAPTIVE
 
