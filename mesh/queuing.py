@@ -191,6 +191,7 @@ class AsyncQueuing(Queuing):
         dedup: float = 0.0,
         max_attempts: int | None = MAX_ATTEMPTS,
         keep_results: float = 0.0,
+        groups: Sequence[str] | None = None,
     ) -> AsyncQueue:
         """A work queue: ``queue = node.queue("emails")``, then ``await queue.put(data)``.
 
@@ -209,6 +210,8 @@ class AsyncQueuing(Queuing):
         ``max_attempts``  a job that was handed out so often, and nobody said what became of it, is
                           dead: it kills its workers
         ``keep_results``  seconds for which outcomes are kept, unless the job says itself
+        ``groups``        names: these groups of workers have a copy of each job from the start, and
+                          there are no others; None: a group begins when its first worker comes
 
         It may be said before ``start``, and again with the same options. What is there is opened
         at ``start``, or now, which for a file of millions of jobs takes a second.
@@ -223,6 +226,7 @@ class AsyncQueuing(Queuing):
             "dedup": dedup,
             "max_attempts": max_attempts,
             "keep_results": keep_results,
+            "groups": groups,
         }
         return self._make_queue(name, store, hosts, options)
 
@@ -275,6 +279,7 @@ class BlockingQueuing(Queuing):
         dedup: float = 0.0,
         max_attempts: int | None = MAX_ATTEMPTS,
         keep_results: float = 0.0,
+        groups: Sequence[str] | None = None,
     ) -> Queue:
         """A work queue: ``queue = node.queue("emails")``, then ``queue.put(data)``. Options and
         errors as in ``AsyncNode.queue``."""
@@ -287,6 +292,7 @@ class BlockingQueuing(Queuing):
             "dedup": dedup,
             "max_attempts": max_attempts,
             "keep_results": keep_results,
+            "groups": groups,
         }
         return Queue(self, self._make_queue(name, store, hosts, options))  # type: ignore[arg-type]
 

@@ -40,8 +40,8 @@ PATIENCE = 0.1
 """Seconds that a home has to give credit back, before another is asked as well."""
 
 MAX_ADAPTIVE = 8_000
-"""Jobs fetched ahead at most: at 200,000 jobs a second, 40 ms. With 1,000 a home and a worker, whose
-turns take some milliseconds each, wait for each other half of the time."""
+"""Jobs fetched ahead at most: at 200,000 jobs a second, 40 ms. With 1,000 a home and a worker wait
+for each other half of the time: their turns take some milliseconds each."""
 
 _CHUNKS = 16
 """Into so many parts spare credit is divided when several queues want it."""

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 from patterns.errors import BadRequest, Overloaded
 from patterns.queues.errors import QueueClosed
 from patterns.queues.group import Group
+from patterns.queues.jobspec import MAX_GROUPS
 from patterns.queues.notes import Note
 
 if TYPE_CHECKING:
     from patterns.queues.home import Home
 
-__all__ = ["MAX_GROUPS", "Groups"]
-
-MAX_GROUPS = 64
-"""Of one queue: each has a copy of every job."""
+__all__ = ["Groups"]
 
 
 class Groups:
@@ -33,7 +31,7 @@ class Groups:
         """Those of which the store has not said whether they are paused, by their name then."""
 
     def open(self, names: Iterable[str]) -> None:
-        """Those that were there before; the unnamed one if there are none."""
+        """Those that were there before, and those that there are to be; else the unnamed one."""
         home = self._home
         for name in names:
             group = self._unknown[name] = self._add(name)
@@ -41,6 +39,10 @@ class Groups:
             home.upkeep.begin(group)
         if not self._unknown:
             self._add("")
+        for name in home.options.groups or ():
+            if name not in home.lines:
+                self.make(name)
+        if not self._unknown:
             return
         left = 1 + len(self._unknown)
         paused: list[Note] = []
@@ -68,6 +70,9 @@ class Groups:
             raise BadRequest(
                 f"the workers of queue {home.name} are in groups: say group=, one of {known}"
             )
+        declared = home.options.groups
+        if declared is not None and name not in declared:
+            raise BadRequest(f"queue {home.name} has no group {name!r}: only {', '.join(declared)}")
         if name in self._dropping:
             raise QueueClosed(f"group {name} of queue {home.name} is being deleted: try again")
         if len(home.lines) >= MAX_GROUPS:

@@ -6,13 +6,26 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, overload
 
 from patterns.errors import ConfigError
+from patterns.names import check_name
 from patterns.queues.options import check_number, check_whole
 from patterns.queues.ticket import DEFAULT_PRIORITY
 
-__all__ = ["MAX_ATTEMPTS", "Alike", "HomeOptions", "JobSpec", "NewPuts", "Put", "default_id"]
+__all__ = [
+    "MAX_ATTEMPTS",
+    "MAX_GROUPS",
+    "Alike",
+    "HomeOptions",
+    "JobSpec",
+    "NewPuts",
+    "Put",
+    "default_id",
+]
 
 MAX_ATTEMPTS = 16
 """How often a job is handed out whose workers never say what has become of it."""
+
+MAX_GROUPS = 64
+"""Of one queue: each has a copy of every job."""
 
 
 class HomeOptions:
@@ -26,11 +39,21 @@ class HomeOptions:
     ``dedup``        seconds after its end in which another job of its id is the same job
     ``max_attempts`` a job that was handed out so often and never ended is buried; None: never
     ``keep_results`` seconds for which the outcome of a job is kept, unless it says otherwise
+    ``groups``       the groups of workers, each with a copy of every job from the start, and no
+                     other; None: those whose workers come
 
-    Raises ConfigError.
+    Raises ConfigError, BadName.
     """
 
-    __slots__ = ("dedup_ms", "keep_ms", "max_attempts", "max_length", "overflow", "ttl_ms")
+    __slots__ = (
+        "dedup_ms",
+        "groups",
+        "keep_ms",
+        "max_attempts",
+        "max_length",
+        "overflow",
+        "ttl_ms",
+    )
 
     def __init__(
         self,
@@ -41,6 +64,7 @@ class HomeOptions:
         dedup: float = 0.0,
         max_attempts: int | None = MAX_ATTEMPTS,
         keep_results: float = 0.0,
+        groups: Sequence[str] | None = None,
     ) -> None:
         if overflow not in ("reject", "drop_oldest"):
             raise ConfigError(f"overflow={overflow!r}: it is 'reject' or 'drop_oldest'")
@@ -57,6 +81,13 @@ class HomeOptions:
         self.dedup_ms = round(dedup * 1000)
         self.max_attempts = max_attempts
         self.keep_ms = round(keep_results * 1000)
+        self.groups = None if groups is None else _groups(groups)
+
+
+def _groups(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or not 0 < len(names) <= MAX_GROUPS:
+        raise ConfigError(f"groups={names!r:.80}: give 1 to {MAX_GROUPS} names")
+    return tuple(sorted({check_name("group", name) for name in names}))
 
 
 class JobSpec:

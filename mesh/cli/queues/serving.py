@@ -58,6 +58,13 @@ here by node.queue("emails", hosts="queues"), or by 'meshctl queue put'.
     default=MAX_ATTEMPTS,
     help=f"A job whose workers died so often is dead; 0: never. Default: {MAX_ATTEMPTS}.",
 )
+@click.option(
+    "--group",
+    "groups",
+    metavar="GROUP",
+    multiple=True,
+    help="A group of workers that has copies from the start; then there are no others.",
+)
 @click.option("--keep-results", metavar="TIME", callback=duration, help="Of jobs that are done.")
 @mesh_options
 @pass_options
@@ -71,6 +78,7 @@ def serve(
     dedup: float | None,
     max_attempts: int,
     keep_results: float | None,
+    groups: tuple[str, ...],
     **settings: Any,
 ) -> int:
     """Keep the queues NAME, so that they outlive who puts into them.
@@ -84,6 +92,7 @@ def serve(
         "dedup": dedup or 0.0,
         "max_attempts": max_attempts or None,
         "keep_results": keep_results or 0.0,
+        "groups": groups or None,
     }
     for name in names:
         check_queue(name)

@@ -576,6 +576,24 @@ def test_the_first_group_takes_over_all_that_is_there_and_later_ones_begin_empty
     assert bench.work_off("b") == [third]
 
 
+def test_groups_that_are_declared_have_copies_from_the_start_and_there_are_no_others() -> None:
+    bench = Bench(groups=["b", "a"])
+    bench.put(job())
+    assert {name: group.length for name, group in bench.home.lines.items()} == {"a": 1, "b": 1}
+    for name in ("", "c"):
+        with pytest.raises(BadRequest, match="a, b"):
+            bench.home.group(name)
+    undeclared = Bench()
+    undeclared.put(job())
+    undeclared.options = HomeOptions(groups=["a", "b"])
+    undeclared.restart()
+    lengths = {name: group.length for name, group in undeclared.home.lines.items()}
+    assert lengths == {"a": 1, "b": 0}, "the first has what the unnamed one had"
+    for wrong in ("a", [], ["a b"]):
+        with pytest.raises((ConfigError, BadName)):
+            HomeOptions(groups=wrong)
+
+
 def test_a_deleted_group_is_gone_with_its_jobs_for_good() -> None:
     bench = Bench()
     for name in ("a", "b"):
