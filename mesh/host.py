@@ -262,11 +262,14 @@ class Host:
         }
         return counters | {name: count for name, count in more.items() if count}
 
-    async def drain(self, timeout: float) -> None:
-        """As ``AsyncNode.drain``; from its first step on the node takes no new work."""
+    def drain(self, timeout: float) -> asyncio.Task[None]:
+        """As ``AsyncNode.drain``. When this returns it has begun: the node takes no new work."""
         drained = self.loop.create_future()
         self.handover.drain()
         self.engine.drain(timeout, drained)
+        return self.loop.create_task(self._drain_queues(timeout, drained))
+
+    async def _drain_queues(self, timeout: float, drained: asyncio.Future[None]) -> None:
         try:
             if self.queues is not None:
                 await self.queues.drain(timeout)

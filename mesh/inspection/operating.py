@@ -66,7 +66,7 @@ class Operating:
         return {**host.engine.inspection.drain(), "ends": self._ends}
 
     def _wait(self, seconds: float) -> None:
-        self._waiting = self._host.loop.create_task(self._host.drain(seconds))
+        self._waiting = self._host.drain(seconds)
         self._waiting.add_done_callback(self._on_end)
 
     def _on_end(self, waiting: asyncio.Future[None]) -> None:

@@ -332,3 +332,30 @@ def test_who_sets_a_level_and_who_drains_is_named(
     said = [record.getMessage() for record in caplog.records]
     assert f"{calc.me}: {looker.me} sets the level of the logger mesh.rpc to DEBUG" in said
     assert f"{calc.me}: {looker.me} asked it to drain" in said
+
+
+def test_a_drain_hands_out_what_its_queues_have_in_memory(sim: SimMesh) -> None:
+    calc, looker = pair(sim)
+    worker = sim.node("worker")
+    done: list[int] = []
+
+    async def drain() -> Any:
+        await worker.wait_for("calc")
+        queue = calc.queue("mail")
+        await queue.put_many([1, 2, 3])
+
+        @worker.worker("mail")
+        async def handle(job: mesh.HeldJob) -> None:
+            await asyncio.sleep(0.5)
+            done.append(job.data)
+
+        await asyncio.sleep(0.2)
+        drain = looker.service("_mesh", peer=calc.id)["drain"]
+        await drain(timeout=10.0)
+        with pytest.raises(mesh.QueueClosed):
+            await queue.put(4)
+        await asyncio.sleep(4)
+        return await drain()
+
+    assert sim.run(drain())["is_over"]
+    assert done == [1, 2, 3]
