@@ -60,7 +60,10 @@ def check_store(store: Where) -> None:
     """Raises ConfigError for what is none."""
     if store is not None and not isinstance(store, str) and not hasattr(store, "line"):
         raise ConfigError(f"store={store!r:.200}: give a URL, a store, or None for memory")
-    if isinstance(store, str) and not (store.startswith(SQLITE) and store != SQLITE):
+    # SQLite has a name for a file that is none.
+    if isinstance(store, str) and not (
+        store.startswith(SQLITE) and store not in (SQLITE, f"{SQLITE}:memory:")
+    ):
         raise ConfigError(
             f"store={store!r:.200}: give 'sqlite:///path' for a file, or None for memory"
         )

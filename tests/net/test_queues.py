@@ -636,3 +636,9 @@ async def test_a_handle_finds_its_job_at_a_host_that_was_restarted(
                 return one.data
 
             assert await job.result(5) == 1
+
+
+@pytest.mark.parametrize("store", ["sqlite:///", "sqlite:///:memory:", "jobs.db", ""])
+def test_a_store_that_is_no_file_is_refused(make_async: MakeAsync, store: str) -> None:
+    with pytest.raises(mesh.ConfigError, match="for a file"):
+        make_async("home").queue("mail", store=store)
