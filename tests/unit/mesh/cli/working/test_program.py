@@ -29,10 +29,14 @@ async def ended(
     program = Program(
         ["sh", "-c", text], dict(os.environ), body, limits, keep=keep, tell=told.append
     )
-    if then is not None:
-        await until_async(lambda: told, WITHIN)
-        then(program)
-    ending = await asyncio.wait_for(program.ended, WITHIN)
+    try:
+        if then is not None:
+            await until_async(lambda: told, WITHIN)
+            then(program)
+        ending = await asyncio.wait_for(asyncio.shield(program.ended), WITHIN)
+    finally:
+        if not program.ended.done():
+            program.kill("a test has failed")
     assert b"".join(told)[-KEPT_ERROR_BYTES:] == ending.said
     return ending
 
