@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,7 @@ def gather(home: Home, done: Callable[[QueueStats], None]) -> None:
         f"{type(home.store).__name__} {home.store.id}",
         home.options,
         home.is_draining,
-        home.counters,
+        replace(home.counters),  # as they are now, like the groups
         put_rate,
         done_rate,
     )

@@ -410,6 +410,35 @@ async def test_the_dead_are_looked_at_edited_kicked_and_purged(make_async: MakeA
 
 
 @runs
+async def test_what_is_done_as_its_worker_closes_is_told_and_done_once(
+    make_async: MakeAsync,
+) -> None:
+    home, worker = make_async("home"), make_async("worker")
+    queue = home.queue("mail")
+    closing: list[asyncio.Future[None]] = []
+
+    @worker.worker("mail")
+    async def handle(job: mesh.HeldJob) -> None:
+        closing.append(asyncio.ensure_future(worker.close()))
+
+    async with started(home, worker):
+        await queue.put("once")
+        await until_async(lambda: closing)
+        await closing[0]
+        await counted(queue, done=1, reserved=0, ready=0)
+
+
+@runs
+async def test_more_than_one_call_can_carry_is_refused_where_it_is_put(
+    make_async: MakeAsync,
+) -> None:
+    producer = make_async("producer")
+    async with started(producer):
+        with pytest.raises(mesh.ConfigError, match="at most 1000"):
+            await producer.queue("mail", hosts="home").put_many(range(1_001))
+
+
+@runs
 async def test_a_paused_queue_hands_out_nothing_also_after_a_restart(
     make_async: MakeAsync, tmp_path: Path
 ) -> None:

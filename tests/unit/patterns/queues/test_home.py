@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mesh.stores.memory import MemoryStore
@@ -574,6 +576,16 @@ def test_the_first_group_takes_over_all_that_is_there_and_later_ones_begin_empty
     assert list(bench.home.lines) == ["a", "b"]
     assert bench.work_off("a") == [running if ticket.number == waiting else waiting, third]
     assert bench.work_off("b") == [third]
+
+
+def test_the_figures_of_a_queue_are_of_one_moment() -> None:
+    bench = Bench()
+    told: list[Any] = []
+    bench.home.stats(told.append)
+    bench.put(job())
+    bench.pump()
+    (stats,) = told
+    assert (stats.counters.put, stats.groups[0].ready) == (0, 0)
 
 
 def test_groups_that_are_declared_have_copies_from_the_start_and_there_are_no_others() -> None:
