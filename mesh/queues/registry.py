@@ -247,8 +247,10 @@ class Queues:
         await self.leave()
 
     async def leave(self) -> None:
-        """What is done is told, what is held goes back: then the ways to homes end."""
-        await asyncio.sleep(0)  # what was done in this turn is told at its end
+        """What is done is told, what is held goes back: then the ways to homes end.
+
+        They end in the next turn, behind what this one had to tell.
+        """
         for desk in self.desks:
             desk.close()
         try:
